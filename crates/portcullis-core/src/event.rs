@@ -1,0 +1,120 @@
+//! What is worth remembering of a request or of an account's life, apart from the audit trail in the database.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::{RequestId, Timestamp};
+
+/// How loudly an event speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Ordinary life.
+    Info,
+    /// Worth a look when it repeats.
+    Notice,
+    /// A sign of an attack.
+    Warning,
+}
+
+/// What happened. The words of [`EventKind::as_str`] are stable: operators filter by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// The gate refused a request for a reason other than a limit.
+    Refused,
+    /// A limit refused a request.
+    LimitHit,
+    /// A limit in report mode would have refused a request.
+    LimitWouldHit,
+    /// A login succeeded.
+    LoginSucceeded,
+    /// A login failed.
+    LoginFailed,
+    /// A spent refresh token came back inside the grace window.
+    RefreshGrace,
+    /// A spent refresh token came back after the grace window: the family was revoked.
+    RefreshReuse,
+    /// The upstream failed.
+    UpstreamFailed,
+    /// The configuration was loaded anew.
+    Reloaded,
+    /// A new configuration was refused and the old one kept.
+    ReloadRefused,
+}
+
+impl EventKind {
+    /// Every kind, for tables and metrics.
+    pub const ALL: [Self; 10] = [
+        Self::Refused,
+        Self::LimitHit,
+        Self::LimitWouldHit,
+        Self::LoginSucceeded,
+        Self::LoginFailed,
+        Self::RefreshGrace,
+        Self::RefreshReuse,
+        Self::UpstreamFailed,
+        Self::Reloaded,
+        Self::ReloadRefused,
+    ];
+
+    /// The stable word for this kind.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::LimitHit => "limit_hit",
+            Self::LimitWouldHit => "limit_would_hit",
+            Self::LoginSucceeded => "login_succeeded",
+            Self::LoginFailed => "login_failed",
+            Self::RefreshGrace => "refresh_grace",
+            Self::RefreshReuse => "refresh_reuse",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::Reloaded => "reloaded",
+            Self::ReloadRefused => "reload_refused",
+        }
+    }
+
+    /// How loudly it speaks.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::Refused | Self::LoginSucceeded | Self::Reloaded | Self::LimitWouldHit => Severity::Info,
+            Self::LimitHit | Self::LoginFailed | Self::RefreshGrace | Self::UpstreamFailed => Severity::Notice,
+            Self::RefreshReuse | Self::ReloadRefused => Severity::Warning,
+        }
+    }
+}
+
+/// One thing that happened. It never holds a password, a token or a body.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: EventKind,
+    /// The client's address, where there was one.
+    pub client: Option<IpAddr>,
+    /// The user's id, where one was proven or concerned.
+    pub user: Option<Box<str>>,
+    /// The route's pattern, where one was found.
+    pub route: Option<Arc<str>>,
+    /// The limit's name, for the limit kinds.
+    pub limit: Option<Arc<str>>,
+    /// The reason in one stable word (see [`crate::Reason::slug`]) or a short fixed text.
+    pub reason: Option<&'static str>,
+    /// The request it happened in.
+    pub request_id: Option<RequestId>,
+}
+
+impl Event {
+    /// An event with nothing but its time and kind.
+    #[must_use]
+    pub const fn new(at: Timestamp, kind: EventKind) -> Self {
+        Self { at, kind, client: None, user: None, route: None, limit: None, reason: None, request_id: None }
+    }
+}
+
+/// Takes events off the hot path. Implementations queue; they neither block nor fail, and they count what they drop.
+pub trait EventSink: Send + Sync {
+    /// Takes one event.
+    fn record(&self, event: Event);
+}

@@ -1,0 +1,113 @@
+//! The body of every refusal: problem details of RFC 9457 with our member `error`.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::{Reason, RequestId};
+
+/// The media type of RFC 9457.
+pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// A refusal as the client will see it: a status, some headers and a JSON body.
+///
+/// The body has the members `type`, `title`, `status`, `error`, `request_id`, where there is something to say
+/// `detail`, and for a limit `limit`, `remaining` and `resetAt` (ISO 8601).
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// The status code.
+    pub status: StatusCode,
+    /// The headers that belong to this refusal.
+    pub headers: HeaderMap,
+    /// The body, JSON.
+    pub body: Vec<u8>,
+}
+
+impl Problem {
+    /// Renders a reason.
+    #[must_use]
+    pub fn new(reason: &Reason, id: RequestId) -> Self {
+        let status = reason.status();
+        let mut body = Vec::with_capacity(256);
+        body.extend_from_slice(b"{\"type\":\"urn:portcullis:problem:");
+        body.extend_from_slice(reason.slug().as_bytes());
+        body.extend_from_slice(b"\",\"title\":");
+        push_json(&mut body, status.canonical_reason().unwrap_or("Error"));
+        body.extend_from_slice(b",\"status\":");
+        body.extend_from_slice(status.as_str().as_bytes());
+        body.extend_from_slice(b",\"error\":");
+        push_json(&mut body, reason.error());
+        if let Some(detail) = reason.detail() {
+            body.extend_from_slice(b",\"detail\":");
+            push_json(&mut body, &detail);
+        }
+        if let Reason::LimitReached(limited) = reason {
+            body.extend_from_slice(b",\"limit\":");
+            body.extend_from_slice(limited.quota.to_string().as_bytes());
+            body.extend_from_slice(b",\"remaining\":0,\"resetAt\":\"");
+            body.extend_from_slice(limited.reset_at.to_rfc3339().as_bytes());
+            body.extend_from_slice(b"\"");
+        }
+        body.extend_from_slice(b",\"request_id\":\"");
+        body.extend_from_slice(&id.to_hex());
+        body.extend_from_slice(b"\"}");
+
+        let mut headers = HeaderMap::with_capacity(16);
+        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(challenge) = reason.challenge() {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(seconds) = reason.retry_after_secs() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        Self { status, headers, body }
+    }
+}
+
+/// Appends a JSON string (RFC 8259 §7).
+fn push_json(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for character in text.chars() {
+        match character {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            control if control < ' ' => out.extend_from_slice(format!("\\u{:04x}", control as u32).as_bytes()),
+            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Limited, Timestamp};
+
+    #[test]
+    fn l8_a_limit_tells_limit_remaining_and_reset() {
+        let reason = Reason::LimitReached(Limited {
+            limit: "user".into(),
+            quota: 300,
+            reset_at: Timestamp::from_secs(1_795_234_421),
+            retry_after: Duration::from_millis(1500),
+            message: None,
+        });
+        let problem = Problem::new(&reason, RequestId::from_bits(1));
+        assert_eq!(
+            String::from_utf8(problem.body).unwrap(),
+            "{\"type\":\"urn:portcullis:problem:rate_limited\",\"title\":\"Too Many Requests\",\"status\":429,\
+             \"error\":\"Rate limit exceeded\",\"limit\":300,\"remaining\":0,\"resetAt\":\"2026-11-21T04:13:41.000Z\",\
+             \"request_id\":\"00000000000000000000000000000001\"}"
+        );
+        assert_eq!(problem.headers[RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn text_is_escaped() {
+        let mut out = Vec::new();
+        push_json(&mut out, "a\"b\\c\n\u{e9}");
+        assert_eq!(String::from_utf8(out).unwrap(), r#""a\"b\\c\u000aé""#);
+    }
+}

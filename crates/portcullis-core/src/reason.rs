@@ -1,0 +1,279 @@
+//! Why a request was refused. One match turns a reason into a status code, one into the client's words.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::{PathError, Timestamp};
+
+/// Whose fault a refusal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The client sent what it may not send, or too much of it.
+    Client,
+    /// The upstream failed.
+    Upstream,
+    /// Something we depend on (database, store) failed.
+    Dependency,
+    /// We did.
+    Us,
+}
+
+/// A limit that refused a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// The limit's name.
+    pub limit: Arc<str>,
+    /// The quota.
+    pub quota: u64,
+    /// When a request will be admitted again if nothing else spends the key.
+    pub reset_at: Timestamp,
+    /// How long to wait until then.
+    pub retry_after: Duration,
+    /// The limit's own message with its placeholders filled in, where it has one.
+    pub message: Option<Box<str>>,
+}
+
+/// Why a request was refused or could not be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The head breaks a rule of RFC 9110 or RFC 9112; the text says which.
+    Malformed(&'static str),
+    /// The path can be read in two ways.
+    AmbiguousPath(PathError),
+    /// The request target is too long.
+    TargetTooLong,
+    /// The head is too large or has too many fields.
+    HeadTooLarge,
+    /// The body is larger than the route allows (bytes).
+    BodyTooLarge(u64),
+    /// The head or the body did not arrive in time.
+    RequestTimeout,
+    /// An `Expect` other than `100-continue`.
+    ExpectationFailed,
+    /// A method that a gate must not serve (`CONNECT`, `TRACE`).
+    MethodRefused,
+    /// The address is blocked.
+    Blocked,
+    /// No route allows it.
+    NotFound,
+    /// A limit refused it.
+    LimitReached(Limited),
+    /// No credential was presented.
+    AuthenticationRequired,
+    /// The token was good once.
+    TokenExpired,
+    /// The token is not good, or not a token; the text is for the operator only.
+    InvalidToken(&'static str),
+    /// The token was revoked.
+    TokenRevoked,
+    /// Proven, but not allowed.
+    InsufficientPermissions,
+    /// The record of revocations is too old to decide by.
+    RevocationsStale,
+    /// A queue inside is full, or too many connections are open.
+    Overloaded,
+    /// The upstream could not be reached or broke off.
+    UpstreamUnreachable,
+    /// The upstream answered something that is not HTTP or must not be forwarded.
+    UpstreamInvalid,
+    /// The upstream did not answer in time.
+    UpstreamTimeout,
+    /// A part of this process failed.
+    Internal,
+}
+
+impl Reason {
+    /// The status code.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) | Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
+            Self::MethodRefused => StatusCode::NOT_IMPLEMENTED,
+            Self::Blocked | Self::InsufficientPermissions => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::LimitReached(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::AuthenticationRequired | Self::TokenExpired | Self::InvalidToken(_) | Self::TokenRevoked => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::RevocationsStale | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamUnreachable | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The exact value of the JSON member `error`.
+    #[must_use]
+    pub fn error(&self) -> &str {
+        match self {
+            Self::Malformed(_) | Self::AmbiguousPath(_) => "Bad request",
+            Self::TargetTooLong => "URI too long",
+            Self::HeadTooLarge => "Request header fields too large",
+            Self::BodyTooLarge(_) => "Request body too large",
+            Self::RequestTimeout => "Request timeout",
+            Self::ExpectationFailed => "Expectation failed",
+            Self::MethodRefused => "Method not implemented",
+            Self::Blocked => "Address blocked",
+            Self::NotFound => "Not found",
+            Self::LimitReached(limited) => match &limited.message {
+                Some(message) => message,
+                None => "Rate limit exceeded",
+            },
+            Self::AuthenticationRequired => "Authentication required",
+            Self::TokenExpired => "Token expired",
+            Self::InvalidToken(_) => "Invalid or expired token",
+            Self::TokenRevoked => "Token has been revoked",
+            Self::InsufficientPermissions => "Insufficient permissions",
+            Self::RevocationsStale | Self::Overloaded => "Service unavailable",
+            Self::UpstreamUnreachable | Self::UpstreamInvalid => "Bad gateway",
+            Self::UpstreamTimeout => "Gateway timeout",
+            Self::Internal => "Internal error",
+        }
+    }
+
+    /// One stable word for records, metrics and the problem type.
+    #[must_use]
+    pub const fn slug(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::AmbiguousPath(_) => "ambiguous_path",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::RequestTimeout => "request_timeout",
+            Self::ExpectationFailed => "expectation_failed",
+            Self::MethodRefused => "method_refused",
+            Self::Blocked => "blocked",
+            Self::NotFound => "not_found",
+            Self::LimitReached(_) => "rate_limited",
+            Self::AuthenticationRequired => "authentication_required",
+            Self::TokenExpired => "token_expired",
+            Self::InvalidToken(_) => "invalid_token",
+            Self::TokenRevoked => "token_revoked",
+            Self::InsufficientPermissions => "insufficient_permissions",
+            Self::RevocationsStale => "revocations_stale",
+            Self::Overloaded => "overloaded",
+            Self::UpstreamUnreachable => "upstream_unreachable",
+            Self::UpstreamInvalid => "upstream_invalid",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Every slug there is, for metric labels.
+    pub const SLUGS: [&'static str; 22] = [
+        "malformed",
+        "ambiguous_path",
+        "target_too_long",
+        "head_too_large",
+        "body_too_large",
+        "request_timeout",
+        "expectation_failed",
+        "method_refused",
+        "blocked",
+        "not_found",
+        "rate_limited",
+        "authentication_required",
+        "token_expired",
+        "invalid_token",
+        "token_revoked",
+        "insufficient_permissions",
+        "revocations_stale",
+        "overloaded",
+        "upstream_unreachable",
+        "upstream_invalid",
+        "upstream_timeout",
+        "internal",
+    ];
+
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        match self {
+            Self::RevocationsStale => Fault::Dependency,
+            Self::Overloaded | Self::Internal => Fault::Us,
+            Self::UpstreamUnreachable | Self::UpstreamInvalid | Self::UpstreamTimeout => Fault::Upstream,
+            _ => Fault::Client,
+        }
+    }
+
+    /// What the client may additionally be told; never more than it knows already.
+    #[must_use]
+    pub fn detail(&self) -> Option<std::borrow::Cow<'static, str>> {
+        match self {
+            Self::Malformed(rule) => Some((*rule).into()),
+            Self::AmbiguousPath(error) => Some(error.to_string().into()),
+            Self::BodyTooLarge(limit) => Some(format!("the body may have at most {limit} bytes").into()),
+            Self::UpstreamUnreachable => Some("the API behind this gate could not be reached".into()),
+            Self::UpstreamInvalid => Some("the API behind this gate sent an answer that is not valid HTTP".into()),
+            Self::UpstreamTimeout => Some("the API behind this gate did not answer in time".into()),
+            Self::InsufficientPermissions => Some("your role or permissions do not cover this request".into()),
+            _ => None,
+        }
+    }
+
+    /// The `WWW-Authenticate` challenge of RFC 6750 §3 that goes with a 401 or a 403.
+    #[must_use]
+    pub const fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::AuthenticationRequired => Some("Bearer"),
+            Self::TokenExpired => Some(r#"Bearer error="invalid_token", error_description="Token expired""#),
+            Self::InvalidToken(_) => {
+                Some(r#"Bearer error="invalid_token", error_description="Invalid or expired token""#)
+            }
+            Self::TokenRevoked => Some(r#"Bearer error="invalid_token", error_description="Token has been revoked""#),
+            Self::InsufficientPermissions => Some(r#"Bearer error="insufficient_scope""#),
+            _ => None,
+        }
+    }
+
+    /// How long the client is asked to wait, rounded up to whole seconds (`Retry-After`).
+    #[must_use]
+    pub fn retry_after_secs(&self) -> Option<u64> {
+        match self {
+            Self::LimitReached(limited) => {
+                let wait = limited.retry_after;
+                Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
+            }
+            Self::RevocationsStale | Self::Overloaded => Some(1),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_never_too_early() {
+        let limited = |retry_after| {
+            Reason::LimitReached(Limited {
+                limit: "login".into(),
+                quota: 5,
+                reset_at: Timestamp::EPOCH,
+                retry_after,
+                message: None,
+            })
+        };
+        assert_eq!(limited(Duration::from_millis(1)).retry_after_secs(), Some(1));
+        assert_eq!(limited(Duration::from_millis(2001)).retry_after_secs(), Some(3));
+        assert_eq!(limited(Duration::ZERO).retry_after_secs(), Some(1));
+    }
+
+    #[test]
+    fn every_slug_is_listed_once() {
+        let mut slugs = Reason::SLUGS.to_vec();
+        slugs.sort_unstable();
+        slugs.dedup();
+        assert_eq!(slugs.len(), Reason::SLUGS.len());
+        assert!(Reason::SLUGS.contains(&Reason::Internal.slug()));
+    }
+}

@@ -1,0 +1,1 @@
+//! What a person types: `serve`, `check`, `init`, `schema`, `users`, `keys`, `explain`, `demo`.

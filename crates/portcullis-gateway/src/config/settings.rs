@@ -1,0 +1,156 @@
+//! The resolved configuration: what every other module reads. Nothing in it can be wrong any more.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_core::{Secret, TrustedHops};
+
+/// Everything that one configuration file (or none) means.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect.
+    pub listen: Vec<SocketAddr>,
+    /// The URL under which clients know this gate, without a trailing slash: issuer, links in mails, cookies. Never
+    /// taken from a `Host` header.
+    pub public_url: Arc<str>,
+    /// Where state is kept (database, keys, logs); locked while a process serves from it.
+    pub state_dir: PathBuf,
+    /// The client's side of the transport.
+    pub transport: TransportSettings,
+    /// Where admitted requests go; routes name one by its index here. Never empty.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// The identity endpoints; `None` where they are turned off.
+    pub identity: Option<IdentitySettings>,
+    /// The operator's listener.
+    pub admin: AdminSettings,
+    /// What is logged where.
+    pub log: LogSettings,
+}
+
+/// Time-outs and bounds of client connections.
+#[derive(Clone, Debug)]
+pub struct TransportSettings {
+    /// Whose word about the client's address is believed.
+    pub trusted_hops: TrustedHops,
+    /// From the first byte of a head to its last (10 s).
+    pub head_timeout: Duration,
+    /// Between two pieces of a request body (30 s).
+    pub body_timeout: Duration,
+    /// How long an idle connection is kept (75 s).
+    pub idle_timeout: Duration,
+    /// For one whole exchange, streams and tunnels excepted (0: none; default 0).
+    pub total_timeout: Duration,
+    /// Bytes of a request head (32 KiB).
+    pub max_head_bytes: usize,
+    /// Header fields in a request head (100).
+    pub max_headers: usize,
+    /// Bytes of a request target (8 KiB).
+    pub max_target_bytes: usize,
+    /// Connections in the process (10,000).
+    pub max_connections: usize,
+    /// Connections of one client address (256).
+    pub max_connections_per_address: usize,
+    /// How long a stop waits for requests under way (30 s).
+    pub drain_timeout: Duration,
+    /// Cores that accept; by default as many as the machine has.
+    pub cores: usize,
+}
+
+/// One named upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// Its name in the file; `default` for the one of `upstream = …`.
+    pub name: Arc<str>,
+    /// Its addresses as `host:port`, used in turn. Names are resolved when a connection is opened.
+    pub addresses: Vec<Arc<str>>,
+    /// The `Host` sent to it; `None` forwards the client's.
+    pub host: Option<Arc<str>>,
+    /// A path that every forwarded path is put behind (no trailing slash; empty for none).
+    pub base_path: Arc<str>,
+    /// For opening a connection (2 s).
+    pub connect_timeout: Duration,
+    /// From the end of the request to the response head (30 s).
+    pub response_timeout: Duration,
+    /// Between two pieces of a response body (60 s; SSE included, so servers must send keep-alives).
+    pub read_timeout: Duration,
+    /// How long an unused pooled connection is kept (60 s).
+    pub idle_timeout: Duration,
+    /// Idle connections kept per core and address (64).
+    pub max_idle: usize,
+    /// How long an address that failed to connect is skipped (5 s).
+    pub retry_failed_after: Duration,
+}
+
+/// The identity endpoints and the tokens they issue.
+#[derive(Clone, Debug)]
+pub struct IdentitySettings {
+    /// `sqlite:PATH` (relative to the state directory) for now.
+    pub database: Secret<String>,
+    /// The key that encrypts private keys at rest, 32 bytes; `None`: made in the state directory for the embedded
+    /// default.
+    pub master_key: Option<Secret<Vec<u8>>>,
+    /// Whether strangers may register. Needs mail.
+    pub registration: bool,
+    /// The role of a new account (`viewer`).
+    pub default_role: Arc<str>,
+    /// The plan of a new account (`free`).
+    pub default_plan: Arc<str>,
+    /// Which password rules apply.
+    pub password_policy: portcullis_identity::PasswordPolicy,
+    /// Where mail goes.
+    pub mail: MailDelivery,
+    /// Life times and audiences of tokens.
+    pub tokens: TokenSettings,
+}
+
+/// What becomes of mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailDelivery {
+    /// No mail: registration and reset are closed.
+    None,
+    /// Kept in memory and shown on the admin listener (the demo).
+    Catcher,
+}
+
+/// How our own tokens are made.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// `aud` of access tokens; by default the public URL.
+    pub audience: Arc<str>,
+    /// Signature algorithm (ES256 by default).
+    pub algorithm: portcullis_auth::Algorithm,
+    /// Life of an access token (15 min).
+    pub access_ttl: Duration,
+    /// Life of a refresh token (7 d).
+    pub refresh_ttl: Duration,
+    /// How long a spent refresh token still yields its successor (10 s; 0 turns it off).
+    pub grace: Duration,
+    /// Allowed clock difference at verification (30 s).
+    pub leeway: Duration,
+    /// How old the record of revocations may be before verification refuses with 503 (60 s).
+    pub max_staleness: Duration,
+    /// How often the signing key is rotated by itself (90 d).
+    pub rotate_every: Duration,
+}
+
+/// The operator's listener.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// Where it listens; `None` turns it off. Loopback by default (127.0.0.1:9090).
+    pub listen: Option<SocketAddr>,
+    /// The operator's token; `None`: made in the state directory (`admin-token`, mode 0600) at first start.
+    pub token: Option<Secret<String>>,
+    /// Further `Host` values that are accepted besides the loopback names (against DNS rebinding).
+    pub hosts: Vec<String>,
+}
+
+/// What is logged where.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Whether each served request is logged on standard error.
+    pub access: bool,
+    /// Directory of the JSON-lines streams (`events.jsonl`, `limits.jsonl`); `None` turns them off.
+    pub events_dir: Option<PathBuf>,
+}

@@ -1,0 +1,1 @@
+//! The demo: a sample API, three accounts, a mail catcher and a tour.

@@ -1,0 +1,1 @@
+//! The identity endpoints under `/auth` and the JWKS document: HTTP shapes over `portcullis_identity`.

@@ -1,0 +1,1 @@
+//! Listeners: one current-thread runtime per core, accepting with `SO_REUSEPORT`.

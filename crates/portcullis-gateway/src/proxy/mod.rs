@@ -1,0 +1,1 @@
+//! The reverse proxy: an admitted request, its upstream connection, and the way back.

@@ -1,0 +1,1 @@
+//! Wires settings, services and listeners together; reload and graceful stop.
