@@ -1,1 +1,6 @@
-//! The gate: one decision with many doors; the engine, the policy snapshot and the tower layer.
+//! The gate: one decision with many doors.
+
+mod pattern;
+mod table;
+
+pub use pattern::{Pattern, PatternError};
