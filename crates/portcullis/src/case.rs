@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::header::SET_COOKIE;
 use http::HeaderMap;
+use http::header::SET_COOKIE;
 use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Timestamp};
 use portcullis_limit::{Standing, headers as limit_headers};
 

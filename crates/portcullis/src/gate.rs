@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 use http::header::ORIGIN;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
+use portcullis_auth::Lookup;
 use portcullis_auth::access::{self, Requirement};
 use portcullis_auth::credential::{self, Presented};
-use portcullis_auth::Lookup;
 use portcullis_core::ports::{Blocklist, Revocations, Standing as Validity};
 use portcullis_core::{
     ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, Scheme, Timestamp, unmapped,
@@ -26,7 +26,10 @@ use crate::trace::{Silent, Stage, Trace};
 
 /// What the gate answers.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every verdict is a pass, and a box would cost each an allocation")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every verdict is a pass, and a box would cost each an allocation"
+)]
 pub enum Verdict {
     /// It may go on, with this proof.
     Pass(Pass),

@@ -173,7 +173,12 @@ impl LimitTable {
     }
 
     /// What to charge in one phase.
-    pub(crate) fn asks<'t>(&'t self, phase: Phase, covering: &Covering, facts: &KeyFacts<'_>) -> SmallVec<[Ask<'t>; 4]> {
+    pub(crate) fn asks<'t>(
+        &'t self,
+        phase: Phase,
+        covering: &Covering,
+        facts: &KeyFacts<'_>,
+    ) -> SmallVec<[Ask<'t>; 4]> {
         let mut asks = SmallVec::new();
         for index in covering {
             let Compiled { rule, phase: charged } = &self.rules[*index as usize];
