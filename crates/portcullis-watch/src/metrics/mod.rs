@@ -88,6 +88,8 @@ pub struct Metrics {
     pub token_cache_hits: Counter,
     /// Tokens whose signature had to be verified.
     pub token_cache_misses: Counter,
+    /// Wrong tokens presented to the operator's listener.
+    pub admin_login_failures: Counter,
     /// Connections accepted.
     pub connections_accepted: Counter,
     /// Connections turned away because a bound was reached.
@@ -143,6 +145,7 @@ impl Metrics {
             upstream_errors: Counter::default(),
             token_cache_hits: Counter::default(),
             token_cache_misses: Counter::default(),
+            admin_login_failures: Counter::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
             connections_open: Gauge::default(),
