@@ -31,6 +31,7 @@ pub use mail::{CaughtMail, MailSource};
 pub use private_file::{PrivateFileError, read_or_create};
 pub use server::serve;
 
+pub(crate) use token::random_hex;
 pub use token::{OperatorToken, OperatorTokenError, SESSION_COOKIE};
 
 /// What the admin listener needs of the rest of the process.
