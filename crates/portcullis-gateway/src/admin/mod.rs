@@ -1,7 +1,7 @@
 //! The admin listener: health, metrics, the mail catcher of the demo, and what an operator may do.
 //!
 //! It is a server of its own on loopback. Everything but the health checks needs the operator's token, as
-//! `Authorization: Bearer` or through the page at `/login`. [`endpoints`](ENDPOINTS) is the one list of what there is;
+//! `Authorization: Bearer` or through the page at `/login`. `ENDPOINTS` is the one list of what there is;
 //! the router, the guard in front of it, the index page and the tests are made from it. What is not on the list is not
 //! open.
 
@@ -31,7 +31,7 @@ pub use mail::{CaughtMail, MailSource};
 pub use private_file::{PrivateFileError, read_or_create};
 pub use server::serve;
 
-pub(crate) use token::random_hex;
+pub(crate) use token::random;
 pub use token::{OperatorToken, OperatorTokenError, SESSION_COOKIE};
 
 /// What the admin listener needs of the rest of the process.

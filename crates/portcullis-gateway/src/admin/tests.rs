@@ -322,6 +322,44 @@ async fn a_large_body_is_refused() {
 }
 
 #[tokio::test]
+async fn connections_are_bounded_in_number() {
+    let running = Running::start().await;
+    let mut held = Vec::new();
+    for _ in 0..64 {
+        held.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    let mut one_more = TcpStream::connect(running.address).await.unwrap();
+    assert!(matches!(one_more.read(&mut [0; 1]).await, Ok(0) | Err(_)), "it is closed at once");
+    held.clear();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let request = format!("GET /livez HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", running.address);
+        let mut text = String::new();
+        if stream.write_all(request.as_bytes()).await.is_ok()
+            && stream.read_to_string(&mut text).await.is_ok()
+            && text.starts_with("HTTP/1.1 200")
+        {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the freed connections cannot be used again");
+}
+
+#[tokio::test]
+async fn a_slow_head_does_not_hold_a_connection() {
+    let running = Running::start().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: loc").await.unwrap();
+    tokio::time::pause();
+    let mut text = Vec::new();
+    let started = tokio::time::Instant::now();
+    let _ = stream.read_to_end(&mut text).await;
+    let took = started.elapsed().as_secs();
+    assert!((9..=16).contains(&took), "{took}");
+}
+
+#[tokio::test]
 async fn a_stop_finishes_and_frees_the_port() {
     let mut running = Running::start().await;
     assert_eq!(running.get("/livez").await.status, 200);

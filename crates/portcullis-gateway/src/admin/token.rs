@@ -117,14 +117,14 @@ fn fresh_key() -> hmac::Key {
 }
 
 /// 256 random bits.
-fn random() -> [u8; 32] {
+pub(crate) fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
     rand::fill(&mut bytes).expect("the operating system yields randomness");
     bytes
 }
 
 /// 256 random bits as 64 lower-case hex digits.
-pub(crate) fn random_hex() -> String {
+fn random_hex() -> String {
     hex(&random())
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use portcullis_core::Secret;
 
-use crate::admin::{PrivateFileError, random_hex, read_or_create};
+use crate::admin::{PrivateFileError, random, read_or_create};
 
 /// E-mail address and role of each.
 const WHO: [(&str, &str); 3] =
@@ -68,31 +68,20 @@ impl Accounts {
     }
 }
 
-/// Random letters and digits (no two of which look alike) that satisfy the standard password policy. The characters need
-/// no quoting in a shell or in JSON.
+/// Random letters and digits that satisfy the standard password policy (92 bits). The characters need no quoting in a
+/// shell or in JSON.
 fn password() -> String {
-    const LETTERS: &[u8; 32] = b"abcdefghkmnpqrstuvwxyzABCDEFGH34";
-    const DIGITS: &[u8; 8] = b"34567892";
+    const LETTERS: &[u8; 32] = b"abcdefghkmnpqrstuvwxyzABCDEFGHKM";
+    const DIGITS: &[u8; 8] = b"23456789";
     loop {
-        let random = random_hex();
-        let bits: Vec<u8> = random.as_bytes().chunks(2).filter_map(|pair| hex_byte(pair)).take(LENGTH).collect();
-        let password: String = bits
-            .iter()
-            .enumerate()
-            .map(|(index, byte)| {
-                char::from(if index % 5 == 4 { DIGITS[usize::from(byte % 8)] } else { LETTERS[usize::from(byte % 32)] })
-            })
-            .collect();
-        let mixed = password.bytes().any(|byte| byte.is_ascii_uppercase())
-            && password.bytes().any(|byte| byte.is_ascii_lowercase());
-        if mixed && password.len() == LENGTH {
+        let characters = random().into_iter().take(LENGTH).enumerate().map(|(index, byte)| {
+            char::from(if index % 5 == 4 { DIGITS[usize::from(byte % 8)] } else { LETTERS[usize::from(byte % 32)] })
+        });
+        let password: String = characters.collect();
+        if password.contains(|c: char| c.is_ascii_uppercase()) && password.contains(|c: char| c.is_ascii_lowercase()) {
             return password;
         }
     }
-}
-
-fn hex_byte(pair: &[u8]) -> Option<u8> {
-    u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
 }
 
 #[cfg(test)]

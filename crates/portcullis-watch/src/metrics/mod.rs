@@ -82,7 +82,7 @@ pub struct Metrics {
     events: [Counter; EventKind::ALL.len()],
     limits: Names,
     routes: Names,
-    /// Upstream exchanges that failed (refused, broken off, timed out, invalid).
+    /// Upstream exchanges that failed (refused, broken off, timed out, invalid); a [`crate::Recorder`] adds to it.
     pub upstream_errors: Counter,
     /// Verified tokens found in the cache.
     pub token_cache_hits: Counter,
@@ -179,8 +179,9 @@ impl Metrics {
         }
     }
 
-    /// The counter of a configured limit's refusals (`portcullis_limit_hits_total`). Ask for it when a policy is loaded
-    /// and keep it: the same name always yields the same counter. At most 200 names get their own, then `other`.
+    /// The counter of a configured limit's refusals (`portcullis_limit_hits_total`), which a [`crate::Recorder`] adds to.
+    /// Asking for it when a policy is loaded makes the series exist from the start. At most 200 names get their own, then
+    /// `other`.
     #[must_use]
     pub fn limit_hits(&self, limit: &str) -> Counter {
         self.limits.counter(limit)
