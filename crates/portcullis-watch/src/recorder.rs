@@ -29,6 +29,7 @@ impl EventSink for Recorder {
         self.metrics.event(event.kind);
         match (event.kind, &event.limit) {
             (EventKind::LimitHit, Some(limit)) => self.metrics.limit_hits(limit).add(1),
+            (EventKind::LimitWouldHit, Some(limit)) => self.metrics.limit_would_hits(limit).add(1),
             (EventKind::UpstreamFailed, _) => self.metrics.upstream_errors.add(1),
             _ => {}
         }
@@ -57,6 +58,7 @@ mod tests {
         recorder.record(Event::new(Timestamp::EPOCH, EventKind::UpstreamFailed));
         let text = metrics.render();
         assert!(text.contains("portcullis_limit_hits_total{limit=\"login\"} 1\n"), "{text}");
+        assert!(text.contains("portcullis_limit_would_hits_total{limit=\"login\"} 1\n"), "{text}");
         assert!(text.contains("portcullis_upstream_errors_total 1\n"), "{text}");
         assert!(text.contains("portcullis_events_total{kind=\"login_failed\"} 2\n"), "{text}");
         assert!(text.contains("portcullis_logins_total{outcome=\"failed\"} 2\n"), "{text}");

@@ -92,7 +92,7 @@ impl Tour {
                 expect: &["[202]"],
             },
             Step {
-                title: "Read the mail that was caught (or open the admin page in a browser)",
+                title: "Read the mail that was caught, here or in a browser on the admin page",
                 commands: format!(
                     "MAIL=$(curl -s -H 'Authorization: Bearer {token}' \"{admin}/mail.json?to=$EMAIL\")\n\
                      printf '%s\\n' \"$MAIL\""
@@ -119,7 +119,7 @@ impl Tour {
                 expect: &["\"accessToken\":", "\"tokenType\":"],
             },
             Step {
-                title: "Call the API; it is told who you are and never sees your token",
+                title: "Call the API, which is told who you are and never sees your token",
                 commands: format!(
                     "curl -s {STATUS} {gateway}/projects {bearer}\ncurl -s {STATUS} {gateway}/whoami {bearer}"
                 ),
@@ -154,7 +154,7 @@ impl Tour {
                 expect: &["\"accessToken\":", "\"refreshToken\":", "[200]"],
             },
             Step {
-                title: "Be limited: 100 requests a minute without a login, then 429 (it passes within a minute)",
+                title: "Be limited: 100 requests a minute without a login, then 429 until the minute has passed",
                 commands: format!(
                     "curl -s -o /dev/null -w '%{{http_code}}\\n' \"{gateway}/public/status?n=[1-110]\" | sort | uniq -c\n\
                      curl -si {gateway}/public/status | grep -iE '^HTTP|^retry-after|ratelimit|error'"

@@ -81,6 +81,7 @@ pub struct Metrics {
     refusals: [Counter; Reason::SLUGS.len()],
     events: [Counter; EventKind::ALL.len()],
     limits: Names,
+    reporting_limits: Names,
     routes: Names,
     /// Upstream exchanges that failed (refused, broken off, timed out, invalid); a [`crate::Recorder`] adds to it.
     pub upstream_errors: Counter,
@@ -141,6 +142,7 @@ impl Metrics {
             refusals: std::array::from_fn(|_| Counter::default()),
             events: Default::default(),
             limits: Names::default(),
+            reporting_limits: Names::default(),
             routes: Names::default(),
             upstream_errors: Counter::default(),
             token_cache_hits: Counter::default(),
@@ -185,6 +187,12 @@ impl Metrics {
     #[must_use]
     pub fn limit_hits(&self, limit: &str) -> Counter {
         self.limits.counter(limit)
+    }
+
+    /// The same for what a limit in report mode would have refused (`portcullis_limit_would_hits_total`).
+    #[must_use]
+    pub fn limit_would_hits(&self, limit: &str) -> Counter {
+        self.reporting_limits.counter(limit)
     }
 
     /// The counter of a configured route's requests (`portcullis_route_requests_total`). Ask for it when a policy is
