@@ -28,6 +28,10 @@ pub const ADMIN: SocketAddr = loopback(9090);
 /// Where the sample API is in the demo.
 pub const UPSTREAM: SocketAddr = loopback(8081);
 
+/// Where the sample API is when it runs alone (`demo --upstream-only`), unless somewhere else is asked for: the address
+/// that the examples of `portcullis serve --upstream` name.
+pub const UPSTREAM_ALONE: SocketAddr = loopback(3000);
+
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
