@@ -131,17 +131,14 @@ impl Upstream {
     /// # Errors
     /// [`Reason::UpstreamUnreachable`] or, when time ran out, [`Reason::UpstreamTimeout`].
     pub(crate) async fn borrow(&self, link: &Link, fresh: bool) -> Result<Borrowed, Reason> {
-        let candidates = self.candidates();
-        if !fresh {
-            // Of what can be had at once, the address whose turn it is comes first.
-            let taken =
-                poll_fn(|cx| Poll::Ready(candidates.iter().find_map(|home| Some((home.take(cx)?, Rc::clone(home))))));
-            if let Some((connected, home)) = taken.await {
-                return Ok(Borrowed { connected, home, reused: true });
-            }
-        }
         let mut reason = Reason::UpstreamUnreachable;
-        for home in candidates {
+        for home in self.candidates() {
+            if !fresh {
+                let taken = poll_fn(|cx| Poll::Ready(home.take(cx))).await;
+                if let Some(connected) = taken {
+                    return Ok(Borrowed { connected, home, reused: true });
+                }
+            }
             link.deadlines.set(Late::Connect, self.settings.connect_timeout);
             let connected = connect_in_time(&home, link).await;
             link.deadlines.clear(Late::Connect);
