@@ -33,9 +33,12 @@ impl Key {
         }
     }
 
-    /// Counts by a text of some kind; `kind` is an ASCII letter.
+    /// Counts by a text of some kind.
+    ///
+    /// # Panics
+    /// If `kind` is not a lower-case ASCII letter: digits are taken by addresses, upper case by digests.
     pub fn push_text(&mut self, kind: char, text: &str) {
-        debug_assert!(kind.is_ascii_alphabetic(), "digits are taken by addresses");
+        assert!(kind.is_ascii_lowercase(), "a kind of text is a lower-case ASCII letter");
         let kind = kind as u8;
         if text.len() <= MAX_TEXT {
             self.push(kind, text.as_bytes());

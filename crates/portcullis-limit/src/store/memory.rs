@@ -98,7 +98,16 @@ impl MemoryStore {
         self.shards[self.shard_of(key)].lock().cells.swap_remove(key).is_some()
     }
 
-    /// Charges all asks or none. Asks that are not enforced never refuse and are charged with the others.
+    /// How a key stands. It looks at a copy, so that asking about another moment than the present changes nothing.
+    pub(crate) fn peek(&self, ask: &Ask<'_>, now: Timestamp) -> Standing {
+        let held = self.shards[self.shard_of(&ask.key)].lock().cells.get(&ask.key).map(|slot| slot.cell.clone());
+        let algorithm = ask.rate.algorithm();
+        let mut cell = held.filter(|cell| cell.is_of(algorithm)).unwrap_or_else(|| Cell::new(algorithm));
+        let at = cell.advance(ask.rate, now);
+        Standing::new(ask, &cell.assess(ask.rate, ask.cost, at))
+    }
+
+    /// Charges all asks or none. Asks that are not enforced never refuse.
     pub(crate) fn charge(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
         // All shards are locked in one order before anything is looked at, so that two stacks of limits neither wait
         // for each other nor see each other's halves.
@@ -113,7 +122,9 @@ impl MemoryStore {
         let mut standings: SmallVec<[Standing; 4]> = SmallVec::new();
         let mut denied: Option<Denied> = None;
         for (index, ask) in asks.iter().enumerate() {
-            let assessment = guards[guard_of(index)].assess(ask, now);
+            let before = asks[..index].iter().filter(|earlier| earlier.key == ask.key);
+            let before = before.fold(0, |sum: u64, earlier| sum.saturating_add(earlier.cost));
+            let assessment = guards[guard_of(index)].assess(ask, before, now);
             let standing = Standing::new(ask, &assessment);
             if let Some(retry_at) = assessment.retry_at
                 && ask.enforce
@@ -132,10 +143,14 @@ impl MemoryStore {
 
         let mut receipts = SmallVec::new();
         for (index, ask) in asks.iter().enumerate() {
-            if guards[guard_of(index)].commit(ask, now, self.shard_capacity) {
+            if standings[index].would_refuse || ask.cost == 0 {
+                continue;
+            }
+            let (at, evicted) = guards[guard_of(index)].commit(ask, now, self.shard_capacity);
+            if evicted {
                 self.evictions.fetch_add(1, Ordering::Relaxed);
             }
-            receipts.push(Receipt { key: ask.key.clone(), rate: *ask.rate, cost: ask.cost, at: now });
+            receipts.push(Receipt { key: ask.key.clone(), rate: *ask.rate, cost: ask.cost, at });
         }
         Ok(Charge::new(receipts, standings))
     }
@@ -159,23 +174,25 @@ impl MemoryStore {
 }
 
 impl Shard {
-    /// What the cell says of an ask; the cell itself is brought up to date, which changes no answer.
-    fn assess(&mut self, ask: &Ask<'_>, now: Timestamp) -> Assessment {
+    /// What the cell says of an ask, where asks before it in the same stack will have taken `before` of the same key. The
+    /// cell itself is brought up to date, which changes no answer.
+    fn assess(&mut self, ask: &Ask<'_>, before: u64, now: Timestamp) -> Assessment {
+        let cost = ask.cost.saturating_add(before);
         match self.cells.get_mut(&ask.key) {
             Some(slot) if slot.cell.is_of(ask.rate.algorithm()) => {
-                slot.cell.advance(ask.rate, now);
-                slot.cell.assess(ask.rate, ask.cost, now)
+                let now = slot.cell.advance(ask.rate, now);
+                slot.cell.assess(ask.rate, cost, now)
             }
             _ => {
                 let mut fresh = Cell::new(ask.rate.algorithm());
-                fresh.advance(ask.rate, now);
-                fresh.assess(ask.rate, ask.cost, now)
+                let now = fresh.advance(ask.rate, now);
+                fresh.assess(ask.rate, cost, now)
             }
         }
     }
 
-    /// Charges the ask; `true` if a live cell had to make room for it.
-    fn commit(&mut self, ask: &Ask<'_>, now: Timestamp, capacity: usize) -> bool {
+    /// Charges the ask; tells by which moment, and whether a live cell had to make room for it.
+    fn commit(&mut self, ask: &Ask<'_>, now: Timestamp, capacity: usize) -> (Timestamp, bool) {
         let mut evicted = false;
         if !self.cells.contains_key(&ask.key) {
             self.reclaim(now);
@@ -191,10 +208,10 @@ impl Shard {
         if !slot.cell.is_of(ask.rate.algorithm()) {
             *slot = fresh();
         }
-        slot.cell.advance(ask.rate, now);
-        slot.cell.charge(ask.rate, ask.cost, now);
+        let at = slot.cell.advance(ask.rate, now);
+        slot.cell.charge(ask.rate, ask.cost, at);
         slot.expires_at = slot.cell.expires_at(ask.rate);
-        evicted
+        (at, evicted)
     }
 
     /// Looks at the next few cells and drops the idle ones.
