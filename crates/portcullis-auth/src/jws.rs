@@ -14,36 +14,50 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 const MAX_KID_BYTES: usize = 256;
 
 /// Why a text is not a JWS that these keys signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JwsError {
     /// Longer than [`MAX_TOKEN_BYTES`].
-    #[error("the token is too long")]
     TooLong,
     /// Not three parts.
-    #[error("a token has three parts")]
     Parts,
     /// A part is not base64url without padding, in its one spelling.
-    #[error("a part of the token is not base64url")]
     Base64,
     /// The header is not a JSON object with unique members, or a member has the wrong type.
-    #[error("the token's header is not valid")]
     Header,
     /// The header asks for something we do not follow: `crit`, `b64`, `zip`, or a key of its own (`jwk`, `jku`, `x5u`,
     /// `x5c`).
-    #[error("the token's header asks for an extension or brings its own key")]
     Extension,
     /// No key of this name, or none that could be meant.
-    #[error("no known key fits the token")]
     UnknownKey,
     /// The header's `alg` is not the one the key is pinned to; `none` is among them.
-    #[error("the token's algorithm is not its key's")]
     Algorithm,
     /// The signature does not verify.
-    #[error("the token's signature is not valid")]
     Signature,
-    /// The header's `typ` is not the one expected.
-    #[error("the token is of another type")]
-    Type,
+}
+
+impl std::error::Error for JwsError {}
+
+impl std::fmt::Display for JwsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.why())
+    }
+}
+
+impl JwsError {
+    /// The same for the operator's records.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::TooLong => "the token is too long",
+            Self::Parts => "a token has three parts",
+            Self::Base64 => "a part of the token is not base64url",
+            Self::Header => "the token's header is not valid",
+            Self::Extension => "the token's header asks for an extension or brings its own key",
+            Self::UnknownKey => "no known key fits the token",
+            Self::Algorithm => "the token's algorithm is not its key's",
+            Self::Signature => "the token's signature is not valid",
+        }
+    }
 }
 
 /// The parts of a token, decoded but not believed.
@@ -90,8 +104,13 @@ impl<'a> Unverified<'a> {
         self.verify_with(key)
     }
 
+    /// Whether the header names this algorithm.
+    pub(crate) fn is_signed_by(&self, algorithm: Algorithm) -> bool {
+        *self.header.alg == *algorithm.as_str()
+    }
+
     fn verify_with(self, key: &VerificationKey) -> Result<Vec<u8>, JwsError> {
-        if *self.header.alg != *key.algorithm().as_str() {
+        if !self.is_signed_by(key.algorithm()) {
             return Err(JwsError::Algorithm);
         }
         if !key.verifies(self.signed, &self.signature) {
