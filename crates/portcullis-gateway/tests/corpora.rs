@@ -15,7 +15,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use corpus::{Answers, Case};
-use support::{Gateway, Origin, Setup};
+use support::origin::Origin;
+use support::process::{Gateway, Setup};
 
 /// The gate's own time-outs, as the configuration below sets them, and the second it has beyond them.
 const PATIENCE: Duration = Duration::from_secs(1 + 1 + 1);

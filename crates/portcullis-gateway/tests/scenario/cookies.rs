@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use crate::projects;
-use crate::support::{Gateway, Origin, PASSWORD, PROJECT_ROUTES, Reply, Setup};
+use crate::support::client::Reply;
+use crate::support::origin::Origin;
+use crate::support::process::{Gateway, Setup};
+use crate::support::{PASSWORD, PROJECT_ROUTES};
 
 const PUBLIC_URL: &str = "https://api.example.com";
 

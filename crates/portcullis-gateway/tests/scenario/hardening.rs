@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use crate::projects;
-use crate::support::{Connection, Gateway, Origin, PROJECT_ROUTES, Reply, Setup, free_address};
+use crate::support::PROJECT_ROUTES;
+use crate::support::client::{Connection, Reply};
+use crate::support::origin::Origin;
+use crate::support::process::{Gateway, Setup, free_address};
 
 /// Fails unless the answer is hardened and tells nothing about who made it.
 #[track_caller]

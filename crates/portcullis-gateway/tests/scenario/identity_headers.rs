@@ -1,7 +1,9 @@
 //! What the API is told about who calls, and that nobody else can tell it (Z5, T6).
 
 use crate::projects;
-use crate::support::{Origin, PROJECT_ROUTES, Seen, Setup, claims};
+use crate::support::origin::{Origin, Seen};
+use crate::support::process::Setup;
+use crate::support::{PROJECT_ROUTES, claims};
 
 /// Fails unless the API was told exactly this identity, under no other spelling of the names.
 #[track_caller]

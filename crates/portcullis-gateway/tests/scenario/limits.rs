@@ -6,7 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::projects;
-use crate::support::{Client, Gateway, Origin, PASSWORD, PROJECT_ROUTES, Reply, Setup};
+use crate::support::client::{Client, Reply};
+use crate::support::origin::Origin;
+use crate::support::process::{Gateway, Setup};
+use crate::support::{PASSWORD, PROJECT_ROUTES};
 
 /// A counter of two windows forgets a little while the test runs: 100 a minute are not quite two a second.
 const SLACK: usize = 4;

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::projects;
-use crate::support::{Gateway, PASSWORD, Reply, eventually};
+use crate::support::client::Reply;
+use crate::support::process::Gateway;
+use crate::support::{PASSWORD, eventually};
 
 fn login(gateway: &Gateway, email: &str, password: &str) -> Reply {
     let credentials = json!({ "email": email, "password": password, "delivery": "body" });

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::projects;
-use crate::support::{Client, eventually};
+use crate::support::client::Client;
+use crate::support::eventually;
 
 #[test]
 fn o4_health_is_open_and_everything_else_needs_the_operators_token() {

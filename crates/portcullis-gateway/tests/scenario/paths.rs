@@ -1,6 +1,8 @@
 //! Every spelling of a path that one program might read as another (H7).
 
-use crate::support::{Gateway, Origin, PROJECT_ROUTES, Setup};
+use crate::support::PROJECT_ROUTES;
+use crate::support::origin::Origin;
+use crate::support::process::{Gateway, Setup};
 
 /// Spellings that some server somewhere reads as `/analytics`.
 fn spellings(gateway: &Gateway) -> Vec<String> {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::projects;
-use crate::support::{Gateway, Origin, PROJECT_ROUTES, Reply, Setup, eventually};
+use crate::support::client::Reply;
+use crate::support::origin::Origin;
+use crate::support::process::{Gateway, Setup};
+use crate::support::{PROJECT_ROUTES, eventually};
 
 fn refresh(gateway: &Gateway, token: &str) -> Reply {
     gateway.client().post("/auth/refresh").json(&json!({ "refreshToken": token })).send()

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::projects;
-use crate::support::{Gateway, PASSWORD, Reply};
+use crate::support::PASSWORD;
+use crate::support::client::Reply;
+use crate::support::process::Gateway;
 
 fn register(gateway: &Gateway, email: &str, password: &str) -> Reply {
     gateway.client().post("/auth/register").json(&json!({ "email": email, "password": password })).send()
@@ -220,10 +222,7 @@ fn a4_at_most_three_pending_registrations_are_kept() {
 
 #[test]
 fn a10_without_mail_registration_is_closed() {
-    let origin = crate::Origin::echo();
-    let mut setup = crate::Setup::before(&origin);
-    setup = setup.with(crate::PROJECT_ROUTES);
-    let mut gateway = setup.start();
+    let (_origin, mut gateway) = projects();
     gateway.kill();
     let text = gateway.config_text().replace("registration = true\ndanger_mail_catcher = true\n", "");
     std::fs::write(&gateway.config, text).unwrap();

@@ -1,7 +1,9 @@
 //! Roles at the example API (Z1, Z2, Z4).
 
 use crate::projects;
-use crate::support::{Origin, PROJECT_ROUTES, Setup};
+use crate::support::PROJECT_ROUTES;
+use crate::support::origin::Origin;
+use crate::support::process::Setup;
 
 #[test]
 fn z2_each_role_may_do_what_the_example_says_and_nothing_else() {

@@ -1,18 +1,13 @@
 //! What black-box tests share: the running binary, clients that each have an address of their own, an origin that
 //! remembers every byte, and the operator's side.
 
-mod client;
-mod operator;
+pub(crate) mod client;
+pub(crate) mod operator;
 pub(crate) mod origin;
 pub(crate) mod process;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-pub(crate) use client::{Client, Connection, Reply};
-pub(crate) use operator::Operator;
-pub(crate) use origin::{Origin, Seen};
-pub(crate) use process::{Gateway, Setup, free_address};
 
 /// A password that every preset of the password policy accepts.
 pub(crate) const PASSWORD: &str = "Correct-horse-7-staple";

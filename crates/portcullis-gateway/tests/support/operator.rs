@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Client, Reply, eventually};
+use super::client::{Client, Reply};
+use super::eventually;
 
 /// Someone who holds the operator's token.
 #[derive(Debug)]

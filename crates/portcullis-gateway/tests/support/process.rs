@@ -12,7 +12,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Client, Operator, Origin, PASSWORD, eventually};
+use super::client::Client;
+use super::operator::Operator;
+use super::origin::Origin;
+use super::{PASSWORD, eventually};
 
 /// The binary's command line, to be completed.
 pub(crate) fn portcullis() -> Command {
@@ -241,6 +244,16 @@ impl Gateway {
         let mut running = self.running.take().expect("the gateway runs");
         running.signal(Signal::KILL);
         running.ended(Duration::from_secs(5));
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.as_ref().expect("the gateway runs").id()
+    }
+
+    /// Waits for a process that somebody else has killed.
+    pub(crate) fn kill_remains(&mut self) {
+        self.running.take().expect("the gateway ran").ended(Duration::from_secs(5));
     }
 
     pub(crate) fn directory(&self) -> &Path {
