@@ -47,7 +47,7 @@ fn o2_a_request_under_way_is_finished_before_the_process_stops() {
 #[test]
 fn o2_a_request_that_never_ends_does_not_hold_up_the_stop_forever() {
     let origin = slow(Duration::from_secs(60));
-    let mut gateway = Setup::open(&origin).with("[client]\ndrain_timeout = \"1s\"\n").start();
+    let mut gateway = Setup::open(&origin).top("drain_timeout = \"1s\"").start();
     let mut under_way = gateway.client().connect();
     under_way.send(format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", gateway.listen)).unwrap();
     sleep(Duration::from_millis(200));

@@ -122,7 +122,7 @@ fn an_upgrade_needs_the_same_pass_as_everything_else() {
 #[test]
 fn a_tunnel_does_not_outlive_the_drain() {
     let origin = origin();
-    let mut gateway = Setup::open(&origin).with("[client]\ndrain_timeout = \"1s\"\n").start();
+    let mut gateway = Setup::open(&origin).top("drain_timeout = \"1s\"").start();
     let mut connection = ask(&gateway, "/grant", "");
     assert_eq!(connection.reply().unwrap().status, 101);
     connection.send("still here").unwrap();
