@@ -70,6 +70,8 @@ pub enum Reason {
     TokenRevoked,
     /// Proven, but not allowed.
     InsufficientPermissions,
+    /// Another site made a browser send its cookie with an unsafe method.
+    CrossSite,
     /// The record of revocations is too old to decide by.
     RevocationsStale,
     /// A queue inside is full, or too many connections are open.
@@ -96,7 +98,7 @@ impl Reason {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::MethodRefused => StatusCode::NOT_IMPLEMENTED,
-            Self::Blocked | Self::InsufficientPermissions => StatusCode::FORBIDDEN,
+            Self::Blocked | Self::InsufficientPermissions | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::LimitReached(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::AuthenticationRequired | Self::TokenExpired | Self::InvalidToken(_) | Self::TokenRevoked => {
@@ -131,6 +133,7 @@ impl Reason {
             Self::InvalidToken(_) => "Invalid or expired token",
             Self::TokenRevoked => "Token has been revoked",
             Self::InsufficientPermissions => "Insufficient permissions",
+            Self::CrossSite => "Cross-site request refused",
             Self::RevocationsStale | Self::Overloaded => "Service unavailable",
             Self::UpstreamUnreachable | Self::UpstreamInvalid => "Bad gateway",
             Self::UpstreamTimeout => "Gateway timeout",
@@ -158,6 +161,7 @@ impl Reason {
             Self::InvalidToken(_) => "invalid_token",
             Self::TokenRevoked => "token_revoked",
             Self::InsufficientPermissions => "insufficient_permissions",
+            Self::CrossSite => "cross_site",
             Self::RevocationsStale => "revocations_stale",
             Self::Overloaded => "overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
@@ -168,7 +172,7 @@ impl Reason {
     }
 
     /// Every slug there is, for metric labels.
-    pub const SLUGS: [&'static str; 22] = [
+    pub const SLUGS: [&'static str; 23] = [
         "malformed",
         "ambiguous_path",
         "target_too_long",
@@ -185,6 +189,7 @@ impl Reason {
         "invalid_token",
         "token_revoked",
         "insufficient_permissions",
+        "cross_site",
         "revocations_stale",
         "overloaded",
         "upstream_unreachable",

@@ -1,1 +1,5 @@
-//! Shapes: what every response must carry and what a request head must look like.
+//! Shapes: what every response must carry and what it must not tell.
+
+mod response;
+
+pub use response::{Preset, ResponseHeaders};

@@ -1,1 +1,27 @@
-//! The gate: one decision with many doors; the engine, the policy snapshot and the tower layer.
+//! The gate: one decision with many doors.
+//!
+//! A door turns its own kind of request into [`Facts`](portcullis_core::Facts), asks [`Gate::decide`], and turns the
+//! [`Verdict`] into its own kind of reply. The order of the checks stands in one function body, in `gate.rs`.
+
+mod body;
+mod case;
+mod gate;
+mod identity_headers;
+mod limits;
+mod pass;
+mod pattern;
+mod policy;
+mod refusal;
+mod table;
+mod trace;
+
+pub use body::{Admitted, BodyError, BodyRule};
+pub use case::Case;
+pub use gate::{Gate, Outcome, Verdict};
+pub use identity_headers::IdentityHeaders;
+pub use limits::{Count, KeyPart, LimitRule, QuotaChoice, Scope};
+pub use pass::Pass;
+pub use pattern::{Pattern, PatternError};
+pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteRule, Target};
+pub use refusal::Refusal;
+pub use trace::{Silent, Stage, Trace};

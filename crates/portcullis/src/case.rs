@@ -1,0 +1,82 @@
+//! What is known of one judged request: for its answer's headers and for the records.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::SET_COOKIE;
+use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Timestamp};
+use portcullis_limit::{Standing, headers as limit_headers};
+
+use crate::policy::Policy;
+
+/// What is known of one judged request.
+#[derive(Debug)]
+pub struct Case {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) client: ClientAddress,
+    pub(crate) route: Option<usize>,
+    pub(crate) principal: Option<Arc<Principal>>,
+    /// The limit closest to refusal.
+    pub(crate) standing: Option<Standing>,
+    /// Whether a cookie that is good no more is taken back with the answer (T8).
+    pub(crate) clears_cookie: bool,
+}
+
+impl Case {
+    /// The client's address.
+    #[must_use]
+    pub const fn client(&self) -> ClientAddress {
+        self.client
+    }
+
+    /// The route's label, where one was found.
+    #[must_use]
+    pub fn route(&self) -> Option<&Arc<str>> {
+        self.route.map(|index| &self.policy.route_at(index).label)
+    }
+
+    /// Who it is, where that was proven.
+    #[must_use]
+    pub const fn principal(&self) -> Option<&Arc<Principal>> {
+        self.principal.as_ref()
+    }
+
+    /// Sets the headers that every answer to this request carries (H1, L7).
+    pub(crate) fn shape(&self, headers: &mut HeaderMap) {
+        self.policy.response_headers.apply(headers);
+        if let Some(standing) = &self.standing {
+            limit_headers::insert(headers, standing, &self.policy.limits.rule(standing.limit).name);
+        }
+        if self.clears_cookie {
+            headers.append(SET_COOKIE, self.policy.cookies.clear_access());
+        }
+    }
+
+    /// Keeps the standing that is closest to refusal.
+    pub(crate) fn note_standing(&mut self, standing: &Standing) {
+        let closer = |held: &Standing| (standing.remaining, standing.quota) < (held.remaining, held.quota);
+        if self.standing.as_ref().is_none_or(closer) {
+            self.standing = Some(standing.clone());
+        }
+    }
+
+    /// An event about this request.
+    pub(crate) fn event(&self, at: Timestamp, kind: EventKind, id: RequestId) -> Event {
+        Event {
+            client: Some(self.client.ip()),
+            user: self.principal.as_ref().map(|principal| principal.subject().into()),
+            route: self.route().cloned(),
+            request_id: Some(id),
+            ..Event::new(at, kind)
+        }
+    }
+
+    /// The event of a refusal.
+    pub(crate) fn refused(&self, at: Timestamp, reason: &Reason, id: RequestId) -> Event {
+        let (kind, limit) = match reason {
+            Reason::LimitReached(limited) => (EventKind::LimitHit, Some(limited.limit.clone())),
+            _ => (EventKind::Refused, None),
+        };
+        Event { limit, reason: Some(reason.slug()), ..self.event(at, kind, id) }
+    }
+}

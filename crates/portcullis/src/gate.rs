@@ -1,0 +1,393 @@
+//! The gate: the order of its checks is the security property, so all of them stand in one function body.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::header::ORIGIN;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method};
+use portcullis_auth::Lookup;
+use portcullis_auth::access::{self, Requirement};
+use portcullis_auth::credential::{self, Presented};
+use portcullis_core::ports::{Blocklist, Revocations, Standing as Validity};
+use portcullis_core::{
+    ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, Scheme, Timestamp, unmapped,
+};
+use portcullis_limit::{Charge, Limiter};
+
+use crate::body::BodyRule;
+use crate::case::Case;
+use crate::limits::{self, Count, Covering, KeyFacts, Phase};
+use crate::pass::Pass;
+use crate::policy::{Policy, Route, Target};
+use crate::refusal::Refusal;
+use crate::trace::{Silent, Stage, Trace};
+
+/// What the gate answers.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every verdict is a pass, and a box would cost each an allocation"
+)]
+pub enum Verdict {
+    /// It may go on, with this proof.
+    Pass(Pass),
+    /// It may not.
+    Refuse(Refusal),
+}
+
+/// How an admitted request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered with this status code.
+    Answered(http::StatusCode),
+    /// We failed before it was forwarded: nothing of it is the client's fault.
+    NotForwarded,
+}
+
+/// Decides which requests may pass. One value serves all doors and all cores.
+pub struct Gate {
+    policy: ArcSwap<Policy>,
+    limiter: Arc<Limiter>,
+    revocations: Arc<dyn Revocations>,
+    blocklist: Arc<dyn Blocklist>,
+    events: Arc<dyn EventSink>,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// A gate with its policy and the ports it asks.
+    #[must_use]
+    pub fn new(
+        policy: Policy,
+        limiter: Arc<Limiter>,
+        revocations: Arc<dyn Revocations>,
+        blocklist: Arc<dyn Blocklist>,
+        events: Arc<dyn EventSink>,
+    ) -> Self {
+        Self { policy: ArcSwap::from_pointee(policy), limiter, revocations, blocklist, events }
+    }
+
+    /// Replaces the policy; requests under way keep the one they began with.
+    pub fn reload(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// The policy of the moment.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// May this request pass?
+    pub async fn decide(&self, facts: &Facts<'_>) -> Verdict {
+        self.decide_traced(facts, &mut Silent).await
+    }
+
+    /// The same decision, with a remark for each stage.
+    pub async fn decide_traced<T: Trace>(&self, facts: &Facts<'_>, trace: &mut T) -> Verdict {
+        // 1. One snapshot: a reload never splits a request.
+        let policy = self.policy.load_full();
+        let mut case = Case::new(Arc::clone(&policy), facts.peer);
+        match self.judge(&policy, facts, &mut case, trace).await {
+            Ok(admission) => Verdict::Pass(admission.pass(case)),
+            Err(reason) => {
+                self.events.record(case.refused(facts.now, &reason, facts.id));
+                Verdict::Refuse(Refusal { case, reason, id: facts.id })
+            }
+        }
+    }
+
+    /// A refusal for what a door found wrong before it could ask: the head breaks HTTP's rules.
+    #[must_use]
+    pub fn refuse(&self, facts: &Facts<'_>, reason: Reason) -> Refusal {
+        let policy = self.policy.load_full();
+        let mut case = Case::new(Arc::clone(&policy), facts.peer);
+        case.client = policy.trusted_hops.client(facts.peer, facts.headers);
+        self.events.record(case.refused(facts.now, &reason, facts.id));
+        Refusal { case, reason, id: facts.id }
+    }
+
+    /// Settles what an admitted request was charged, once its outcome is known. A pass that is dropped instead stays
+    /// charged.
+    pub fn settle(&self, pass: &mut Pass, outcome: Outcome, now: Timestamp) {
+        for charge in &mut pass.charges {
+            let Some(charge) = charge.take() else { continue };
+            for receipt in charge.receipts() {
+                let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
+                    (Outcome::NotForwarded, _) => true,
+                    (Outcome::Answered(_), Count::All) => false,
+                    (Outcome::Answered(status), Count::Failures) => status.as_u16() < 400,
+                    (Outcome::Answered(status), Count::Successes) => status.as_u16() >= 400,
+                };
+                if gives_back {
+                    self.limiter.give_back(receipt, now);
+                }
+            }
+        }
+    }
+
+    /// Stages 2 to 10 of the pipeline, in the order that makes them safe.
+    async fn judge<T: Trace>(
+        &self,
+        policy: &Arc<Policy>,
+        facts: &Facts<'_>,
+        case: &mut Case,
+        trace: &mut T,
+    ) -> Result<Admission, Reason> {
+        // 2. The path in one spelling: what is matched is what is forwarded.
+        let path = NormalizedPath::parse(facts.target.path()).map_err(Reason::AmbiguousPath)?;
+        trace.remark(Stage::Path, || path.to_string());
+
+        // 3. The client's address from trusted hops, right to left.
+        case.client = policy.trusted_hops.client(facts.peer, facts.headers);
+        trace.remark(Stage::Client, || case.client.ip().to_string());
+
+        // 4. The blocklist.
+        if let Some(until) = self.blocklist.blocked_until(case.client.ip(), facts.now) {
+            trace.remark(Stage::Blocklist, || format!("blocked until {until}"));
+            return Err(Reason::Blocked);
+        }
+        trace.remark(Stage::Blocklist, || "not blocked".to_owned());
+
+        // 5. The route; no route, no entry.
+        case.route = policy.route(facts.method, &path);
+        let Some(route) = case.route.map(|index| policy.route_at(index)) else {
+            trace.remark(Stage::Route, || "no route covers it".to_owned());
+            return Err(Reason::NotFound);
+        };
+        trace.remark(Stage::Route, || format!("{} ({:?}, to {:?})", route.label, route.access, route.target));
+
+        // 6. The limits that shield what is expensive: password hashing here, signature checks below.
+        let covering = policy.limits.covering(facts.method, path.as_str());
+        let before = self.charge(policy, Phase::Before, &covering, facts, case, trace).await?;
+
+        // 7. Who is it? Nothing presented, valid and invalid are three different answers.
+        let identity = self.authenticate(policy, route, &covering, facts, case, trace).await;
+        if let Ok(principal) = &identity {
+            case.principal.clone_from(principal);
+        }
+
+        // 8. The limits by identity, or for nobody. A refusal gives back what was taken before.
+        let after = match self.charge(policy, Phase::After, &covering, facts, case, trace).await {
+            Ok(charge) => charge,
+            Err(reason) => {
+                self.give_back(before.as_ref(), facts.now);
+                return Err(reason);
+            }
+        };
+        identity?;
+
+        // 9. May that one do this?
+        permit(policy, route, facts, case)?;
+        trace.remark(Stage::Permit, || "permitted".to_owned());
+
+        // 10. What the body has to satisfy.
+        trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
+        Ok(Admission {
+            target: route.target,
+            rewritten: rewrite(facts, &path)?,
+            body: BodyRule { max: route.max_body },
+            charges: [before, after],
+        })
+    }
+
+    /// Charges the limits of one phase, all or none.
+    async fn charge<T: Trace>(
+        &self,
+        policy: &Policy,
+        phase: Phase,
+        covering: &Covering,
+        facts: &Facts<'_>,
+        case: &mut Case,
+        trace: &mut T,
+    ) -> Result<Option<Charge>, Reason> {
+        let stage = if phase == Phase::After { Stage::LimitsAfter } else { Stage::LimitsBefore };
+        let asks = {
+            let key_facts = KeyFacts {
+                client: case.client,
+                ipv6_prefix: policy.ipv6_prefix,
+                headers: facts.headers,
+                route: case.route().map_or("", |label| label),
+                principal: case.principal.as_deref(),
+            };
+            policy.limits.asks(phase, covering, &key_facts)
+        };
+        if asks.is_empty() {
+            return Ok(None);
+        }
+        match self.limiter.charge(&asks, facts.now).await {
+            Ok(charge) => {
+                for standing in charge.standings() {
+                    let rule = policy.limits.rule(standing.limit);
+                    trace.remark(stage, || format!("{}: {} of {} left", rule.name, standing.remaining, standing.quota));
+                    if standing.would_refuse {
+                        let event = case.event(facts.now, EventKind::LimitWouldHit, facts.id);
+                        self.events.record(portcullis_core::Event { limit: Some(rule.name.clone()), ..event });
+                    } else if phase != Phase::Verification && rule.enforce {
+                        case.note_standing(standing);
+                    }
+                }
+                Ok(Some(charge))
+            }
+            Err(denied) => {
+                let rule = policy.limits.rule(denied.standing.limit);
+                trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));
+                case.standing = Some(denied.standing.clone());
+                Err(Reason::LimitReached(Limited {
+                    limit: rule.name.clone(),
+                    quota: denied.standing.quota,
+                    reset_at: denied.standing.reset_at,
+                    retry_after: denied.retry_after,
+                    message: limits::message(rule, denied.retry_after),
+                }))
+            }
+        }
+    }
+
+    fn give_back(&self, charge: Option<&Charge>, now: Timestamp) {
+        for receipt in charge.iter().flat_map(|charge| charge.receipts()) {
+            self.limiter.give_back(receipt, now);
+        }
+    }
+
+    /// Who presents what: `Ok(None)` is nobody, `Err` is somebody who is not who they say.
+    async fn authenticate<T: Trace>(
+        &self,
+        policy: &Policy,
+        route: &Route,
+        covering: &Covering,
+        facts: &Facts<'_>,
+        case: &mut Case,
+        trace: &mut T,
+    ) -> Result<Option<Arc<Principal>>, Reason> {
+        if route.ignores_credentials {
+            trace.remark(Stage::Authenticate, || "not asked: this endpoint issues credentials".to_owned());
+            return Ok(None);
+        }
+        let (token, scheme) = match credential::presented(facts.headers, &policy.cookies) {
+            Presented::Nothing => {
+                trace.remark(Stage::Authenticate, || "nothing presented".to_owned());
+                return Ok(None);
+            }
+            Presented::Malformed(why) => {
+                trace.remark(Stage::Authenticate, || why.to_owned());
+                return Err(Reason::InvalidToken(why));
+            }
+            Presented::Token { token, scheme } => (token, scheme),
+        };
+        let judged = match policy.verifier.lookup(token, scheme, facts.now) {
+            Lookup::Known(principal) => Ok(principal),
+            Lookup::Unknown(digest) => {
+                self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                policy.verifier.verify(token, digest, scheme, facts.now)
+            }
+        };
+        let judged = judged.and_then(|principal| self.still_good(principal, facts.now));
+        match judged {
+            Ok(principal) => {
+                trace.remark(Stage::Authenticate, || {
+                    format!("{} with roles [{}]", principal.subject(), principal.parts().roles.join(", "))
+                });
+                Ok(Some(principal))
+            }
+            // A browser sends a stale cookie by itself: on a public route that is nobody, and the cookie goes.
+            Err(reason) if scheme == Scheme::Cookie && route.access == Requirement::Public => {
+                trace.remark(Stage::Authenticate, || format!("a stale cookie: {}", reason.error()));
+                case.clears_cookie = reason != Reason::RevocationsStale;
+                Ok(None)
+            }
+            Err(reason) => {
+                trace.remark(Stage::Authenticate, || reason.error().to_owned());
+                Err(reason)
+            }
+        }
+    }
+
+    /// Asks the record of revocations about one of our own tokens; other issuers' tokens live until they expire.
+    fn still_good(&self, principal: Arc<Principal>, now: Timestamp) -> Result<Arc<Principal>, Reason> {
+        if !principal.is_local() {
+            return Ok(principal);
+        }
+        match self.revocations.standing(&principal, now) {
+            Validity::Good => Ok(principal),
+            Validity::Revoked => Err(Reason::TokenRevoked),
+            Validity::Unknown => Err(Reason::RevocationsStale),
+        }
+    }
+}
+
+/// What stands at the end of the pipeline.
+struct Admission {
+    target: Target,
+    rewritten: Option<PathAndQuery>,
+    body: BodyRule,
+    charges: [Option<Charge>; 2],
+}
+
+impl Admission {
+    fn pass(self, case: Case) -> Pass {
+        Pass { case, target: self.target, rewritten: self.rewritten, body: self.body, charges: self.charges }
+    }
+}
+
+impl Case {
+    fn new(policy: Arc<Policy>, peer: IpAddr) -> Self {
+        Self {
+            policy,
+            client: ClientAddress::new(unmapped(peer)),
+            route: None,
+            principal: None,
+            standing: None,
+            clears_cookie: false,
+        }
+    }
+}
+
+/// Role and permission, and for a credential that a browser sends by itself, who made the browser send it.
+fn permit(policy: &Policy, route: &Route, facts: &Facts<'_>, case: &Case) -> Result<(), Reason> {
+    let principal = case.principal.as_deref();
+    if principal.is_some_and(|principal| principal.parts().scheme == Scheme::Cookie)
+        && !is_safe(facts.method)
+        && is_cross_site(facts.headers, &policy.public_origin)
+    {
+        return Err(Reason::CrossSite);
+    }
+    access::permits(&route.access, principal, &policy.roles)
+}
+
+/// Safe methods of RFC 9110 §9.2.1.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether a browser says that another site made it send this request. A client that sends neither header is no
+/// browser, and nobody can make it send a cookie it does not mean to.
+fn is_cross_site(headers: &HeaderMap, public_origin: &str) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
+    }
+    match headers.get(ORIGIN) {
+        Some(origin) => origin.as_bytes() != public_origin.as_bytes(),
+        None => false,
+    }
+}
+
+/// The target to forward, where normalising changed the path.
+fn rewrite(facts: &Facts<'_>, path: &NormalizedPath<'_>) -> Result<Option<PathAndQuery>, Reason> {
+    if path.is_unchanged() {
+        return Ok(None);
+    }
+    let text = match facts.target.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_string(),
+    };
+    let target = PathAndQuery::try_from(text).map_err(|_| Reason::Malformed("the request target is not valid"))?;
+    Ok(Some(target))
+}

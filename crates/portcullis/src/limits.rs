@@ -1,0 +1,259 @@
+//! Which limits apply to a request, and under which keys they count it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Method};
+use portcullis_core::{ClientAddress, Principal};
+use portcullis_limit::{Ask, Key, Rate};
+use smallvec::SmallVec;
+
+use crate::pattern::Pattern;
+use crate::table::PatternTable;
+
+/// One limit, as the configuration means it.
+#[derive(Clone, Debug)]
+pub struct LimitRule {
+    /// Its name: in records, metrics and store keys.
+    pub name: Arc<str>,
+    /// The requests it counts.
+    pub patterns: Vec<Pattern>,
+    /// What a request is counted under. A part that a request lacks is replaced by its address, never left out.
+    pub key: Vec<KeyPart>,
+    /// How much is allowed.
+    pub quota: QuotaChoice,
+    /// Which requests stay counted once their outcome is known.
+    pub count: Count,
+    /// What one request costs (1).
+    pub cost: u64,
+    /// Roles that are held to `ceiling` instead.
+    pub exempt: Vec<Box<str>>,
+    /// What exempt roles are held to; `None` exempts them altogether.
+    pub ceiling: Option<Rate>,
+    /// Whether it refuses or only reports (L9).
+    pub enforce: bool,
+    /// Whom it counts.
+    pub scope: Scope,
+    /// What the client is told; `{minutes}` and `{seconds}` stand for the wait, rounded up.
+    pub message: Option<Box<str>>,
+}
+
+/// A part of a limit's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    /// The client's address, IPv6 by prefix.
+    Address,
+    /// The proven user.
+    User,
+    /// The plan that the credential names.
+    Plan,
+    /// The roles that the credential names.
+    Role,
+    /// The route's pattern.
+    Route,
+    /// A request header's value. A client chooses it freely: only together with another part does it bound anything.
+    Header(HeaderName),
+    /// A claim of the credential that the configuration keeps.
+    Claim(Box<str>),
+}
+
+impl KeyPart {
+    /// Whether the part is known before anyone is authenticated.
+    const fn is_known_early(&self) -> bool {
+        matches!(self, Self::Address | Self::Route | Self::Header(_))
+    }
+}
+
+/// A quota for everyone, or one by plan.
+#[derive(Clone, Debug)]
+pub enum QuotaChoice {
+    /// The same for everyone.
+    Fixed(Rate),
+    /// By the plan that the credential names.
+    ByPlan {
+        /// The plans and their rates.
+        plans: HashMap<Box<str>, Rate>,
+        /// For no plan or one that is not listed.
+        otherwise: Rate,
+    },
+}
+
+/// Which requests stay counted. All are charged first, so that parallel requests cannot slip through, and settled once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Count {
+    /// Every admitted one.
+    #[default]
+    All,
+    /// Those answered with a status of 400 or above.
+    Failures,
+    /// Those answered with a status below 400.
+    Successes,
+}
+
+/// Whom a limit counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Every request that a pattern covers.
+    #[default]
+    Everyone,
+    /// Only requests that prove no identity, so that it never eats a user's allowance.
+    Anonymous,
+    /// Only requests whose token must really be verified; shields signature checks.
+    Verification,
+}
+
+/// When a limit is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Before authentication: what is known of a stranger.
+    Before,
+    /// When a token must be verified.
+    Verification,
+    /// After authentication.
+    After,
+}
+
+/// All limits of a policy, ready to be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct LimitTable {
+    rules: Vec<Compiled>,
+    by_pattern: PatternTable<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Compiled {
+    rule: LimitRule,
+    phase: Phase,
+}
+
+/// What a request's keys are made of.
+pub(crate) struct KeyFacts<'a> {
+    pub(crate) client: ClientAddress,
+    pub(crate) ipv6_prefix: u8,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) route: &'a str,
+    pub(crate) principal: Option<&'a Principal>,
+}
+
+/// The limits that cover one request, by index.
+pub(crate) type Covering = SmallVec<[u32; 8]>;
+
+impl LimitTable {
+    pub(crate) fn new(rules: Vec<LimitRule>) -> Self {
+        // A limit must not be dodged by another letter case or a trailing slash, whatever the routes do.
+        let mut by_pattern = PatternTable::new(true);
+        let mut index = 0;
+        for rule in &rules {
+            for pattern in &rule.patterns {
+                by_pattern.insert(pattern, index);
+            }
+            index += 1;
+        }
+        let rules = rules.into_iter().map(|rule| Compiled { phase: phase_of(&rule), rule }).collect();
+        Self { rules, by_pattern }
+    }
+
+    /// The limits that cover the request; each once, even where several of its patterns do.
+    pub(crate) fn covering(&self, method: &Method, path: &str) -> Covering {
+        let mut all = self.by_pattern.find_all(method, path);
+        if all.len() > 1 {
+            all.sort_unstable();
+            all.dedup();
+        }
+        all
+    }
+
+    pub(crate) fn rule(&self, index: u32) -> &LimitRule {
+        &self.rules[index as usize].rule
+    }
+
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &LimitRule> {
+        self.rules.iter().map(|compiled| &compiled.rule)
+    }
+
+    /// What to charge in one phase.
+    pub(crate) fn asks<'t>(
+        &'t self,
+        phase: Phase,
+        covering: &Covering,
+        facts: &KeyFacts<'_>,
+    ) -> SmallVec<[Ask<'t>; 4]> {
+        let mut asks = SmallVec::new();
+        for index in covering {
+            let Compiled { rule, phase: charged } = &self.rules[*index as usize];
+            if *charged != phase || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
+                continue;
+            }
+            let Some(rate) = rate_for(rule, facts.principal) else { continue };
+            let key = key_for(rule, *index, facts);
+            asks.push(Ask { limit: *index, rate, key, cost: rule.cost, enforce: rule.enforce });
+        }
+        asks
+    }
+}
+
+/// A limit is charged as early as everything it asks for is known.
+fn phase_of(rule: &LimitRule) -> Phase {
+    let early = rule.key.iter().all(KeyPart::is_known_early)
+        && rule.exempt.is_empty()
+        && matches!(rule.quota, QuotaChoice::Fixed(_));
+    match rule.scope {
+        Scope::Verification => Phase::Verification,
+        Scope::Everyone if early => Phase::Before,
+        Scope::Everyone | Scope::Anonymous => Phase::After,
+    }
+}
+
+/// The rate that this identity is held to; `None` where it is exempt.
+fn rate_for<'t>(rule: &'t LimitRule, principal: Option<&Principal>) -> Option<&'t Rate> {
+    if principal.is_some_and(|principal| rule.exempt.iter().any(|role| principal.has_role(role))) {
+        return rule.ceiling.as_ref();
+    }
+    Some(match &rule.quota {
+        QuotaChoice::Fixed(rate) => rate,
+        QuotaChoice::ByPlan { plans, otherwise } => principal
+            .and_then(|principal| principal.parts().plan.as_deref())
+            .and_then(|plan| plans.get(plan))
+            .unwrap_or(otherwise),
+    })
+}
+
+fn key_for(rule: &LimitRule, index: u32, facts: &KeyFacts<'_>) -> Key {
+    let mut key = Key::new(index);
+    for part in &rule.key {
+        if push_part(&mut key, part, facts).is_none() {
+            key.push_address(facts.client.key(facts.ipv6_prefix));
+        }
+    }
+    key
+}
+
+/// Adds one part; `None` where the request lacks it.
+fn push_part(key: &mut Key, part: &KeyPart, facts: &KeyFacts<'_>) -> Option<()> {
+    match part {
+        KeyPart::Address => key.push_address(facts.client.key(facts.ipv6_prefix)),
+        KeyPart::User => {
+            let principal = facts.principal?;
+            // Two issuers may use the same subject for two people.
+            key.push_text('i', principal.parts().issuer.as_deref().unwrap_or_default());
+            key.push_text('u', principal.subject());
+        }
+        KeyPart::Plan => key.push_text('p', facts.principal?.parts().plan.as_deref()?),
+        KeyPart::Role => key.push_text('r', facts.principal?.roles_header().to_str().ok()?),
+        KeyPart::Route => key.push_text('t', facts.route),
+        KeyPart::Header(name) => {
+            key.push_text('h', facts.headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())?);
+        }
+        KeyPart::Claim(name) => key.push_text('c', facts.principal?.parts().claims.get(name)?),
+    }
+    Some(())
+}
+
+/// The limit's message with the wait filled in.
+pub(crate) fn message(rule: &LimitRule, wait: Duration) -> Option<Box<str>> {
+    let template = rule.message.as_deref()?;
+    let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+    let text = template.replace("{minutes}", &seconds.div_ceil(60).to_string());
+    Some(text.replace("{seconds}", &seconds.to_string()).into())
+}

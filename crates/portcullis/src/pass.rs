@@ -1,0 +1,112 @@
+//! The proof that a request was admitted, and everything that follows from it on the way there and back.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, SET_COOKIE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request};
+use portcullis_auth::credential;
+use portcullis_core::{Principal, Reason, RequestId, Scheme, Timestamp};
+use portcullis_limit::Charge;
+
+use crate::body::{Admitted, BodyRule};
+use crate::case::Case;
+use crate::policy::Target;
+use crate::refusal::Refusal;
+
+/// Proof that the gate admitted a request: only the gate makes one, and forwarding takes one.
+#[derive(Debug)]
+pub struct Pass {
+    pub(crate) case: Case,
+    pub(crate) target: Target,
+    pub(crate) rewritten: Option<PathAndQuery>,
+    pub(crate) body: BodyRule,
+    pub(crate) charges: [Option<Charge>; 2],
+}
+
+impl Pass {
+    /// What is known of the request.
+    #[must_use]
+    pub const fn case(&self) -> &Case {
+        &self.case
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub const fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The target to forward, where it differs from the one received: what was matched is what is forwarded (H7).
+    pub const fn take_rewritten(&mut self) -> Option<PathAndQuery> {
+        self.rewritten.take()
+    }
+
+    /// Who it is, where that was proven.
+    #[must_use]
+    pub const fn principal(&self) -> Option<&Arc<Principal>> {
+        self.case.principal.as_ref()
+    }
+
+    /// When the credential that opened this exchange ceases to be good: tunnels and streams end then (T13).
+    #[must_use]
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.case.principal.as_ref().map(|principal| principal.parts().expires)
+    }
+
+    /// Strips what the client must not say, and says what was proven (Z5, T6). Call it after hop-by-hop headers were
+    /// removed, so that a `Connection` list cannot remove what is set here.
+    pub fn apply_to_request(&self, headers: &mut HeaderMap) {
+        let policy = &self.case.policy;
+        policy.identity_headers.strip(headers);
+        if self.target == Target::Identity {
+            return;
+        }
+        if !policy.forward_credentials {
+            if self.case.principal.as_ref().is_some_and(|principal| principal.parts().scheme == Scheme::Bearer) {
+                headers.remove(AUTHORIZATION);
+            }
+            if headers.contains_key(COOKIE) {
+                credential::strip_cookies(headers, &policy.cookies);
+            }
+        }
+        if let Some(principal) = &self.case.principal {
+            policy.identity_headers.set(headers, principal);
+        }
+    }
+
+    /// Strips identity headers from a request's trailers, which an upstream may merge with its headers.
+    pub fn apply_to_trailers(&self, trailers: &mut HeaderMap) {
+        self.case.policy.identity_headers.strip(trailers);
+        trailers.remove(AUTHORIZATION);
+        trailers.remove(COOKIE);
+    }
+
+    /// Admits a body under the route's rule. What comes out is the only kind of body that can be forwarded.
+    ///
+    /// # Errors
+    /// [`Reason::BodyTooLarge`] where the declared length is already over the rule; a body that hides its length
+    /// breaks off when it gets there.
+    pub fn admit<B>(&self, request: Request<B>) -> Result<Request<Admitted<B>>, Reason> {
+        let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > self.body.max) {
+            return Err(Reason::BodyTooLarge(self.body.max));
+        }
+        Ok(request.map(|body| Admitted::new(body, self.body)))
+    }
+
+    /// Shapes the headers of the response: security headers, the limits' standing, and none of our cookies from an
+    /// upstream.
+    pub fn shape_response(&self, headers: &mut HeaderMap) {
+        if self.target != Target::Identity && headers.contains_key(SET_COOKIE) {
+            credential::drop_set_cookies(headers, &self.case.policy.cookies);
+        }
+        self.case.shape(headers);
+    }
+
+    /// Turns the pass into a refusal, for what goes wrong after admission.
+    #[must_use]
+    pub fn refuse(self, reason: Reason, id: RequestId) -> Refusal {
+        Refusal { case: self.case, reason, id }
+    }
+}

@@ -1,0 +1,225 @@
+//! The policy: one immutable snapshot of every rule, taken once for each request so that a reload never splits one.
+
+use std::sync::Arc;
+
+use http::Method;
+use portcullis_auth::access::{Requirement, Roles};
+use portcullis_auth::{CookieNames, TokenVerifier};
+use portcullis_core::{NormalizedPath, TrustedHops};
+use portcullis_shield::ResponseHeaders;
+
+use crate::identity_headers::IdentityHeaders;
+use crate::limits::{LimitRule, LimitTable};
+use crate::pattern::Pattern;
+use crate::table::PatternTable;
+
+/// Where an admitted request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The upstream with this index.
+    Upstream(usize),
+    /// The identity endpoints of this process.
+    Identity,
+}
+
+/// One route, as the configuration means it.
+#[derive(Clone, Debug)]
+pub struct RouteRule {
+    /// The requests it covers.
+    pub pattern: Pattern,
+    /// What they must prove.
+    pub access: Requirement,
+    /// Where they go.
+    pub target: Target,
+    /// The largest body, in bytes.
+    pub max_body: u64,
+    /// Whether a presented credential is not even looked at: endpoints that issue credentials must work with a stale
+    /// one (T8).
+    pub ignores_credentials: bool,
+}
+
+/// What becomes of a request that no route covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Otherwise {
+    /// 404.
+    #[default]
+    Refuse,
+    /// It needs a login and goes to the first upstream.
+    Authenticated,
+    /// It goes to the first upstream.
+    Public,
+}
+
+/// What a policy is made of.
+#[derive(Clone, Debug)]
+pub struct PolicyParts {
+    /// Whose word about the client's address is believed.
+    pub trusted_hops: TrustedHops,
+    /// How much of an IPv6 address a limit counts by (64).
+    pub ipv6_prefix: u8,
+    /// The routes, in any order.
+    pub routes: Vec<RouteRule>,
+    /// What becomes of the rest.
+    pub otherwise: Otherwise,
+    /// The largest body of the rest, in bytes.
+    pub max_body: u64,
+    /// The limits.
+    pub limits: Vec<LimitRule>,
+    /// What roles permit.
+    pub roles: Roles,
+    /// Whose tokens are believed.
+    pub verifier: Arc<TokenVerifier>,
+    /// Our cookies' names.
+    pub cookies: CookieNames,
+    /// `scheme://host[:port]` under which browsers know this gate; compared with `Origin`.
+    pub public_origin: Box<str>,
+    /// Whether the upstream receives the credential that we consumed.
+    pub forward_credentials: bool,
+    /// How the upstream is told who it is.
+    pub identity_headers: IdentityHeaders,
+    /// What every response carries.
+    pub response_headers: ResponseHeaders,
+}
+
+/// Why parts do not make a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Two routes stand at exactly the same place.
+    #[error("the routes \"{first}\" and \"{second}\" cover the same requests")]
+    Tie {
+        /// The one that stands first.
+        first: Box<str>,
+        /// The one that repeats it.
+        second: Box<str>,
+        /// The index of the second among the parts' routes.
+        index: usize,
+    },
+}
+
+/// One immutable snapshot of every rule. Only [`Policy::new`] makes one.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub(crate) trusted_hops: TrustedHops,
+    pub(crate) ipv6_prefix: u8,
+    routes: Vec<Route>,
+    by_pattern: PatternTable<usize>,
+    /// The index of the route for what no pattern covers.
+    uncovered: Option<usize>,
+    pub(crate) limits: LimitTable,
+    pub(crate) roles: Roles,
+    pub(crate) verifier: Arc<TokenVerifier>,
+    pub(crate) cookies: CookieNames,
+    pub(crate) public_origin: Box<str>,
+    pub(crate) forward_credentials: bool,
+    pub(crate) identity_headers: IdentityHeaders,
+    pub(crate) response_headers: ResponseHeaders,
+}
+
+/// A route with its label ready for records.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) label: Arc<str>,
+    pub(crate) access: Requirement,
+    pub(crate) target: Target,
+    pub(crate) max_body: u64,
+    pub(crate) ignores_credentials: bool,
+}
+
+impl Policy {
+    /// Builds the route tree and the limit table.
+    ///
+    /// # Errors
+    /// Every [`PolicyError`] of the parts at once.
+    pub fn new(parts: PolicyParts) -> Result<Self, Vec<PolicyError>> {
+        let mut errors = Vec::new();
+        let mut by_pattern = PatternTable::new(folds(&parts));
+        for (index, rule) in parts.routes.iter().enumerate() {
+            for tie in by_pattern.insert(&rule.pattern, index) {
+                let first = parts.routes[tie].pattern.as_str().into();
+                errors.push(PolicyError::Tie { first, second: rule.pattern.as_str().into(), index });
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut routes: Vec<Route> = parts
+            .routes
+            .into_iter()
+            .map(|rule| Route {
+                label: rule.pattern.as_str().into(),
+                access: rule.access,
+                target: rule.target,
+                max_body: rule.max_body,
+                ignores_credentials: rule.ignores_credentials,
+            })
+            .collect();
+        let access = match parts.otherwise {
+            Otherwise::Refuse => None,
+            Otherwise::Authenticated => Some(Requirement::Authenticated),
+            Otherwise::Public => Some(Requirement::Public),
+        };
+        let uncovered = access.map(|access| {
+            routes.push(Route {
+                label: "(no route)".into(),
+                access,
+                target: Target::Upstream(0),
+                max_body: parts.max_body,
+                ignores_credentials: false,
+            });
+            routes.len() - 1
+        });
+        Ok(Self {
+            routes,
+            uncovered,
+            by_pattern,
+            trusted_hops: parts.trusted_hops,
+            ipv6_prefix: parts.ipv6_prefix,
+            limits: LimitTable::new(parts.limits),
+            roles: parts.roles,
+            verifier: parts.verifier,
+            cookies: parts.cookies,
+            public_origin: parts.public_origin,
+            forward_credentials: parts.forward_credentials,
+            identity_headers: parts.identity_headers,
+            response_headers: parts.response_headers,
+        })
+    }
+
+    /// The index of a request's route; `None`: no entry.
+    pub(crate) fn route(&self, method: &Method, path: &NormalizedPath<'_>) -> Option<usize> {
+        self.by_pattern.find(method, path.as_str()).or(self.uncovered)
+    }
+
+    pub(crate) fn route_at(&self, index: usize) -> &Route {
+        &self.routes[index]
+    }
+
+    /// The headers that every response carries, for answers that no verdict stands behind.
+    #[must_use]
+    pub const fn response_headers(&self) -> &ResponseHeaders {
+        &self.response_headers
+    }
+
+    /// The verifier of tokens, for its figures.
+    #[must_use]
+    pub const fn verifier(&self) -> &Arc<TokenVerifier> {
+        &self.verifier
+    }
+
+    /// Every route's label, for metrics.
+    pub fn route_labels(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.routes.iter().map(|route| &route.label)
+    }
+
+    /// Every limit's rule, for metrics and lists.
+    pub fn limit_rules(&self) -> impl Iterator<Item = &LimitRule> {
+        self.limits.rules()
+    }
+}
+
+/// Whether letter case and a trailing slash are ignored: wherever a request that misses its strict route would be caught
+/// by a looser one, `/Admin/` must not slip past the rule of `/admin` to an upstream that thinks them equal.
+fn folds(parts: &PolicyParts) -> bool {
+    parts.otherwise != Otherwise::Refuse
+        || parts.routes.iter().any(|rule| rule.pattern.has_tail() && rule.target != Target::Identity)
+}
