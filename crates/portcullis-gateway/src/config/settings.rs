@@ -1,10 +1,12 @@
 //! The resolved configuration: what every other module reads. Nothing in it can be wrong any more.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::{IdentityHeaders, LimitRule, Otherwise, RouteRule};
 use portcullis_core::{Secret, TrustedHops};
 
 /// Everything that one configuration file (or none) means.
@@ -27,6 +29,91 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// What is logged where.
     pub log: LogSettings,
+    /// The rules of the gate.
+    pub gate: GateSettings,
+}
+
+/// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].
+#[derive(Clone, Debug)]
+pub struct GateSettings {
+    /// How much of an IPv6 address a limit counts by (64).
+    pub ipv6_prefix: u8,
+    /// The file's routes, in its order. Those of the identity endpoints are not among them.
+    pub routes: Vec<RouteRule>,
+    /// What becomes of the rest.
+    pub otherwise: Otherwise,
+    /// The largest body of the rest, in bytes (1 MiB).
+    pub max_body: u64,
+    /// The limits, presets included.
+    pub limits: Vec<LimitRule>,
+    /// How many keys the limits count at once (1,000,000).
+    pub max_limit_keys: usize,
+    /// What roles permit, the built-in ones included. Parents exist and there are no cycles.
+    pub roles: BTreeMap<Box<str>, RoleSettings>,
+    /// Other people's tokens that are believed.
+    pub issuers: Vec<IssuerSettings>,
+    /// The headers that every response carries.
+    pub headers: portcullis_shield::Preset,
+    /// How the upstream is told who a request is.
+    pub identity_headers: IdentityHeaders,
+    /// Whether the upstream receives the credential that the gate consumed.
+    pub forward_credentials: bool,
+}
+
+/// What a role permits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleSettings {
+    /// Roles whose permissions it has too.
+    pub inherits: Vec<Box<str>>,
+    /// Its own permissions; `posts:*` and `*` are wildcards.
+    pub permissions: Vec<Box<str>>,
+}
+
+/// Somebody else's tokens that are believed.
+#[derive(Clone, Debug)]
+pub struct IssuerSettings {
+    /// Its name in records and limit keys.
+    pub name: Arc<str>,
+    /// The exact value of `iss`.
+    pub issuer: Box<str>,
+    /// Audiences of which a token must name one.
+    pub audience: Vec<Box<str>>,
+    /// What its signatures are verified with.
+    pub keys: IssuerKeys,
+    /// The algorithms that are accepted; never empty, exactly one for a PEM key or a secret.
+    pub algorithms: Vec<portcullis_auth::Algorithm>,
+    /// Allowed clock difference.
+    pub leeway: Duration,
+    /// The `typ` that its tokens must have; `None`: any.
+    pub token_type: Option<Box<str>>,
+    /// Which claims say what.
+    pub claims: ClaimSettings,
+}
+
+/// What an issuer's signatures are verified with.
+#[derive(Clone, Debug)]
+pub enum IssuerKeys {
+    /// The text of a JWK set.
+    Jwks(String),
+    /// The text of a public key in PEM.
+    Pem(String),
+    /// A shared secret of at least 32 bytes.
+    Shared(Secret<Vec<u8>>),
+}
+
+/// Which claims say what; a dot leads into an object. `None` is the default of the verifier.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimSettings {
+    /// The user's id.
+    pub user: Option<Box<str>>,
+    /// The roles.
+    pub roles: Option<Box<str>>,
+    /// The plan.
+    pub plan: Option<Box<str>>,
+    /// The permissions that a token carries itself; `None`: none are taken.
+    pub permissions: Option<Box<str>>,
+    /// Further claims that limits count by.
+    pub keep: Vec<Box<str>>,
 }
 
 /// Time-outs and bounds of client connections.

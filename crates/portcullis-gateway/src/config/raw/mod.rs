@@ -16,7 +16,7 @@ use serde::Deserialize;
 pub(crate) use identity::{ClaimsTable, IdentityTable, IssuerTable, PasswordName, TokensTable};
 pub(crate) use limit::{ByPlan, CountName, LimitTable, LimitsTable, ModeName, PresetName, ScopeName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
-pub(crate) use route::{AccessName, OtherwiseName, PermissionsTable, RoleTable, RouteTable, RoutesTable};
+pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use transport::{ClientTable, UpstreamTable};
 pub(crate) use value::{
     At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong,
