@@ -1,1 +1,15 @@
 //! Quotas: pure rate-limit algorithms, the stores that hold their cells, and the limiter that charges several at once.
+
+mod algorithm;
+pub mod headers;
+mod key;
+mod limiter;
+mod quota;
+mod rate;
+mod store;
+
+pub use key::Key;
+pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Standing};
+pub use quota::{Quota, QuotaError};
+pub use rate::{Algorithm, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
+pub use store::MemoryStore;

@@ -1,0 +1,49 @@
+//! Fixed window: a count that starts anew at every multiple of the window since the epoch.
+//!
+//! Promise: at most `count` units in every aligned window; so up to twice that around a boundary.
+
+use portcullis_core::Timestamp;
+
+use super::{Assessment, window_start};
+use crate::rate::Rate;
+
+/// The window (its start in nanoseconds) and what was admitted in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    start: u64,
+    used: u64,
+}
+
+impl State {
+    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) {
+        let start = window_start(now, rate.quota().window_nanos());
+        if start > self.start {
+            self.used = 0;
+        }
+        // A start in the future means that the clock jumped back: what was used still counts, in the present window.
+        self.start = start;
+    }
+
+    pub(super) fn assess(&self, rate: &Rate, cost: u64, _: Timestamp) -> Assessment {
+        let left = rate.quota().count().saturating_sub(self.used);
+        let next = Timestamp::from_nanos(self.start.saturating_add(rate.quota().window_nanos()));
+        match left.checked_sub(cost) {
+            Some(remaining) => Assessment { retry_at: None, remaining, full_at: next },
+            None => Assessment { retry_at: Some(next), remaining: left, full_at: next },
+        }
+    }
+
+    pub(super) const fn charge(&mut self, cost: u64) {
+        self.used = self.used.saturating_add(cost);
+    }
+
+    pub(super) fn give_back(&mut self, rate: &Rate, cost: u64, at: Timestamp) {
+        if window_start(at, rate.quota().window_nanos()) == self.start {
+            self.used = self.used.saturating_sub(cost);
+        }
+    }
+
+    pub(super) fn expires_at(&self, rate: &Rate) -> Timestamp {
+        Timestamp::from_nanos(self.start.saturating_add(rate.quota().window_nanos()))
+    }
+}

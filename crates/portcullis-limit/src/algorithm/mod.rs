@@ -1,0 +1,123 @@
+//! The algorithms, pure: data and a time in, data out. A store swaps the cell; the sum of algorithms and stores is all
+//! there is to write, never their product.
+//!
+//! Every algorithm charges only what it admits (a refused request leaves the cell as it was), never tells a client to
+//! come back too early, and survives a clock that jumps backwards: such a jump neither opens the limit nor locks it for
+//! longer than one window.
+
+mod fixed_window;
+mod sliding_counter;
+mod sliding_log;
+mod token_bucket;
+
+use portcullis_core::Timestamp;
+
+use crate::rate::{Algorithm, Rate};
+
+/// The state of one key under one limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    TokenBucket(token_bucket::State),
+    FixedWindow(fixed_window::State),
+    SlidingWindowCounter(sliding_counter::State),
+    SlidingWindowLog(sliding_log::State),
+}
+
+/// What an algorithm says of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Assessment {
+    /// `None`: admitted. Otherwise the earliest moment at which it will be, if nothing else spends the key.
+    pub(crate) retry_at: Option<Timestamp>,
+    /// How many units are left: after this request if it is admitted, as things stand if not.
+    pub(crate) remaining: u64,
+    /// When the whole quota is back, if nothing else spends the key.
+    pub(crate) full_at: Timestamp,
+}
+
+impl Cell {
+    /// The cell of a key that was never seen.
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::TokenBucket => Self::TokenBucket(token_bucket::State::default()),
+            Algorithm::FixedWindow => Self::FixedWindow(fixed_window::State::default()),
+            Algorithm::SlidingWindowCounter => Self::SlidingWindowCounter(sliding_counter::State::default()),
+            Algorithm::SlidingWindowLog => Self::SlidingWindowLog(sliding_log::State::default()),
+        }
+    }
+
+    /// Whether the cell was made by this algorithm; after a reload it may not have been.
+    pub(crate) const fn is_of(&self, algorithm: Algorithm) -> bool {
+        matches!(
+            (self, algorithm),
+            (Self::TokenBucket(_), Algorithm::TokenBucket)
+                | (Self::FixedWindow(_), Algorithm::FixedWindow)
+                | (Self::SlidingWindowCounter(_), Algorithm::SlidingWindowCounter)
+                | (Self::SlidingWindowLog(_), Algorithm::SlidingWindowLog)
+        )
+    }
+
+    /// Brings the cell up to the present, so that the other questions may be asked. Forgets only what no longer counts.
+    pub(crate) fn advance(&mut self, rate: &Rate, now: Timestamp) {
+        match self {
+            Self::TokenBucket(state) => state.advance(rate, now),
+            Self::FixedWindow(state) => state.advance(rate, now),
+            Self::SlidingWindowCounter(state) => state.advance(rate, now),
+            Self::SlidingWindowLog(state) => state.advance(rate, now),
+        }
+    }
+
+    /// Whether a request of this cost would be admitted. The cell must have been advanced to `now`.
+    pub(crate) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
+        match self {
+            Self::TokenBucket(state) => state.assess(rate, cost, now),
+            Self::FixedWindow(state) => state.assess(rate, cost, now),
+            Self::SlidingWindowCounter(state) => state.assess(rate, cost, now),
+            Self::SlidingWindowLog(state) => state.assess(rate, cost, now),
+        }
+    }
+
+    /// Charges a request that was admitted, or that is only counted (report mode).
+    pub(crate) fn charge(&mut self, rate: &Rate, cost: u64, now: Timestamp) {
+        match self {
+            Self::TokenBucket(state) => state.charge(rate, cost, now),
+            Self::FixedWindow(state) => state.charge(cost),
+            Self::SlidingWindowCounter(state) => state.charge(cost),
+            Self::SlidingWindowLog(state) => state.charge(cost, now),
+        }
+    }
+
+    /// Gives back what was charged at `at`. What has since run out by itself is not given back twice.
+    pub(crate) fn give_back(&mut self, rate: &Rate, cost: u64, at: Timestamp) {
+        match self {
+            Self::TokenBucket(state) => state.give_back(rate, cost),
+            Self::FixedWindow(state) => state.give_back(rate, cost, at),
+            Self::SlidingWindowCounter(state) => state.give_back(rate, cost, at),
+            Self::SlidingWindowLog(state) => state.give_back(cost, at),
+        }
+    }
+
+    /// From when on the cell says the same as an absent one.
+    pub(crate) fn expires_at(&self, rate: &Rate) -> Timestamp {
+        match self {
+            Self::TokenBucket(state) => state.expires_at(),
+            Self::FixedWindow(state) => state.expires_at(rate),
+            Self::SlidingWindowCounter(state) => state.expires_at(rate),
+            Self::SlidingWindowLog(state) => state.expires_at(rate),
+        }
+    }
+}
+
+/// `a * b / c`, rounded up, in 128 bits; `c` is not zero.
+fn mul_div_ceil(a: u64, b: u64, c: u64) -> u64 {
+    u64::try_from((u128::from(a) * u128::from(b)).div_ceil(u128::from(c))).unwrap_or(u64::MAX)
+}
+
+/// `a * b / c`, rounded down, in 128 bits; `c` is not zero.
+fn mul_div(a: u64, b: u64, c: u64) -> u64 {
+    u64::try_from(u128::from(a) * u128::from(b) / u128::from(c)).unwrap_or(u64::MAX)
+}
+
+/// The start of the aligned window that holds a moment, in nanoseconds.
+const fn window_start(at: Timestamp, window: u64) -> u64 {
+    at.as_nanos() - at.as_nanos() % window
+}

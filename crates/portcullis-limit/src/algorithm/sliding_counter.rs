@@ -1,0 +1,96 @@
+//! Sliding window counter: this aligned window's count, plus the previous one's in the share that a sliding window still
+//! covers. Two numbers for each key.
+//!
+//! Promise: it is exact where the previous window's requests were spread evenly. At worst they all came at its end: then a
+//! sliding window can hold at most `count · (1 + w)` units, where w is the share of the previous window that has been
+//! forgotten, so never twice the quota; the aligned windows hold at most `count` each.
+
+use portcullis_core::Timestamp;
+
+use super::{Assessment, mul_div, mul_div_ceil, window_start};
+use crate::rate::Rate;
+
+/// The present window (its start in nanoseconds), its count and the previous one's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    start: u64,
+    current: u64,
+    previous: u64,
+}
+
+impl State {
+    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) {
+        let window = rate.quota().window_nanos();
+        let start = window_start(now, window);
+        if start > self.start {
+            self.previous = if start - self.start == window { self.current } else { 0 };
+            self.current = 0;
+        }
+        // A start in the future means that the clock jumped back: the counts stand, in the present window.
+        self.start = start;
+    }
+
+    pub(super) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
+        let (count, window) = (rate.quota().count(), rate.quota().window_nanos());
+        let elapsed = now.as_nanos() - self.start;
+        // Rounded up: in doubt the previous window weighs more.
+        let weighted = mul_div_ceil(self.previous, window - elapsed, window);
+        let left = count.saturating_sub(self.current.saturating_add(weighted));
+        match left.checked_sub(cost) {
+            Some(remaining) => Assessment { retry_at: None, remaining, full_at: self.full_at(rate, cost) },
+            None => Assessment {
+                retry_at: Some(self.retry_at(rate, cost)),
+                remaining: left,
+                full_at: self.full_at(rate, 0),
+            },
+        }
+    }
+
+    pub(super) const fn charge(&mut self, cost: u64) {
+        self.current = self.current.saturating_add(cost);
+    }
+
+    pub(super) fn give_back(&mut self, rate: &Rate, cost: u64, at: Timestamp) {
+        let window = rate.quota().window_nanos();
+        let charged_in = window_start(at, window);
+        if charged_in == self.start {
+            self.current = self.current.saturating_sub(cost);
+        } else if charged_in.saturating_add(window) == self.start {
+            self.previous = self.previous.saturating_sub(cost);
+        }
+    }
+
+    pub(super) fn expires_at(&self, rate: &Rate) -> Timestamp {
+        Timestamp::from_nanos(self.start.saturating_add(rate.quota().window_nanos().saturating_mul(2)))
+    }
+
+    /// The earliest moment at which a refused request is admitted.
+    fn retry_at(&self, rate: &Rate, cost: u64) -> Timestamp {
+        let (count, window) = (rate.quota().count(), rate.quota().window_nanos());
+        // In this window, the previous one must have lost enough weight.
+        if let Some(room) = count.checked_sub(self.current.saturating_add(cost))
+            && room < self.previous
+        {
+            return Timestamp::from_nanos(self.start.saturating_add(wait_for(self.previous, room, window)));
+        }
+        // In the next one, this one is the previous.
+        let room = count.saturating_sub(cost);
+        let next = self.start.saturating_add(window);
+        if room >= self.current {
+            return Timestamp::from_nanos(next);
+        }
+        Timestamp::from_nanos(next.saturating_add(wait_for(self.current, room, window)))
+    }
+
+    /// When neither window weighs anything any more.
+    fn full_at(&self, rate: &Rate, cost: u64) -> Timestamp {
+        let window = rate.quota().window_nanos();
+        let windows = if self.current.saturating_add(cost) > 0 { 2 } else { 1 };
+        Timestamp::from_nanos(self.start.saturating_add(window.saturating_mul(windows)))
+    }
+}
+
+/// How far into a window `previous` weighs at most `room`: the smallest e with ceil(previous · (w − e) / w) <= room.
+fn wait_for(previous: u64, room: u64, window: u64) -> u64 {
+    window - mul_div(room, window, previous)
+}

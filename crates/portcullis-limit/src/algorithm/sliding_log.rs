@@ -1,0 +1,77 @@
+//! Sliding window log: the moment of every admitted unit, 8 bytes each.
+//!
+//! Promise: at most `count` units in any window, wherever it begins.
+
+use std::collections::VecDeque;
+
+use portcullis_core::Timestamp;
+
+use super::Assessment;
+use crate::rate::Rate;
+
+/// The moments of admitted units in nanoseconds, oldest first; never more than the quota, as refused ones are not
+/// written (in report mode the oldest make room).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    moments: VecDeque<u64>,
+}
+
+impl State {
+    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) {
+        let now = now.as_nanos();
+        // Moments in the future mean that the clock jumped back: they count as of now, for one window.
+        for moment in self.moments.iter_mut().rev().take_while(|moment| **moment > now) {
+            *moment = now;
+        }
+        let window = rate.quota().window_nanos();
+        while self.moments.front().is_some_and(|moment| moment.saturating_add(window) <= now) {
+            self.moments.pop_front();
+        }
+        // A reload may have made the quota smaller; only as many moments matter as it counts.
+        let quota = usize::try_from(rate.quota().count()).unwrap_or(usize::MAX);
+        while self.moments.len() > quota {
+            self.moments.pop_front();
+        }
+    }
+
+    pub(super) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
+        let (count, window) = (rate.quota().count(), rate.quota().window_nanos());
+        let used = self.moments.len() as u64;
+        let left = count.saturating_sub(used);
+        let leaves = |moment: u64| Timestamp::from_nanos(moment.saturating_add(window));
+        let newest = self.moments.back().copied();
+        match left.checked_sub(cost) {
+            Some(remaining) => {
+                let last = if cost > 0 { now.as_nanos() } else { newest.unwrap_or_default() };
+                Assessment { retry_at: None, remaining, full_at: leaves(last) }
+            }
+            None => {
+                // So many of the oldest must leave; a cost over the quota is refused when a limit is made.
+                let must_leave = usize::try_from((used + cost).saturating_sub(count)).unwrap_or(usize::MAX);
+                let last_to_leave = self.moments.get(must_leave.saturating_sub(1)).copied().or(newest);
+                let retry_at = leaves(last_to_leave.unwrap_or(now.as_nanos()));
+                let full_at = leaves(newest.unwrap_or(now.as_nanos()));
+                Assessment { retry_at: Some(retry_at), remaining: left, full_at }
+            }
+        }
+    }
+
+    pub(super) fn charge(&mut self, cost: u64, now: Timestamp) {
+        for _ in 0..cost {
+            self.moments.push_back(now.as_nanos());
+        }
+    }
+
+    pub(super) fn give_back(&mut self, cost: u64, at: Timestamp) {
+        for _ in 0..cost {
+            if let Ok(index) = self.moments.binary_search(&at.as_nanos()) {
+                self.moments.remove(index);
+            }
+        }
+    }
+
+    pub(super) fn expires_at(&self, rate: &Rate) -> Timestamp {
+        let newest = self.moments.back().copied().unwrap_or_default();
+        Timestamp::from_nanos(newest.saturating_add(rate.quota().window_nanos()))
+    }
+}

@@ -1,0 +1,147 @@
+//! Charges several limits at once, all or none.
+
+use std::time::Duration;
+
+use portcullis_core::Timestamp;
+use smallvec::SmallVec;
+
+use crate::algorithm::Assessment;
+use crate::key::Key;
+use crate::rate::Rate;
+use crate::store::MemoryStore;
+
+/// One limit that a request asks to be counted by.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// What it is counted under.
+    pub key: Key,
+    /// The quota and its algorithm.
+    pub rate: &'a Rate,
+    /// How many units the request costs; at most the rate's capacity, or it is never admitted.
+    pub cost: u64,
+    /// Whether the limit refuses, or only reports (L9).
+    pub enforce: bool,
+}
+
+/// How one limit stands towards one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The limit's index (that of the key).
+    pub limit: u32,
+    /// The quota's count.
+    pub quota: u64,
+    /// The quota's window.
+    pub window: Duration,
+    /// Units that are left.
+    pub remaining: u64,
+    /// Admitted: when the whole quota is back. Refused: when the request will be admitted. In both cases if nothing else
+    /// spends the key.
+    pub reset_at: Timestamp,
+    /// Whether a limit that only reports would have refused.
+    pub would_refuse: bool,
+}
+
+/// What an admitted request was charged. Dropped, the charge stays.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    receipts: SmallVec<[Receipt; 2]>,
+    standings: SmallVec<[Standing; 4]>,
+}
+
+/// One charge of one limit, exact enough to give it back.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    pub(crate) key: Key,
+    pub(crate) rate: Rate,
+    pub(crate) cost: u64,
+    pub(crate) at: Timestamp,
+}
+
+/// A refusal: the limit with the longest wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// How that limit stands.
+    pub standing: Standing,
+    /// How long to wait until all limits admit the request, if nothing else spends their keys.
+    pub retry_after: Duration,
+}
+
+impl Standing {
+    pub(crate) fn new(ask: &Ask<'_>, assessment: &Assessment) -> Self {
+        Self {
+            limit: ask.key.limit(),
+            quota: ask.rate.capacity(),
+            window: ask.rate.quota().window(),
+            remaining: assessment.remaining,
+            reset_at: assessment.retry_at.unwrap_or(assessment.full_at),
+            would_refuse: assessment.retry_at.is_some(),
+        }
+    }
+}
+
+impl Charge {
+    pub(crate) const fn new(receipts: SmallVec<[Receipt; 2]>, standings: SmallVec<[Standing; 4]>) -> Self {
+        Self { receipts, standings }
+    }
+
+    /// What can be given back.
+    #[must_use]
+    pub fn receipts(&self) -> &[Receipt] {
+        &self.receipts
+    }
+
+    /// How each limit stands after the charge.
+    #[must_use]
+    pub fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+}
+
+impl Receipt {
+    /// The limit's index.
+    #[must_use]
+    pub fn limit(&self) -> u32 {
+        self.key.limit()
+    }
+}
+
+/// Charges limits in a store.
+#[derive(Debug, Default)]
+pub struct Limiter {
+    store: MemoryStore,
+}
+
+impl Limiter {
+    /// A limiter over a store.
+    #[must_use]
+    pub const fn new(store: MemoryStore) -> Self {
+        Self { store }
+    }
+
+    /// The store, for its figures and for sweeping.
+    #[must_use]
+    pub const fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    /// Charges all limits or none, exactly, however many requests ask at once.
+    ///
+    /// It never waits for a store in memory; it is asynchronous for those that are reached over a network.
+    ///
+    /// # Errors
+    /// [`Denied`] names the limit with the longest wait.
+    #[expect(clippy::unused_async, reason = "stores that are reached over a network wait here")]
+    pub async fn charge(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
+        self.store.charge(asks, now)
+    }
+
+    /// Gives one charge back (L6).
+    pub fn give_back(&self, receipt: &Receipt, now: Timestamp) {
+        self.store.give_back(receipt, now);
+    }
+
+    /// Forgets all that was counted under a key; `true` if there was something.
+    pub fn reset(&self, key: &Key) -> bool {
+        self.store.reset(key)
+    }
+}
