@@ -33,6 +33,24 @@ pub struct Settings {
     pub gate: GateSettings,
 }
 
+impl Settings {
+    /// The keys that take effect at the start only; a reload leaves them as they were.
+    pub const FIXED_AT_START: [&'static str; 12] = [
+        "listen",
+        "public_url",
+        "state_dir",
+        "cores",
+        "drain_timeout",
+        "[client] timeouts and bounds",
+        "upstream and [[upstreams]]",
+        "[identity]",
+        "[tokens]",
+        "limits.max_keys",
+        "[admin]",
+        "[log]",
+    ];
+}
+
 /// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].
 #[derive(Clone, Debug)]
 pub struct GateSettings {

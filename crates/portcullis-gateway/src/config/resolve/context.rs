@@ -55,6 +55,11 @@ impl<'a> Context<'a> {
         self.damaged.contains(path)
     }
 
+    /// Whether a section, or anything in it, was written and found wrong.
+    pub(super) fn is_damaged_below(&self, section: &str) -> bool {
+        self.damaged.iter().any(|path| path.split('.').next() == Some(section))
+    }
+
     /// Reads a text as a type that says itself what is wrong with it.
     pub(super) fn parse<T: FromStr<Err: Display>>(&mut self, text: &str, span: Range<usize>) -> Option<T> {
         match text.parse() {

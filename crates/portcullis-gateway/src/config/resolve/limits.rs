@@ -62,7 +62,10 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         }
         rules.push(rule);
     }
-    warn_of_gaps(cx, &rules, raw, around.identity);
+    // A limit that was found wrong may be the one that fills the gap.
+    if rules.len() == raw.limit.as_ref().map_or(0, Vec::len) && !cx.is_damaged_below("limit") {
+        warn_of_gaps(cx, &rules, raw, around.identity);
+    }
     Limits { rules, max_keys }
 }
 
@@ -209,15 +212,11 @@ fn check_ceiling(cx: &mut Context<'_>, raw: &LimitTable, exempt: &[Box<str>], ce
 
 fn smallest(quota: &QuotaChoice) -> u64 {
     match quota {
-        QuotaChoice::Fixed(rate) => rate_count(rate),
+        QuotaChoice::Fixed(rate) => rate.capacity(),
         QuotaChoice::ByPlan { plans, otherwise } => {
-            plans.values().chain([otherwise]).map(rate_count).min().unwrap_or(u64::MAX)
+            plans.values().chain([otherwise]).map(Rate::capacity).min().unwrap_or(u64::MAX)
         }
     }
-}
-
-const fn rate_count(rate: &Rate) -> u64 {
-    rate.quota.count
 }
 
 /// The quota and the algorithm.
@@ -244,7 +243,7 @@ fn quota(
         QuotaChoice::Fixed(rate) | QuotaChoice::ByPlan { otherwise: rate, .. } => rate.clone(),
     });
     let algorithm =
-        written.or_else(|| base_rate.as_ref().map(|rate| rate.algorithm)).unwrap_or(Algorithm::SlidingWindowCounter);
+        written.or_else(|| base_rate.as_ref().map(|rate| rate.algorithm())).unwrap_or(Algorithm::SlidingWindowCounter);
     let burst = raw.burst.as_ref().filter(|at| {
         let fits = algorithm == Algorithm::TokenBucket;
         if !fits {
@@ -260,14 +259,12 @@ fn quota(
                 .map(QuotaChoice::Fixed)
         }
         Some((at, ShortOrLong::Long(plans))) => by_plan(cx, plans, at.span(), algorithm, burst),
-        None => base_rate.and_then(|base| {
-            match Rate::new(base.quota, algorithm, burst.map(At::get).copied().or(base.burst)) {
-                Ok(rate) => Some(QuotaChoice::Fixed(rate)),
-                Err(error) => {
-                    let span = raw.algorithm.as_ref().map_or_else(|| span.clone(), At::span);
-                    cx.push(Diagnostic::error(span, error.to_string()));
-                    None
-                }
+        None => base_rate.and_then(|base| match Rate::new(base.quota(), algorithm, burst.map(At::get).copied()) {
+            Ok(rate) => Some(QuotaChoice::Fixed(rate)),
+            Err(error) => {
+                let span = raw.algorithm.as_ref().map_or_else(|| span.clone(), At::span);
+                cx.push(Diagnostic::error(span, error.to_string()));
+                None
             }
         }),
     };

@@ -96,6 +96,7 @@ pub(super) fn admin(cx: &mut Context<'_>, raw: &Raw, listen: &[SocketAddr]) -> A
         table.listen.as_ref().and_then(|at| socket(cx, at.get().as_str(), at.span())).unwrap_or(DEFAULT_ADMIN);
     let enabled = table.enabled.as_ref().is_none_or(|at| *at.get());
     let span = table.listen.as_ref().map(At::span);
+    let span = span.or_else(|| raw.listen.as_ref().and_then(|list| list.0.first()).map(At::span));
     if enabled && listen.contains(&address) {
         let found = Diagnostic::error(span, format!("the operator's listener and the gate both want {address}"));
         cx.push(found.hint("give one of them another port"));

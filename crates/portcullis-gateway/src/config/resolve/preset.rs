@@ -69,7 +69,10 @@ fn limit(name: &str, patterns: &[&str], count: u64, window: Duration) -> LimitRu
 }
 
 fn rate(count: u64, window: Duration, algorithm: Algorithm) -> Rate {
-    Rate::new(Quota { count, window }, algorithm, None).expect("the preset rates are valid")
+    Quota::new(count, window)
+        .ok()
+        .and_then(|quota| Rate::new(quota, algorithm, None).ok())
+        .expect("the preset rates are valid")
 }
 
 fn pattern(text: &str) -> Pattern {
