@@ -1,5 +1,18 @@
 //! Credentials: who a request is (JWT, keys, JWKS, claims, verified-token cache) and what it may do (roles, permissions).
 
+pub mod access;
 mod algorithm;
+mod claims;
+pub mod credential;
+mod issuer;
+mod json;
+pub mod jws;
+mod key;
+mod verifier;
 
-pub use algorithm::Algorithm;
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use claims::ClaimNames;
+pub use credential::CookieNames;
+pub use issuer::Issuer;
+pub use key::{KeyError, KeySet, KeySource, SigningError, SigningKey, VerificationKey};
+pub use verifier::{DEFAULT_CACHED_TOKENS, Lookup, TokenDigest, TokenVerifier};

@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    portcullis_gateway::cli::main(&portcullis_gateway::serve::Process)
+    portcullis_gateway::cli::main(&portcullis_gateway::cli::Process)
 }

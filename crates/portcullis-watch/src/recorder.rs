@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use portcullis_core::{Event, EventSink};
+use portcullis_core::{Event, EventKind, EventSink};
 
 use crate::{EventLog, Metrics};
 
 /// Counts every event in the metrics and hands it to the log. The count is exact even where the log drops or aggregates.
+///
+/// Limit hits (by the limit's name) and failures of the upstream are counted here and nowhere else, so that the records
+/// and the metrics cannot tell different stories.
 #[derive(Debug, Clone)]
 pub struct Recorder {
     metrics: Arc<Metrics>,
@@ -24,6 +27,12 @@ impl Recorder {
 impl EventSink for Recorder {
     fn record(&self, event: Event) {
         self.metrics.event(event.kind);
+        match (event.kind, &event.limit) {
+            (EventKind::LimitHit, Some(limit)) => self.metrics.limit_hits(limit).add(1),
+            (EventKind::LimitWouldHit, Some(limit)) => self.metrics.limit_would_hits(limit).add(1),
+            (EventKind::UpstreamFailed, _) => self.metrics.upstream_errors.add(1),
+            _ => {}
+        }
         if let Some(log) = &self.log {
             log.record(event);
         }
@@ -32,7 +41,7 @@ impl EventSink for Recorder {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_core::{EventKind, Timestamp};
+    use portcullis_core::Timestamp;
 
     use super::*;
 
@@ -42,7 +51,15 @@ mod tests {
         let recorder = Recorder::new(Arc::clone(&metrics), None);
         recorder.record(Event::new(Timestamp::EPOCH, EventKind::LoginFailed));
         recorder.record(Event::new(Timestamp::EPOCH, EventKind::LoginFailed));
+        let mut hit = Event::new(Timestamp::EPOCH, EventKind::LimitHit);
+        hit.limit = Some("login".into());
+        recorder.record(hit.clone());
+        recorder.record(Event { kind: EventKind::LimitWouldHit, ..hit });
+        recorder.record(Event::new(Timestamp::EPOCH, EventKind::UpstreamFailed));
         let text = metrics.render();
+        assert!(text.contains("portcullis_limit_hits_total{limit=\"login\"} 1\n"), "{text}");
+        assert!(text.contains("portcullis_limit_would_hits_total{limit=\"login\"} 1\n"), "{text}");
+        assert!(text.contains("portcullis_upstream_errors_total 1\n"), "{text}");
         assert!(text.contains("portcullis_events_total{kind=\"login_failed\"} 2\n"), "{text}");
         assert!(text.contains("portcullis_logins_total{outcome=\"failed\"} 2\n"), "{text}");
         assert!(text.contains("portcullis_logins_total{outcome=\"succeeded\"} 0\n"), "{text}");

@@ -45,7 +45,7 @@ impl Case {
     pub(crate) fn shape(&self, headers: &mut HeaderMap) {
         self.policy.response_headers.apply(headers);
         if let Some(standing) = &self.standing {
-            limit_headers::insert(headers, standing, &self.policy.limits.rule(standing.limit).name);
+            limit_headers::insert(headers, standing);
         }
         if self.clears_cookie {
             headers.append(SET_COOKIE, self.policy.cookies.clear_access());

@@ -283,7 +283,7 @@ impl Gate {
             Presented::Token { token, scheme } => (token, scheme),
         };
         let judged = match policy.verifier.lookup(token, scheme, facts.now) {
-            Lookup::Known(principal) => Ok(principal),
+            Lookup::Known(judged) => judged,
             Lookup::Unknown(digest) => {
                 self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
                 policy.verifier.verify(token, digest, scheme, facts.now)

@@ -187,7 +187,7 @@ impl LimitTable {
             }
             let Some(rate) = rate_for(rule, facts.principal) else { continue };
             let key = key_for(rule, *index, facts);
-            asks.push(Ask { limit: *index, rate, key, cost: rule.cost, enforce: rule.enforce });
+            asks.push(Ask { rate, key, cost: rule.cost, enforce: rule.enforce });
         }
         asks
     }

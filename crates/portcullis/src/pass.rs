@@ -67,7 +67,7 @@ impl Pass {
                 headers.remove(AUTHORIZATION);
             }
             if headers.contains_key(COOKIE) {
-                credential::strip_cookies(headers, &policy.cookies);
+                credential::strip_cookies(headers);
             }
         }
         if let Some(principal) = &self.case.principal {
@@ -99,7 +99,7 @@ impl Pass {
     /// upstream.
     pub fn shape_response(&self, headers: &mut HeaderMap) {
         if self.target != Target::Identity && headers.contains_key(SET_COOKIE) {
-            credential::drop_set_cookies(headers, &self.case.policy.cookies);
+            credential::drop_set_cookies(headers);
         }
         self.case.shape(headers);
     }

@@ -60,10 +60,10 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "origin", required = true, multiple = false, args = ["upstream", "config"])]
+#[group(skip)]
 pub(super) struct ServeArgs {
     /// The API to guard, such as http://127.0.0.1:3000; everything else by default.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", required_unless_present = "config", conflicts_with = "config")]
     pub(super) upstream: Option<String>,
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
@@ -134,7 +134,7 @@ pub(super) enum KeysCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "explained", multiple = false, args = ["upstream", "config"])]
+#[group(skip)]
 pub(super) struct ExplainArgs {
     /// The request: a method and a target, such as 'GET /projects?page=2'.
     pub(super) request: String,
@@ -154,7 +154,7 @@ pub(super) struct ExplainArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// The API that would be guarded, everything else by default.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "config")]
     pub(super) upstream: Option<String>,
     /// Where state is kept, instead of what the file says.
     #[arg(long, value_name = "DIRECTORY")]

@@ -5,7 +5,9 @@
 
 mod args;
 mod check;
+mod explain;
 mod init;
+mod process;
 mod question;
 
 use std::ffi::OsString;
@@ -19,6 +21,8 @@ use portcullis_core::Secret;
 
 use crate::config::{LoadError, Loaded, Report, Settings, Source, json_schema};
 use args::{Cli, Command, Deployment, ExplainArgs, KeysCommand, ServeArgs, UsersCommand};
+pub use explain::{explain, gate_for_questions};
+pub use process::Process;
 pub use question::Question;
 
 /// What the commands do that need more than the configuration.
@@ -215,12 +219,12 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
             let settings = load(&deployed(deployment), console)?;
             console.say(commands.rotate_keys(settings)?);
         }
-        Command::Explain(args) => explain(args, commands, console)?,
+        Command::Explain(args) => ask(args, commands, console)?,
     }
     Ok(())
 }
 
-fn explain(args: ExplainArgs, commands: &dyn Commands, console: &mut Console<'_>) -> Result<(), Failure> {
+fn ask(args: ExplainArgs, commands: &dyn Commands, console: &mut Console<'_>) -> Result<(), Failure> {
     let token = match (args.token, args.token_file) {
         (Some(token), _) => Some(Secret::new(token)),
         (None, Some(path)) => Some(read_secret(&path)?),

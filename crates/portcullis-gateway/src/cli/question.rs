@@ -23,14 +23,20 @@ impl Question {
     ///
     /// # Errors
     /// A text for the person who typed it.
-    pub(super) fn parse(request: &str, token: Option<&str>, headers: &[String], address: IpAddr) -> Result<Self, String> {
+    pub(super) fn parse(
+        request: &str,
+        token: Option<&str>,
+        headers: &[String],
+        address: IpAddr,
+    ) -> Result<Self, String> {
         let (method, target) = match request.split_once(char::is_whitespace) {
             Some((method, target)) => (method, target.trim_start()),
             None => ("GET", request),
         };
         let capitals = !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
         let method = Method::from_bytes(method.as_bytes()).ok().filter(|_| capitals);
-        let method = method.ok_or_else(|| format!("{request:?} does not begin with a method; write 'GET /projects'"))?;
+        let method =
+            method.ok_or_else(|| format!("{request:?} does not begin with a method; write 'GET /projects'"))?;
         if !target.starts_with('/') {
             return Err(format!("{target:?} is not a target; write a path, as in 'GET /projects'"));
         }

@@ -70,7 +70,9 @@ fn syntax_error(error: &toml::de::Error) -> Diagnostic {
     };
     let found = Diagnostic::error(error.span(), format!("not valid TOML: {message}"));
     let found = match expected {
-        Some(expected) if expected != "nothing" && !message.ends_with("string") => found.expected(expected.replace('`', "\"")),
+        Some(expected) if expected != "nothing" && !message.ends_with("string") => {
+            found.expected(expected.replace('`', "\""))
+        }
         _ => found,
     };
     match message {
@@ -148,7 +150,9 @@ mod tests {
 
     #[test]
     fn a_list_is_no_table() {
-        for text in ["client = [\"10.0.0.0/8\"]", "[[tokens]]\naudience = \"a\"", "roles = [1]", "route = [[\"GET /\"]]"] {
+        for text in
+            ["client = [\"10.0.0.0/8\"]", "[[tokens]]\naudience = \"a\"", "roles = [1]", "route = [[\"GET /\"]]"]
+        {
             let (_, found) = read(text);
             assert_eq!(found.len(), 1, "{text}");
         }
@@ -156,7 +160,24 @@ mod tests {
 
     #[test]
     fn any_text_is_read_or_told_but_never_a_panic_or_a_loop() {
-        let pieces = ["[[limit]]", "[client]", "listen", "=", "\"a\"", "5", "{", "}", "[", "]", "\n", ".", "quota", ",", "true", "é"];
+        let pieces = [
+            "[[limit]]",
+            "[client]",
+            "listen",
+            "=",
+            "\"a\"",
+            "5",
+            "{",
+            "}",
+            "[",
+            "]",
+            "\n",
+            ".",
+            "quota",
+            ",",
+            "true",
+            "é",
+        ];
         // A small generator of its own keeps the test the same at every run.
         let mut state = 7_u64;
         for _ in 0..3_000 {

@@ -8,6 +8,7 @@ mod document;
 mod load;
 mod mistake;
 mod outside;
+mod policy;
 mod raw;
 mod resolve;
 mod schema;
@@ -19,6 +20,12 @@ pub use load::{LoadError, Loaded, Source};
 pub use outside::{Outside, Process};
 pub use schema::json_schema;
 pub use settings::{
-    AdminSettings, ClaimSettings, GateSettings, IdentitySettings, IssuerKeys, IssuerSettings, LogSettings,
-    MailDelivery, RoleSettings, Settings, TokenSettings, TransportSettings, UpstreamSettings,
+    AdminSettings, GateSettings, IdentitySettings, LogSettings, MailDelivery, Settings, TokenSettings,
+    TransportSettings, UpstreamSettings,
 };
+
+/// A commented configuration file to start from.
+pub const TEMPLATE: &str = include_str!("template.toml");
+
+#[cfg(test)]
+mod tests;

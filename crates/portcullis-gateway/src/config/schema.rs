@@ -10,19 +10,23 @@ use super::raw::Raw;
 pub fn json_schema() -> String {
     let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Raw>();
     let mut schema = Value::from(schema);
-    without_null(&mut schema);
+    tidy(&mut schema);
     let mut text = serde_json::to_string_pretty(&schema).expect("a JSON value has a text");
     text.push('\n');
     text
 }
 
-/// Every key is optional, and TOML has no null: what the schema of an optional value says of null is taken out again.
-fn without_null(value: &mut Value) {
+/// Every key is optional, and TOML has no null: what the schema of an optional value says of null is taken out again, and
+/// so are empty lists of examples.
+fn tidy(value: &mut Value) {
     match value {
         Value::Object(members) => {
-            members.values_mut().for_each(without_null);
+            members.values_mut().for_each(tidy);
             if members.get("default").is_some_and(Value::is_null) {
                 members.remove("default");
+            }
+            if members.get("examples").is_some_and(|examples| examples.as_array().is_some_and(Vec::is_empty)) {
+                members.remove("examples");
             }
             if let Some(Value::Array(kinds)) = members.get_mut("type") {
                 kinds.retain(|kind| kind != "null");
@@ -43,7 +47,7 @@ fn without_null(value: &mut Value) {
                 }
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(without_null),
+        Value::Array(values) => values.iter_mut().for_each(tidy),
         _ => {}
     }
 }

@@ -1,12 +1,13 @@
 //! The resolved configuration: what every other module reads. Nothing in it can be wrong any more.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::{IdentityHeaders, LimitRule, Otherwise, RouteRule};
+use portcullis_auth::Issuer;
+use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
 
 /// Everything that one configuration file (or none) means.
@@ -66,72 +67,16 @@ pub struct GateSettings {
     pub limits: Vec<LimitRule>,
     /// How many keys the limits count at once (1,000,000).
     pub max_limit_keys: usize,
-    /// What roles permit, the built-in ones included. Parents exist and there are no cycles.
-    pub roles: BTreeMap<Box<str>, RoleSettings>,
-    /// Other people's tokens that are believed.
-    pub issuers: Vec<IssuerSettings>,
+    /// What roles permit, the built-in ones included.
+    pub roles: Roles,
+    /// Other people's tokens that are believed. Our own issuer is not among them: its keys are in the database.
+    pub issuers: Vec<Issuer>,
     /// The headers that every response carries.
     pub headers: portcullis_shield::Preset,
     /// How the upstream is told who a request is.
     pub identity_headers: IdentityHeaders,
     /// Whether the upstream receives the credential that the gate consumed.
     pub forward_credentials: bool,
-}
-
-/// What a role permits.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RoleSettings {
-    /// Roles whose permissions it has too.
-    pub inherits: Vec<Box<str>>,
-    /// Its own permissions; `posts:*` and `*` are wildcards.
-    pub permissions: Vec<Box<str>>,
-}
-
-/// Somebody else's tokens that are believed.
-#[derive(Clone, Debug)]
-pub struct IssuerSettings {
-    /// Its name in records and limit keys.
-    pub name: Arc<str>,
-    /// The exact value of `iss`.
-    pub issuer: Box<str>,
-    /// Audiences of which a token must name one.
-    pub audience: Vec<Box<str>>,
-    /// What its signatures are verified with.
-    pub keys: IssuerKeys,
-    /// The algorithms that are accepted; never empty, exactly one for a PEM key or a secret.
-    pub algorithms: Vec<portcullis_auth::Algorithm>,
-    /// Allowed clock difference.
-    pub leeway: Duration,
-    /// The `typ` that its tokens must have; `None`: any.
-    pub token_type: Option<Box<str>>,
-    /// Which claims say what.
-    pub claims: ClaimSettings,
-}
-
-/// What an issuer's signatures are verified with.
-#[derive(Clone, Debug)]
-pub enum IssuerKeys {
-    /// The text of a JWK set.
-    Jwks(String),
-    /// The text of a public key in PEM.
-    Pem(String),
-    /// A shared secret of at least 32 bytes.
-    Shared(Secret<Vec<u8>>),
-}
-
-/// Which claims say what; a dot leads into an object. `None` is the default of the verifier.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClaimSettings {
-    /// The user's id.
-    pub user: Option<Box<str>>,
-    /// The roles.
-    pub roles: Option<Box<str>>,
-    /// The plan.
-    pub plan: Option<Box<str>>,
-    /// The permissions that a token carries itself; `None`: none are taken.
-    pub permissions: Option<Box<str>>,
-    /// Further claims that limits count by.
-    pub keep: Vec<Box<str>>,
 }
 
 /// Time-outs and bounds of client connections.

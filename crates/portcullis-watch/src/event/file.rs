@@ -34,6 +34,8 @@ struct Part {
     file: File,
     bytes: u64,
     day: u64,
+    /// Closing it is not tried again before this moment.
+    not_before: Timestamp,
     /// Whether the file ends in the middle of a line, because a write failed or the process died.
     torn: bool,
 }
@@ -45,30 +47,35 @@ impl Stream {
     }
 
     /// Appends whole lines. After an error the lines may be lost in part, but the next line begins on a line of its own.
+    /// A part that cannot be closed, or old ones that cannot be removed, are errors that lose no line.
     pub(super) fn write(&mut self, lines: &[u8], now: Timestamp) -> io::Result<()> {
-        self.rotate_if_due(now)?;
+        let mut housekeeping = self.rotate_if_due(now);
         if self.open.is_none() {
             self.open = Some(self.open_part(now)?);
-            self.remove_old(now)?;
+            housekeeping = housekeeping.and(self.remove_old(now));
         }
-        let Some(part) = &mut self.open else { return Ok(()) };
+        let Some(part) = &mut self.open else { return housekeeping };
         let result = if part.torn { part.file.write_all(b"\n") } else { Ok(()) };
         let result = result.and_then(|()| part.file.write_all(lines));
         part.torn = result.is_err();
         part.bytes += lines.len() as u64;
-        result
+        result.and(housekeeping)
     }
 
-    /// Closes the part if its day is over or it is large, whether or not anything is to be written.
+    /// Closes the part if its day is over or it is large, whether or not anything is to be written. One that cannot be
+    /// closed is written on, and tried again after a minute.
     pub(super) fn rotate_if_due(&mut self, now: Timestamp) -> io::Result<()> {
         let Some(part) = &self.open else { return Ok(()) };
         let over = part.day != now.as_secs() / DAY || part.bytes >= self.keep.part_bytes;
-        if !over {
+        if !over || now < part.not_before {
             return Ok(());
         }
-        self.open = None;
-        self.close_part(now)?;
-        self.remove_old(now)
+        let closed = self.close_part(now);
+        match (&closed, &mut self.open) {
+            (Err(_), Some(part)) => part.not_before = now.after(Duration::from_secs(60)),
+            _ => self.open = None,
+        }
+        closed.and_then(|()| self.remove_old(now))
     }
 
     fn path(&self) -> PathBuf {
@@ -81,7 +88,8 @@ impl Stream {
         if let Ok(found) = fs::metadata(self.path()) {
             let written = found.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             if found.len() > 0 && (written.as_secs() / DAY != today || found.len() >= self.keep.part_bytes) {
-                self.close_part(now)?;
+                // If it cannot be closed now, it is written on and closed when that is due the next time.
+                let _ = self.close_part(now);
             }
         }
         let mut options = OpenOptions::new();
@@ -95,7 +103,7 @@ impl Stream {
             file.seek(SeekFrom::End(-1))?;
             file.read_exact(&mut last)?;
         }
-        Ok(Part { file, bytes, day: today, torn: last != *b"\n" })
+        Ok(Part { file, bytes, day: today, not_before: Timestamp::EPOCH, torn: last != *b"\n" })
     }
 
     /// Gives the current file its final name.
@@ -225,6 +233,30 @@ mod tests {
         }
         let closed = names(directory.path()).len() - 1;
         assert!((2..=3).contains(&closed), "{closed}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_part_that_cannot_be_closed_is_written_on() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let mut stream = Stream::new(directory.path().into(), "events", KEEP);
+        let now = SystemClock.now();
+        stream.write(&[b'a'; 200], now).unwrap();
+        // In a read-only directory nothing can be renamed, but the open file can be written.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o500)).unwrap();
+        let superuser = fs::write(directory.path().join("probe"), b"").is_ok();
+        let second = stream.write(b"b\n", now);
+        let third = stream.write(b"c\n", now);
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        if superuser {
+            eprintln!("skipped: nothing is read-only to the superuser");
+            return;
+        }
+        assert!(second.is_err() && third.is_ok(), "told once, then tried again after a minute");
+        assert_eq!(fs::read(directory.path().join("events.jsonl")).unwrap().len(), 204);
+        stream.write(b"d\n", now.after(Duration::from_secs(60))).unwrap();
+        assert_eq!(fs::read(directory.path().join("events.jsonl")).unwrap(), b"d\n");
     }
 
     #[test]

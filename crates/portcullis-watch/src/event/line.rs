@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Bytes that are kept of any text in a line. Ids, patterns and names of limits are shorter; what is longer is somebody's
 /// invention.
-const MAX_TEXT: usize = 256;
+pub(super) const MAX_TEXT: usize = 256;
 
 /// One line: an event, or the repetitions of one.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ const fn severity(severity: Severity) -> &'static str {
     }
 }
 
-fn bounded(text: &str) -> &str {
+pub(super) fn bounded(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 

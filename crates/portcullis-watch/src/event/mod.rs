@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use portcullis_core::{Clock, Event, EventSink};
 
+use crate::Counter;
 use aggregate::Aggregator;
 use file::{Keep, Stream};
 use line::Line;
@@ -83,8 +84,8 @@ pub struct EventLog {
 
 #[derive(Debug, Default)]
 struct Shared {
-    accepted: AtomicU64,
-    dropped: AtomicU64,
+    accepted: Counter,
+    dropped: Counter,
     write_errors: AtomicU64,
     closing: AtomicBool,
     /// Rounds the writer has finished, and the bell it rings after each.
@@ -116,8 +117,8 @@ impl EventLog {
     #[must_use]
     pub fn stats(&self) -> EventStats {
         EventStats {
-            accepted: self.shared.accepted.load(Ordering::Relaxed),
-            dropped: self.shared.dropped.load(Ordering::Relaxed),
+            accepted: self.shared.accepted.value(),
+            dropped: self.shared.dropped.value(),
             write_errors: self.shared.write_errors.load(Ordering::Relaxed),
         }
     }
@@ -162,10 +163,14 @@ impl fmt::Debug for EventLog {
 }
 
 impl EventSink for EventLog {
-    fn record(&self, event: Event) {
+    fn record(&self, mut event: Event) {
+        // The queue bounds the number of events; this bounds what each of them can hold of a stranger's text.
+        if let Some(user) = event.user.as_ref().filter(|user| user.len() > line::MAX_TEXT) {
+            event.user = Some(line::bounded(user).into());
+        }
         let taken = !self.shared.closing.load(Ordering::Relaxed) && self.queue.try_send(event).is_ok();
         let counter = if taken { &self.shared.accepted } else { &self.shared.dropped };
-        counter.fetch_add(1, Ordering::Relaxed);
+        counter.add(1);
     }
 }
 
@@ -241,7 +246,7 @@ impl Writer {
                 self.push(&line, batch);
             }
         }
-        let dropped = self.shared.dropped.load(Ordering::Relaxed);
+        let dropped = self.shared.dropped.value();
         let newly = dropped - self.dropped_told;
         if newly > 0 {
             self.dropped_told = dropped;

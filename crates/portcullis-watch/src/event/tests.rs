@@ -43,6 +43,18 @@ fn w1_limit_hits_have_their_own_stream() {
 }
 
 #[test]
+fn w1_what_an_event_holds_is_bounded_before_it_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, _) = start(directory.path(), 16);
+    let mut long = event(EventKind::LoginFailed, "192.0.2.1");
+    long.user = Some("\u{e9}".repeat(100_000).into());
+    log.record(long);
+    assert!(log.flush(SOON));
+    let lines = lines(directory.path(), "events.jsonl");
+    assert_eq!(lines[0]["user"].as_str().unwrap().len(), 256);
+}
+
+#[test]
 fn w1_a_flood_becomes_two_lines_whose_counts_add_up() {
     let directory = tempfile::tempdir().unwrap();
     let (log, clock) = start(directory.path(), 8_192);

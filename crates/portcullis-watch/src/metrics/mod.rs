@@ -81,13 +81,16 @@ pub struct Metrics {
     refusals: [Counter; Reason::SLUGS.len()],
     events: [Counter; EventKind::ALL.len()],
     limits: Names,
+    reporting_limits: Names,
     routes: Names,
-    /// Upstream exchanges that failed (refused, broken off, timed out, invalid).
+    /// Upstream exchanges that failed (refused, broken off, timed out, invalid); a [`crate::Recorder`] adds to it.
     pub upstream_errors: Counter,
     /// Verified tokens found in the cache.
     pub token_cache_hits: Counter,
     /// Tokens whose signature had to be verified.
     pub token_cache_misses: Counter,
+    /// Wrong tokens presented to the operator's listener.
+    pub admin_login_failures: Counter,
     /// Connections accepted.
     pub connections_accepted: Counter,
     /// Connections turned away because a bound was reached.
@@ -139,10 +142,12 @@ impl Metrics {
             refusals: std::array::from_fn(|_| Counter::default()),
             events: Default::default(),
             limits: Names::default(),
+            reporting_limits: Names::default(),
             routes: Names::default(),
             upstream_errors: Counter::default(),
             token_cache_hits: Counter::default(),
             token_cache_misses: Counter::default(),
+            admin_login_failures: Counter::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
             connections_open: Gauge::default(),
@@ -176,11 +181,18 @@ impl Metrics {
         }
     }
 
-    /// The counter of a configured limit's refusals (`portcullis_limit_hits_total`). Ask for it when a policy is loaded
-    /// and keep it: the same name always yields the same counter. At most 200 names get their own, then `other`.
+    /// The counter of a configured limit's refusals (`portcullis_limit_hits_total`), which a [`crate::Recorder`] adds to.
+    /// Asking for it when a policy is loaded makes the series exist from the start. At most 200 names get their own, then
+    /// `other`.
     #[must_use]
     pub fn limit_hits(&self, limit: &str) -> Counter {
         self.limits.counter(limit)
+    }
+
+    /// The same for what a limit in report mode would have refused (`portcullis_limit_would_hits_total`).
+    #[must_use]
+    pub fn limit_would_hits(&self, limit: &str) -> Counter {
+        self.reporting_limits.counter(limit)
     }
 
     /// The counter of a configured route's requests (`portcullis_route_requests_total`). Ask for it when a policy is

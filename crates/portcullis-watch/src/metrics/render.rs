@@ -24,6 +24,8 @@ pub(super) fn render(metrics: &Metrics) -> String {
     }
 
     page.names("portcullis_limit_hits_total", "limit", "Requests that a limit refused.", &metrics.limits);
+    let help = "Requests that a limit in report mode would have refused.";
+    page.names("portcullis_limit_would_hits_total", "limit", help, &metrics.reporting_limits);
     page.names("portcullis_route_requests_total", "route", "Requests by configured route.", &metrics.routes);
     duration(&mut page, metrics);
 
@@ -49,6 +51,11 @@ pub(super) fn render(metrics: &Metrics) -> String {
         ("portcullis_upstream_errors_total", "Upstream exchanges that failed.", &metrics.upstream_errors),
         ("portcullis_token_cache_hits_total", "Verified tokens found in the cache.", &metrics.token_cache_hits),
         ("portcullis_token_cache_misses_total", "Tokens that had to be verified.", &metrics.token_cache_misses),
+        (
+            "portcullis_admin_login_failures_total",
+            "Wrong tokens presented to the operator's listener.",
+            &metrics.admin_login_failures,
+        ),
         ("portcullis_connections_accepted_total", "Client connections accepted.", &metrics.connections_accepted),
         ("portcullis_connections_refused_total", "Client connections turned away.", &metrics.connections_refused),
     ] {

@@ -94,9 +94,9 @@ pub(crate) struct IssuerTable {
 pub(crate) struct ClaimsTable {
     /// The user's id. Default: `sub`.
     pub(crate) user: Option<At<Text>>,
-    /// The roles. Default: `role`, or `roles` where that is absent.
+    /// The roles: one as a text, or several as a list. Default: `role`.
     pub(crate) roles: Option<At<Text>>,
-    /// The plan. Default: `plan`, or `tier` where that is absent.
+    /// The plan. Default: `plan`.
     pub(crate) plan: Option<At<Text>>,
     /// The permissions that a token carries itself. Default: none are taken from tokens of this issuer.
     pub(crate) permissions: Option<At<Text>>,

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use http::{HeaderName, Method};
 use portcullis::{Count, KeyPart, LimitRule, QuotaChoice, Scope};
+use portcullis_auth::Issuer;
 use portcullis_limit::{Algorithm, Quota, Rate};
 
 use super::context::Context;
@@ -15,7 +16,6 @@ use crate::config::raw::{
     At, ByPlan, CountName, KeyText, LimitTable, LimitsTable, ModeName, OneOrMany, PresetName, QuotaText, Raw,
     ScopeName, ShortOrLong, Table,
 };
-use crate::config::settings::IssuerSettings;
 use crate::config::words::{alternatives, closest};
 
 /// The file's limits, or the presets where it writes none.
@@ -27,7 +27,7 @@ pub(super) struct Limits {
 /// What limits refer to.
 pub(super) struct Around<'a> {
     pub(super) roles: &'a Roles,
-    pub(super) issuers: &'a [IssuerSettings],
+    pub(super) issuers: &'a [Issuer],
     /// Whether the identity endpoints are served.
     pub(super) identity: bool,
 }
@@ -145,7 +145,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
     };
     let ceiling = match &raw.ceiling {
         Some(at) => quota_rate(cx, at, algorithm, None, None),
-        None => base.as_ref().and_then(|base| base.ceiling.clone()),
+        None => base.as_ref().and_then(|base| base.ceiling),
     };
     check_ceiling(cx, raw, &exempt, ceiling.as_ref(), path);
     let cost = cx.number(raw.cost.as_ref(), base.as_ref().map_or(1, |base| base.cost), 1..=1_000_000);
@@ -240,7 +240,7 @@ fn quota(
         algorithm
     });
     let base_rate = base.map(|base| match &base.quota {
-        QuotaChoice::Fixed(rate) | QuotaChoice::ByPlan { otherwise: rate, .. } => rate.clone(),
+        QuotaChoice::Fixed(rate) | QuotaChoice::ByPlan { otherwise: rate, .. } => *rate,
     });
     let algorithm =
         written.or_else(|| base_rate.as_ref().map(|rate| rate.algorithm())).unwrap_or(Algorithm::SlidingWindowCounter);
@@ -307,7 +307,7 @@ fn by_plan(
         });
         return None;
     }
-    let otherwise = plans.get(name)?.clone();
+    let otherwise = *plans.get(name)?;
     Some(QuotaChoice::ByPlan { plans, otherwise })
 }
 
@@ -339,12 +339,7 @@ fn rate(
     }
 }
 
-fn key(
-    cx: &mut Context<'_>,
-    list: &OneOrMany<KeyText>,
-    span: &Range<usize>,
-    issuers: &[IssuerSettings],
-) -> Vec<KeyPart> {
+fn key(cx: &mut Context<'_>, list: &OneOrMany<KeyText>, span: &Range<usize>, issuers: &[Issuer]) -> Vec<KeyPart> {
     let mut parts = Vec::new();
     for at in &list.0 {
         // A part that a request lacks is replaced by its address, so "user or address" is what "user" does anyway.

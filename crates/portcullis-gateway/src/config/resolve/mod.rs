@@ -3,6 +3,7 @@
 
 mod context;
 mod identity;
+mod issuers;
 mod limits;
 mod operate;
 mod preset;
@@ -11,7 +12,7 @@ mod secrets;
 mod transport;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use portcullis::Otherwise;
 
@@ -37,8 +38,8 @@ pub(super) struct Given<'a> {
 /// The settings, and what there is to say of them. They may be used only if no finding is an error.
 pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<'_>) -> (Settings, Vec<Diagnostic>) {
     let Document { raw, damaged } = document;
-    let mut cx = Context::new(given.outside, given.folder, damaged, found);
-    let cx = &mut cx;
+    let mut context = Context::new(given.outside, given.folder, damaged, found);
+    let cx = &mut context;
     let listen = transport::listen(cx, &raw, given.listen);
     let public_url = transport::public_url(cx, &raw, &listen);
     let state_dir = match (given.state_dir, &raw.state_dir) {
@@ -49,7 +50,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let transport = transport::transport(cx, &raw);
     let upstreams = transport::upstreams(cx, &raw, &listen);
     let identity = identity::identity(cx, &raw, &public_url, given.mail);
-    let issuers = identity::issuers(cx, &raw, &public_url);
+    let issuers = issuers::issuers(cx, &raw, &public_url);
     let roles = routes::roles(cx, &raw);
     if let Some(at) = raw.identity.as_ref().and_then(|table| table.get().default_role.as_ref()) {
         routes::role_reference(cx, at, &roles);
@@ -84,23 +85,13 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         max_body: defaults.max_body,
         limits: limits.rules,
         max_limit_keys: limits.max_keys,
-        roles,
+        // What could not be resolved has been told; then nobody uses these settings.
+        roles: portcullis_auth::access::Roles::new(&roles).unwrap_or_default(),
         issuers,
         headers: headers.preset,
         identity_headers: headers.identity,
         forward_credentials: headers.forward_credentials,
     };
-    let settings = Settings {
-        listen,
-        public_url,
-        state_dir: PathBuf::from(state_dir),
-        transport,
-        upstreams,
-        identity,
-        admin,
-        log,
-        gate,
-    };
-    let cx = std::mem::replace(cx, Context::new(given.outside, given.folder, Default::default(), Vec::new()));
-    (settings, cx.into_findings())
+    let settings = Settings { listen, public_url, state_dir, transport, upstreams, identity, admin, log, gate };
+    (settings, context.into_findings())
 }

@@ -5,14 +5,14 @@ use std::ops::Range;
 
 use http::Method;
 use portcullis::{Otherwise, Pattern, RouteRule, Target};
-use portcullis_auth::access::Requirement;
+use portcullis_auth::access::{Requirement, RoleRule};
 
 use super::context::{Context, is_name};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
 };
-use crate::config::settings::{RoleSettings, UpstreamSettings};
+use crate::config::settings::UpstreamSettings;
 use crate::config::words::{alternatives, closest};
 
 /// The roles that exist without a word in the file (A11).
@@ -23,11 +23,11 @@ const DEFAULT_BODY: u64 = 1 << 20;
 /// No configuration needs more than this; a route without a bound would say so by a large number.
 const LARGEST_BODY: u64 = 1 << 40;
 
-pub(super) type Roles = BTreeMap<Box<str>, RoleSettings>;
+pub(super) type Roles = BTreeMap<Box<str>, RoleRule>;
 
 /// What roles permit: parents exist, and no role inherits from itself.
 pub(super) fn roles(cx: &mut Context<'_>, raw: &Raw) -> Roles {
-    let mut roles: Roles = BUILT_IN_ROLES.iter().map(|name| ((*name).into(), RoleSettings::default())).collect();
+    let mut roles: Roles = BUILT_IN_ROLES.iter().map(|name| ((*name).into(), RoleRule::default())).collect();
     let written = raw.roles.iter().flatten();
     let names: Vec<&str> = written.clone().map(|(name, _)| name.as_str()).chain(BUILT_IN_ROLES).collect();
     for (name, table) in written.clone() {
@@ -35,7 +35,7 @@ pub(super) fn roles(cx: &mut Context<'_>, raw: &Raw) -> Roles {
             let found = Diagnostic::error(table.span(), format!("{name:?} is not a name for a role"));
             cx.push(found.expected("up to 64 letters, digits, \"-\", \"_\" or \".\""));
         }
-        let mut role = RoleSettings::default();
+        let mut role = RoleRule::default();
         for at in table.get().inherits.iter().flat_map(|OneOrMany(list)| list) {
             let parent = at.get().as_str();
             if names.contains(&parent) {

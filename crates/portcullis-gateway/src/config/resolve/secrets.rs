@@ -78,8 +78,11 @@ pub(super) struct Origin<'r> {
     pub(super) fallback: Option<&'static str>,
 }
 
+/// A secret, and where the file names its origin.
+type Found = (Secret<Vec<u8>>, Option<Range<usize>>);
+
 /// Reads a secret's text, without the line end that editors add. `None` where there is none or an error was reported.
-pub(super) fn read(cx: &mut Context<'_>, origin: &Origin<'_>) -> Option<(Secret<Vec<u8>>, Option<Range<usize>>)> {
+fn read(cx: &mut Context<'_>, origin: &Origin<'_>) -> Option<Found> {
     if let (Some(file), Some(variable)) = (origin.file, origin.variable) {
         let found = Diagnostic::error(variable.span(), "the secret is named twice, by a file and by a variable");
         cx.push(found.hint(format!("remove one of the two; the file is {}", cx.path(file).display())));

@@ -1,0 +1,189 @@
+//! JWKs (RFC 7517, RFC 7518 §6, RFC 8037), and public keys in other forms turned into one.
+
+use serde_json::{Map, Value};
+
+use super::{KeyError, VerificationKey, der, roca};
+use crate::algorithm::Algorithm;
+use crate::jws;
+
+/// Builds a key from a JWK's members.
+pub(super) fn key_from_members(
+    members: &Map<String, Value>,
+    algorithm: Option<Algorithm>,
+) -> Result<VerificationKey, KeyError> {
+    check_use(members)?;
+    let kid = match members.get("kid") {
+        None => None,
+        Some(Value::String(kid)) => Some(kid.clone().into_boxed_str()),
+        Some(_) => return Err(KeyError::Jwk("\"kid\" is not a text")),
+    };
+    let named = match members.get("alg") {
+        None => None,
+        Some(Value::String(name)) => Some(name.parse::<Algorithm>().map_err(|unknown| KeyError::Algorithm(unknown.0))?),
+        Some(_) => return Err(KeyError::Jwk("\"alg\" is not a text")),
+    };
+    if let (Some(named), Some(wanted)) = (named, algorithm)
+        && named != wanted
+    {
+        return Err(KeyError::Mismatch(wanted.to_string()));
+    }
+    let algorithm = named.or(algorithm);
+    match text(members, "kty")? {
+        "RSA" => rsa(members, kid, algorithm.unwrap_or(Algorithm::Rs256)),
+        "EC" => elliptic(members, kid, algorithm),
+        "OKP" => edwards(members, kid, algorithm),
+        "oct" => {
+            let secret = bytes(members, "k")?;
+            VerificationKey::from_secret(algorithm.unwrap_or(Algorithm::Hs256), kid.as_deref(), &secret)
+        }
+        _ => Err(KeyError::Jwk("unknown \"kty\"")),
+    }
+}
+
+/// `use` must be `sig` and `key_ops` must hold `verify`, where they are given (RFC 7517 §4.2, §4.3).
+fn check_use(members: &Map<String, Value>) -> Result<(), KeyError> {
+    if members.get("use").is_some_and(|value| value != "sig") {
+        return Err(KeyError::Use);
+    }
+    match members.get("key_ops") {
+        None => Ok(()),
+        Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => Ok(()),
+        Some(_) => Err(KeyError::Use),
+    }
+}
+
+fn rsa(members: &Map<String, Value>, kid: Option<Box<str>>, algorithm: Algorithm) -> Result<VerificationKey, KeyError> {
+    use Algorithm::{Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
+    if !matches!(algorithm, Rs256 | Rs384 | Rs512 | Ps256 | Ps384 | Ps512) {
+        return Err(KeyError::Mismatch(algorithm.to_string()));
+    }
+    let (modulus, exponent) = (bytes(members, "n")?, bytes(members, "e")?);
+    let (modulus, exponent) = (trimmed(&modulus), trimmed(&exponent));
+    let bits = modulus.len() * 8 - modulus.first().map_or(0, |first| first.leading_zeros() as usize);
+    if bits < 2048 {
+        return Err(KeyError::Weak("an RSA modulus must have at least 2048 bits"));
+    }
+    if bits > 8192 {
+        return Err(KeyError::Weak("an RSA modulus of more than 8192 bits makes every signature slow"));
+    }
+    // NIST SP 800-56B asks for an odd exponent over 65,536; 3 and 17 are still about and not broken by themselves.
+    let odd = exponent.last().is_some_and(|last| last & 1 == 1);
+    if !odd || exponent == [1] || exponent.len() > 4 {
+        return Err(KeyError::Weak("an RSA exponent must be odd, over 1 and at most 32 bits"));
+    }
+    if roca::is_vulnerable(modulus) {
+        return Err(KeyError::Weak("the RSA modulus was made by a faulty generator (ROCA, CVE-2017-15361)"));
+    }
+    let pkcs1 = der::element(der::SEQUENCE, &[der::positive(modulus), der::positive(exponent)].concat());
+    let public = public_members(&[("kty", "RSA"), ("n", &jws::encode(modulus)), ("e", &jws::encode(exponent))]);
+    VerificationKey::from_public_bytes(algorithm, kid, &pkcs1, public)
+}
+
+fn elliptic(
+    members: &Map<String, Value>,
+    kid: Option<Box<str>>,
+    algorithm: Option<Algorithm>,
+) -> Result<VerificationKey, KeyError> {
+    let curve = text(members, "crv")?;
+    let (only, size) = match curve {
+        "P-256" => (Algorithm::Es256, 32),
+        "P-384" => (Algorithm::Es384, 48),
+        "P-521" => (Algorithm::Es512, 66),
+        _ => return Err(KeyError::Jwk("unknown \"crv\"")),
+    };
+    if algorithm.is_some_and(|algorithm| algorithm != only) {
+        return Err(KeyError::Mismatch(algorithm.unwrap_or(only).to_string()));
+    }
+    let (x, y) = (bytes(members, "x")?, bytes(members, "y")?);
+    if x.len() != size || y.len() != size {
+        return Err(KeyError::Invalid);
+    }
+    let point = [&[4][..], &x, &y].concat();
+    let public = public_members(&[("kty", "EC"), ("crv", curve), ("x", &jws::encode(&x)), ("y", &jws::encode(&y))]);
+    VerificationKey::from_public_bytes(only, kid, &point, public)
+}
+
+fn edwards(
+    members: &Map<String, Value>,
+    kid: Option<Box<str>>,
+    algorithm: Option<Algorithm>,
+) -> Result<VerificationKey, KeyError> {
+    if text(members, "crv")? != "Ed25519" {
+        return Err(KeyError::Jwk("unknown \"crv\""));
+    }
+    if algorithm.is_some_and(|algorithm| algorithm != Algorithm::EdDsa) {
+        return Err(KeyError::Mismatch(algorithm.unwrap_or(Algorithm::EdDsa).to_string()));
+    }
+    let x = bytes(members, "x")?;
+    if x.len() != 32 {
+        return Err(KeyError::Invalid);
+    }
+    let public = public_members(&[("kty", "OKP"), ("crv", "Ed25519"), ("x", &jws::encode(&x))]);
+    VerificationKey::from_public_bytes(Algorithm::EdDsa, kid, &x, public)
+}
+
+/// The JWK members of a SubjectPublicKeyInfo, read as the algorithm says it must be.
+pub(super) fn members_of_spki(algorithm: Algorithm, spki: &[u8]) -> Result<Map<String, Value>, KeyError> {
+    use Algorithm::{EdDsa, Es256, Es384, Es512, Hs256, Hs384, Hs512};
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+    const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+    let (kind, key) = split_spki(spki).ok_or(KeyError::Pem("not a SubjectPublicKeyInfo"))?;
+    let mismatch = || KeyError::Mismatch(algorithm.to_string());
+    match algorithm {
+        Hs256 | Hs384 | Hs512 => Err(mismatch()),
+        EdDsa if kind == ED25519 => Ok(public_members(&[("kty", "OKP"), ("crv", "Ed25519"), ("x", &jws::encode(key))])),
+        Es256 | Es384 | Es512 if kind == EC => {
+            let curve = match algorithm {
+                Es256 => "P-256",
+                Es384 => "P-384",
+                _ => "P-521",
+            };
+            let point = key.strip_prefix(&[4]).ok_or(KeyError::Pem("the point is not in uncompressed form"))?;
+            let (x, y) = point.split_at(point.len() / 2);
+            let (x, y) = (jws::encode(x), jws::encode(y));
+            Ok(public_members(&[("kty", "EC"), ("crv", curve), ("x", &x), ("y", &y)]))
+        }
+        EdDsa | Es256 | Es384 | Es512 => Err(mismatch()),
+        _ if kind == RSA => {
+            let mut key = key;
+            let mut numbers = der::take(&mut key, der::SEQUENCE).ok_or(KeyError::Pem("not an RSA public key"))?;
+            let modulus = der::take(&mut numbers, der::INTEGER).ok_or(KeyError::Pem("not an RSA public key"))?;
+            let exponent = der::take(&mut numbers, der::INTEGER).ok_or(KeyError::Pem("not an RSA public key"))?;
+            let (n, e) = (jws::encode(trimmed(modulus)), jws::encode(trimmed(exponent)));
+            Ok(public_members(&[("kty", "RSA"), ("n", &n), ("e", &e)]))
+        }
+        _ => Err(mismatch()),
+    }
+}
+
+/// The algorithm's object identifier and the key's bytes.
+fn split_spki(mut spki: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut inside = der::take(&mut spki, der::SEQUENCE)?;
+    if !spki.is_empty() {
+        return None;
+    }
+    let mut algorithm = der::take(&mut inside, der::SEQUENCE)?;
+    let kind = der::take(&mut algorithm, der::OBJECT_IDENTIFIER)?;
+    let key = der::take(&mut inside, der::BIT_STRING)?;
+    // The first byte of a bit string counts unused bits; a key has none.
+    Some((kind, key.strip_prefix(&[0])?))
+}
+
+fn public_members(pairs: &[(&str, &str)]) -> Map<String, Value> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect()
+}
+
+fn text<'a>(members: &'a Map<String, Value>, name: &'static str) -> Result<&'a str, KeyError> {
+    members.get(name).and_then(Value::as_str).ok_or(KeyError::Jwk("a member is missing or not a text"))
+}
+
+fn bytes(members: &Map<String, Value>, name: &'static str) -> Result<Vec<u8>, KeyError> {
+    jws::decode(text(members, name)?).map_err(|_| KeyError::Jwk("a member is not base64url"))
+}
+
+/// A number's bytes without leading zeros.
+fn trimmed(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    &number[zeros..]
+}
