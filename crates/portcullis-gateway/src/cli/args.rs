@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// Stands in front of an HTTP API and decides who enters, what they may do, and how often.
 #[derive(Debug, Parser)]
@@ -61,9 +61,10 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 #[group(skip)]
+#[command(group = ArgGroup::new("origin").args(["upstream", "config"]).required(true))]
 pub(super) struct ServeArgs {
     /// The API to guard, such as http://127.0.0.1:3000; everything else by default.
-    #[arg(long, value_name = "URL", required_unless_present = "config", conflicts_with = "config")]
+    #[arg(long, value_name = "URL")]
     pub(super) upstream: Option<String>,
     /// The configuration file.
     #[arg(long, value_name = "FILE")]

@@ -14,7 +14,7 @@ pub(super) fn check(file: &Path, console: &mut Console<'_>) -> Result<(), Failur
     }
     let settings = &loaded.settings;
     console.say(format_args!(
-        "{} is good: {} routes, {} limits, {} upstreams",
+        "{} is good. Routes: {}, limits: {}, upstreams: {}.",
         file.display(),
         settings.gate.routes.len(),
         settings.gate.limits.len(),
