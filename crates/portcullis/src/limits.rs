@@ -143,12 +143,10 @@ impl LimitTable {
     pub(crate) fn new(rules: Vec<LimitRule>) -> Self {
         // A limit must not be dodged by another letter case or a trailing slash, whatever the routes do.
         let mut by_pattern = PatternTable::new(true);
-        let mut index = 0;
-        for rule in &rules {
+        for (index, rule) in (0..).zip(&rules) {
             for pattern in &rule.patterns {
                 by_pattern.insert(pattern, index);
             }
-            index += 1;
         }
         let rules = rules.into_iter().map(|rule| Compiled { phase: phase_of(&rule), rule }).collect();
         Self { rules, by_pattern }

@@ -24,7 +24,7 @@ pub struct SigningKey {
 }
 
 enum Material {
-    Secret(hmac::Key, Secret<Vec<u8>>),
+    Secret(Box<hmac::Key>, Secret<Vec<u8>>),
     Ecdsa(EcdsaKeyPair, Secret<Vec<u8>>),
     Ed25519(Ed25519KeyPair, Secret<Vec<u8>>),
     Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding, Secret<Vec<u8>>),
@@ -93,7 +93,7 @@ impl SigningKey {
                     Hs384 => hmac::HMAC_SHA384,
                     _ => hmac::HMAC_SHA512,
                 };
-                (Material::Secret(hmac::Key::new(hash, bytes), private), verification)
+                (Material::Secret(Box::new(hmac::Key::new(hash, bytes)), private), verification)
             }
             Es256 | Es384 | Es512 => {
                 let pair = EcdsaKeyPair::from_pkcs8(ecdsa_of(algorithm), bytes).map_err(not_a_key)?;
