@@ -50,9 +50,15 @@ pub(super) enum Command {
         /// Start the sample API alone.
         #[arg(long)]
         upstream_only: bool,
-        /// Where the sample API listens, if it is started alone.
-        #[arg(long, value_name = "ADDRESS", requires = "upstream_only")]
+        /// Where the gate listens, or the sample API if it is started alone.
+        #[arg(long, value_name = "ADDRESS")]
         listen: Option<SocketAddr>,
+        /// Where the admin listener is.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "upstream_only")]
+        admin: Option<SocketAddr>,
+        /// Where the sample API behind the gate listens.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "upstream_only")]
+        upstream_listen: Option<SocketAddr>,
         /// Where the demo keeps its state.
         #[arg(long, value_name = "DIRECTORY", conflicts_with = "upstream_only")]
         state_dir: Option<PathBuf>,

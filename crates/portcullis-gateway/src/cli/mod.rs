@@ -77,6 +77,12 @@ pub enum Demo {
     Whole {
         /// Where state is kept; `None` for the demo's own choice.
         state_dir: Option<PathBuf>,
+        /// Where the gate listens; `None` for the demo's own choice.
+        listen: Option<SocketAddr>,
+        /// Where the admin listener is; `None` for the demo's own choice.
+        admin: Option<SocketAddr>,
+        /// Where the sample API listens; `None` for the demo's own choice.
+        upstream: Option<SocketAddr>,
     },
     /// The sample API alone.
     Upstream {
@@ -201,7 +207,9 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
             commands.serve(source, settings)?;
         }
         Command::Demo { upstream_only: true, listen, .. } => commands.demo(Demo::Upstream { listen })?,
-        Command::Demo { upstream_only: false, state_dir, .. } => commands.demo(Demo::Whole { state_dir })?,
+        Command::Demo { upstream_only: false, state_dir, listen, admin, upstream_listen } => {
+            commands.demo(Demo::Whole { state_dir, listen, admin, upstream: upstream_listen })?;
+        }
         Command::Users(UsersCommand::Create { email, role, name, plan, password_file, deployment }) => {
             let settings = load(&deployed(deployment), console)?;
             let password = password_file.map(|path| read_secret(&path)).transpose()?;

@@ -36,20 +36,8 @@ pub struct Settings {
 
 impl Settings {
     /// The keys that take effect at the start only; a reload leaves them as they were.
-    pub const FIXED_AT_START: [&'static str; 12] = [
-        "listen",
-        "public_url",
-        "state_dir",
-        "cores",
-        "drain_timeout",
-        "[client] timeouts and bounds",
-        "upstream and [[upstreams]]",
-        "[identity]",
-        "[tokens]",
-        "limits.max_keys",
-        "[admin]",
-        "[log]",
-    ];
+    pub const FIXED_AT_START: [&'static str; 9] =
+        ["listen", "public_url", "state_dir", "cores", "[identity]", "[tokens]", "limits.max_keys", "[admin]", "[log]"];
 }
 
 /// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].

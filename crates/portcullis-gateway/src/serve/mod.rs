@@ -10,6 +10,7 @@ mod state_dir;
 use std::time::Duration;
 
 pub use identity::{OpenIdentityError, open_identity, own_issuer};
+pub use log::start as log_lines;
 pub use policy::{build_policy, own_routes};
 pub use running::{Running, StartError};
 pub use state_dir::{StateDir, StateDirError};
@@ -30,7 +31,7 @@ pub fn service_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// A [`Failure`] in one line that says why it cannot start.
 pub fn run(source: &Source, settings: Settings) -> Result<(), Failure> {
-    log::start();
+    log_lines();
     let runtime = service_runtime().map_err(Failure::run)?;
     runtime.block_on(async {
         let mut signals = Signals::new().map_err(Failure::run)?;
@@ -70,22 +71,18 @@ impl Signals {
     /// # Errors
     /// A [`Failure`] where a core could not run.
     pub async fn serve(&mut self, source: &Source, mut running: Running) -> Result<(), Failure> {
+        let Self { terminate, interrupt, hang_up } = self;
         loop {
             tokio::select! {
-                _ = self.hang_up.recv() => reload::reload(source, &mut running),
-                () = self.stop() => break,
+                _ = hang_up.recv() => reload::reload(source, &mut running),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
             }
         }
         tokio::select! {
             result = running.stop() => result.map_err(Failure::run),
-            () = self.stop() => Ok(()),
-        }
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
         }
     }
 }

@@ -199,13 +199,18 @@ impl Running {
             tracing::info!("upstream {} at {}", upstream.name, upstream.addresses.join(", "));
         }
         if let Some((address, ..)) = &self.admin {
-            tracing::info!("admin listener on http://{address}, its token in {}/admin-token", self.settings.state_dir.display());
+            tracing::info!(
+                "admin listener on http://{address}, its token in {}/admin-token",
+                self.settings.state_dir.display()
+            );
         }
         tracing::info!("state in {}", self.settings.state_dir.display());
         if let Some(identity) = &self.settings.identity
             && !identity.registration
         {
-            tracing::info!("registration is closed (no mail is configured); create accounts with `portcullis users create`");
+            tracing::info!(
+                "registration is closed (no mail is configured); create accounts with `portcullis users create`"
+            );
         }
     }
 
@@ -327,7 +332,18 @@ async fn sweep(limiter: Arc<Limiter>, blocks: Arc<BlockTable>) {
     }
 }
 
-/// One readable line for each request.
+/// One readable line for each request. The path is a stranger's words: it is ASCII without control characters by the
+/// time it gets here, or it is shown escaped.
 fn access_log() -> AccessLog {
-    Arc::new(|line| tracing::info!("{line}"))
+    Arc::new(|line| {
+        let path = line.path.escape_default();
+        let (who, why) = (line.user.unwrap_or("-"), line.reason.unwrap_or("-"));
+        let millis = line.took.as_secs_f64() * 1000.0;
+        tracing::info!(
+            "{} {} {path} -> {} {why} {millis:.1} ms user {who}",
+            line.client,
+            line.method,
+            line.status.as_u16()
+        );
+    })
 }

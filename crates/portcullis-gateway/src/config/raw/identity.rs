@@ -19,6 +19,9 @@ pub(crate) struct IdentityTable {
     pub(crate) default_role: Option<At<Text>>,
     /// The plan of a new account. Default: `free`.
     pub(crate) default_plan: Option<At<Text>>,
+    /// Whether mail is kept in memory and shown on the admin listener instead of being sent: for development and tests,
+    /// because whoever reads it can confirm any address. Default: false.
+    pub(crate) danger_mail_catcher: Option<At<bool>>,
     /// What a password must be. Default: `standard`.
     pub(crate) password_policy: Option<At<PasswordName>>,
 }

@@ -32,6 +32,14 @@ pub(super) fn identity(
     let none = IdentityTable::default();
     let table = raw.identity.as_ref().map_or(&none, Table::get);
     let tokens = tokens(cx, raw, public_url);
+    let mail = match &table.danger_mail_catcher {
+        Some(at) if *at.get() => {
+            let found = Diagnostic::warning(at.span(), "mail is caught and shown on the admin listener, never sent");
+            cx.push(found.hint("whoever reads it can confirm any address; for development only"));
+            MailDelivery::Catcher
+        }
+        _ => mail,
+    };
     let master_key = secrets::key(
         cx,
         "master key",
