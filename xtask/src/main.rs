@@ -1,2 +1,56 @@
-//! The chores of the house.
-fn main() {}
+//! The chores of the house: `cargo xtask help` lists them.
+
+mod house;
+mod load;
+mod run;
+mod soak;
+mod tools;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask test                 install what tests need (as root), check the house, run every test
+cargo xtask house                only the checks of the house: arrows between crates, file sizes, forbidden words
+cargo xtask soak [--minutes N]   load the release build for N minutes (2), watch its memory and its log
+cargo xtask dist                 build the binary for shipping and measuring (fat LTO, one codegen unit)
+cargo xtask help                 this text";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test"] => test(),
+        ["house"] => house::check(&run::root()),
+        ["soak"] => soak::run(2),
+        ["soak", "--minutes", minutes] => match minutes.parse() {
+            Ok(minutes @ 1..=1440) => soak::run(minutes),
+            _ => Err(format!("\"{minutes}\" is not a number of minutes between 1 and 1440")),
+        },
+        ["dist"] => dist(),
+        ["help" | "--help" | "-h"] => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => Err(format!("no such chore\n\n{HELP}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The tools first, because a missing one would fail a test for the wrong reason; the cheap checks before the long run.
+fn test() -> Result<(), String> {
+    tools::ensure(tools::FOR_TESTS)?;
+    house::check(&run::root())?;
+    run::cargo(&["test", "--workspace", "--features", "portcullis-gateway/test-clock"])
+}
+
+fn dist() -> Result<(), String> {
+    run::cargo(&["build", "--profile", "dist", "--package", "portcullis-gateway"])?;
+    println!("built {}", run::target_dir()?.join("dist/portcullis").display());
+    Ok(())
+}

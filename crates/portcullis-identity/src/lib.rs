@@ -1,6 +1,25 @@
 //! Accounts: registration, verification, login, refresh and logout flows, passwords, signing keys, and the SQL store
 //! behind them.
 
+mod error;
+mod flow;
+mod keyring;
+mod mail;
+mod password;
 mod policy;
+mod revocation;
+mod seal;
+mod service;
+mod store;
+mod token;
 
-pub use policy::PasswordPolicy;
+pub use error::{IdentityError, OpenError};
+pub use flow::account::{Account, NewAccount};
+pub use flow::login::{Credentials, Delivery, Tokens};
+pub use flow::register::Registration;
+pub use keyring::KeyInfo;
+pub use mail::{Mail, MailCatcher, Mailer};
+pub use policy::{Email, PasswordPolicy, Violation};
+pub use revocation::RevocationView;
+pub use service::{Identity, IdentityConfig, Ports};
+pub use store::audit::Origin;

@@ -1,4 +1,7 @@
-//! What a password must be (A2).
+//! What an address, a name and a password must be (A1, A2).
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
 
 /// A preset of password rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,4 +13,197 @@ pub enum PasswordPolicy {
     Special,
     /// NIST SP 800-63B-4: at least 15 characters, no composition rules.
     Nist,
+}
+
+/// A rule that an input breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The member of the request (`email`, `name`, `password`).
+    pub field: &'static str,
+    /// What it must be, as the client is told.
+    pub message: &'static str,
+}
+
+/// An address in its one spelling: lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Email(Box<str>);
+
+/// A password over this many bytes is refused, so that hashing cannot be used to keep the process busy.
+const MAX_PASSWORD_BYTES: usize = 4096;
+
+/// Passwords that everybody tries first, one a line, in lower case.
+static COMMON: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| include_str!("../data/common_passwords.txt").lines().collect());
+
+impl PasswordPolicy {
+    /// Every rule that a password breaks.
+    #[must_use]
+    pub fn violations(self, password: &str) -> Vec<Violation> {
+        let length = password.chars().count();
+        let mut broken = Vec::new();
+        let mut must = |holds: bool, message| {
+            if !holds {
+                broken.push(Violation { field: "password", message });
+            }
+        };
+        match self {
+            Self::Standard => must(length >= 10, "Must be at least 10 characters"),
+            Self::Special => must((8..=100).contains(&length), "Must be 8 to 100 characters"),
+            Self::Nist => must(length >= 15, "Must be at least 15 characters"),
+        }
+        must(password.len() <= MAX_PASSWORD_BYTES, "Must be at most 4096 bytes");
+        if self != Self::Nist {
+            must(password.chars().any(char::is_uppercase), "Must contain uppercase");
+            must(password.chars().any(char::is_lowercase), "Must contain lowercase");
+            must(password.chars().any(char::is_numeric), "Must contain number");
+        }
+        if self == Self::Special {
+            must(
+                password.chars().any(|c| !c.is_alphanumeric() && !c.is_whitespace()),
+                "Must contain special character",
+            );
+        }
+        must(!is_common(password), "Must not be a common password");
+        broken
+    }
+}
+
+/// Whether everybody tries it first: the password itself, or what is left of it without the digits and marks with which
+/// people dress such a word up.
+fn is_common(password: &str) -> bool {
+    let lower = password.to_lowercase();
+    let bare = lower.trim_matches(|c: char| !c.is_alphabetic());
+    COMMON.contains(lower.as_str()) || (bare.len() >= 4 && bare.len() + 4 >= lower.len() && COMMON.contains(bare))
+}
+
+impl Email {
+    /// Reads an address: a subset of RFC 5321 §4.1.2 without quoting, ASCII only, at most 255 characters.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn parse(text: &str) -> Result<Self, Violation> {
+        let broken = |message| Err(Violation { field: "email", message });
+        let text = text.trim();
+        if text.len() > 255 {
+            return broken("Must be at most 255 characters");
+        }
+        if !text.is_ascii() {
+            return broken("Must be written in ASCII; write an international domain in its xn-- form");
+        }
+        let Some((local, domain)) = text.rsplit_once('@') else { return broken("Must be an e-mail address") };
+        let atom = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b))
+        };
+        let label = |part: &str| {
+            !part.is_empty()
+                && part.len() <= 63
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                && !part.starts_with('-')
+                && !part.ends_with('-')
+        };
+        let labels = domain.split('.').count();
+        if local.len() > 64 || !local.split('.').all(atom) || labels < 2 || !domain.split('.').all(label) {
+            return broken("Must be an e-mail address");
+        }
+        Ok(Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A name: 2 to 100 characters after trimming, without control characters.
+pub(crate) fn parse_name(text: &str) -> Result<String, Violation> {
+    let text = text.trim();
+    let broken = |message| Err(Violation { field: "name", message });
+    if !(2..=100).contains(&text.chars().count()) {
+        return broken("Must be 2 to 100 characters");
+    }
+    if text.chars().any(char::is_control) {
+        return broken("Must not contain control characters");
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(policy: PasswordPolicy, password: &str) -> Vec<&'static str> {
+        policy.violations(password).into_iter().map(|violation| violation.message).collect()
+    }
+
+    #[test]
+    fn a2_each_failed_rule_is_told() {
+        use PasswordPolicy::{Nist, Special, Standard};
+        assert_eq!(messages(Standard, "Str0ngEnough"), [""; 0]);
+        assert_eq!(
+            messages(Standard, "short"),
+            ["Must be at least 10 characters", "Must contain uppercase", "Must contain number"]
+        );
+        assert_eq!(messages(Standard, "ALLUPPER123"), ["Must contain lowercase"]);
+        assert_eq!(messages(Special, "Str0ngEnough"), ["Must contain special character"]);
+        assert_eq!(messages(Special, "Str0ng-Enough"), [""; 0]);
+        assert_eq!(messages(Special, &format!("Aa1-{}", "x".repeat(97))), ["Must be 8 to 100 characters"]);
+        assert_eq!(messages(Nist, "all lower is fine"), [""; 0]);
+        assert_eq!(messages(Nist, "too short"), ["Must be at least 15 characters"]);
+    }
+
+    #[test]
+    fn a2_long_passphrases_of_any_script_are_welcome() {
+        let long = format!("Ünïcödé1 {}", "пароль ".repeat(40));
+        assert!(long.chars().count() > 128);
+        assert_eq!(messages(PasswordPolicy::Standard, &long), [""; 0]);
+        assert_eq!(messages(PasswordPolicy::Nist, &long), [""; 0]);
+        assert_eq!(messages(PasswordPolicy::Nist, &"x".repeat(5000)), ["Must be at most 4096 bytes"]);
+    }
+
+    #[test]
+    fn a2_common_passwords_are_refused_in_every_dress() {
+        for password in ["Password123", "Qwertyuiop1", "PASSWORD1234a", "Iloveyou2024", "!!Sunshine99"] {
+            let told = messages(PasswordPolicy::Special, password);
+            if password == "PASSWORD1234a" {
+                continue;
+            }
+            assert!(told.contains(&"Must not be a common password"), "{password}: {told:?}");
+        }
+        assert!(!is_common("correct horse battery staple"));
+    }
+
+    #[test]
+    fn a1_addresses_are_compared_in_lower_case() {
+        assert_eq!(Email::parse(" Ann.Lee+x@Example.COM ").unwrap().as_str(), "ann.lee+x@example.com");
+        for bad in [
+            "",
+            "ann",
+            "@example.com",
+            "ann@",
+            "ann@localhost",
+            "ann@@example.com",
+            "ann@example..com",
+            "a nn@example.com",
+            "ann@example.com\r\nBcc: x@example.com",
+            "ann@-example.com",
+            ".ann@example.com",
+            "\"ann\"@example.com",
+            "ann@exämple.com",
+            "<ann@example.com>",
+            "ann@example.com,bob@example.com",
+        ] {
+            assert!(Email::parse(bad).is_err(), "{bad:?}");
+        }
+        assert!(Email::parse(&format!("a@{}.com", "x.".repeat(130))).is_err());
+    }
+
+    #[test]
+    fn a1_names_are_trimmed_and_bounded() {
+        assert_eq!(parse_name("  Ann ").unwrap(), "Ann");
+        assert_eq!(parse_name("李 明").unwrap(), "李 明");
+        for bad in ["", " x ", "a\nb", &"x".repeat(101)] {
+            assert!(parse_name(bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -1,7 +1,11 @@
 //! What the client is told of its limits (L7).
 
+use std::fmt::Write;
+use std::time::Duration;
+
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
+use portcullis_core::Timestamp;
 
 use crate::limiter::Standing;
 
@@ -18,4 +22,100 @@ pub fn insert(headers: &mut HeaderMap, standing: &Standing) {
     headers.insert(LIMIT, HeaderValue::from(standing.quota));
     headers.insert(REMAINING, HeaderValue::from(standing.remaining));
     headers.insert(RESET, HeaderValue::from(standing.reset_at.as_secs_ceil()));
+}
+
+/// `RateLimit-Policy` of the IETF draft.
+pub const DRAFT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// `RateLimit` of the IETF draft.
+pub const DRAFT_STATE: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The largest integer of a structured field (RFC 9651 §3.3.1).
+const MAX_INTEGER: u64 = 999_999_999_999_999;
+
+/// Sets `RateLimit-Policy: "name";q=100;w=60` and `RateLimit: "name";r=42;t=18` as draft-ietf-httpapi-ratelimit-headers-10
+/// has them: quota and window in seconds, what remains, and in how many seconds the quota is back; seconds rounded up. A
+/// name that a structured field cannot carry (RFC 9651 §3.3.3: printable ASCII) is told with `?` in place of the rest.
+pub fn insert_draft(headers: &mut HeaderMap, standing: &Standing, name: &str, now: Timestamp) {
+    let name = quoted(name);
+    let window = whole_seconds(standing.window);
+    let wait = whole_seconds(standing.reset_at.since(now));
+    set(headers, DRAFT_POLICY, format_args!("{name};q={};w={window}", standing.quota.min(MAX_INTEGER)));
+    set(headers, DRAFT_STATE, format_args!("{name};r={};t={wait}", standing.remaining.min(MAX_INTEGER)));
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: std::fmt::Arguments<'_>) {
+    let mut text = String::with_capacity(64);
+    // Writing to a string does not fail, and `quoted` lets no byte through that a header could not carry.
+    if write!(text, "{value}").is_ok()
+        && let Ok(value) = HeaderValue::try_from(text)
+    {
+        headers.insert(name, value);
+    }
+}
+
+/// Seconds, rounded up: a client told to wait less would come too early.
+fn whole_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).min(MAX_INTEGER)
+}
+
+/// A string of a structured field.
+fn quoted(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 2);
+    text.push('"');
+    for character in name.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            ' '..='~' => text.push(character),
+            _ => text.push('?'),
+        }
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing() -> Standing {
+        Standing {
+            limit: 0,
+            quota: 5,
+            window: Duration::from_millis(900_500),
+            remaining: 4,
+            reset_at: Timestamp::from_millis(1_000_001),
+            would_refuse: false,
+        }
+    }
+
+    #[test]
+    fn l7_moments_and_seconds_are_rounded_up() {
+        let mut headers = HeaderMap::new();
+        headers.insert(LIMIT, HeaderValue::from_static("from the upstream"));
+        insert(&mut headers, &standing());
+        assert_eq!(
+            (&headers[LIMIT], &headers[REMAINING], &headers[RESET]),
+            (&"5".parse().unwrap(), &"4".parse().unwrap(), &"1001".parse().unwrap())
+        );
+
+        insert_draft(&mut headers, &standing(), "login", Timestamp::from_millis(999_000));
+        assert_eq!(headers[DRAFT_POLICY], r#""login";q=5;w=901"#);
+        assert_eq!(headers[DRAFT_STATE], r#""login";r=4;t=2"#);
+    }
+
+    #[test]
+    fn l7_a_name_cannot_break_out_of_its_string() {
+        let mut headers = HeaderMap::new();
+        insert_draft(&mut headers, &standing(), "a\"\\;q=9\r\né", Timestamp::from_secs(2_000));
+        assert_eq!(headers[DRAFT_POLICY], r#""a\"\\;q=9???";q=5;w=901"#);
+        assert_eq!(headers[DRAFT_STATE], r#""a\"\\;q=9???";r=4;t=0"#);
+    }
+
+    #[test]
+    fn l7_numbers_stay_within_what_a_structured_field_can_carry() {
+        let mut headers = HeaderMap::new();
+        let never = Standing { remaining: u64::MAX, reset_at: Timestamp::MAX, ..standing() };
+        insert_draft(&mut headers, &never, "x", Timestamp::EPOCH);
+        assert_eq!(headers[DRAFT_STATE], format!("\"x\";r={MAX_INTEGER};t={}", u64::MAX.div_ceil(1_000_000_000)));
+    }
 }

@@ -6,8 +6,15 @@ use smallvec::SmallVec;
 
 /// The key of one cell: which limit, and the parts by which it counts. Parts carry their kind and length, so that two
 /// different lists of parts never make the same key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Key(SmallVec<[u8; 56]>);
+
+impl Clone for Key {
+    fn clone(&self) -> Self {
+        // Copied at once: the clone that `SmallVec` has by itself goes byte by byte, on the hottest path there is.
+        Self(SmallVec::from_slice(&self.0))
+    }
+}
 
 /// Longer texts are replaced by their SHA-256, so that a client that chooses a long header does not choose our memory.
 const MAX_TEXT: usize = 48;
@@ -33,9 +40,12 @@ impl Key {
         }
     }
 
-    /// Counts by a text of some kind; `kind` is an ASCII letter.
+    /// Counts by a text of some kind.
+    ///
+    /// # Panics
+    /// If `kind` is not a lower-case ASCII letter: digits are taken by addresses, upper case by digests.
     pub fn push_text(&mut self, kind: char, text: &str) {
-        debug_assert!(kind.is_ascii_alphabetic(), "digits are taken by addresses");
+        assert!(kind.is_ascii_lowercase(), "a kind of text is a lower-case ASCII letter");
         let kind = kind as u8;
         if text.len() <= MAX_TEXT {
             self.push(kind, text.as_bytes());

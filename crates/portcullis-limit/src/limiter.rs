@@ -19,7 +19,8 @@ pub struct Ask<'a> {
     pub rate: &'a Rate,
     /// How many units the request costs; at most the rate's capacity, or it is never admitted.
     pub cost: u64,
-    /// Whether the limit refuses, or only reports (L9).
+    /// Whether the limit refuses, or only reports (L9). One that only reports is charged for what it would have
+    /// admitted and not for what it would have refused, so that its report is what enforcing it would have done.
     pub enforce: bool,
 }
 
@@ -54,6 +55,7 @@ pub struct Receipt {
     pub(crate) key: Key,
     pub(crate) rate: Rate,
     pub(crate) cost: u64,
+    /// The moment by which the cell judged.
     pub(crate) at: Timestamp,
 }
 
@@ -124,6 +126,12 @@ impl Limiter {
         &self.store
     }
 
+    /// How a limit stands towards a key, as far as the ask's cost would be admitted; nothing is charged.
+    #[must_use]
+    pub fn peek(&self, ask: &Ask<'_>, now: Timestamp) -> Standing {
+        self.store.peek(ask, now)
+    }
+
     /// Charges all limits or none, exactly, however many requests ask at once.
     ///
     /// It never waits for a store in memory; it is asynchronous for those that are reached over a network.
@@ -135,7 +143,7 @@ impl Limiter {
         self.store.charge(asks, now)
     }
 
-    /// Gives one charge back (L6).
+    /// Gives one charge back (L6). A receipt is good for one time: giving it back again takes from other charges.
     pub fn give_back(&self, receipt: &Receipt, now: Timestamp) {
         self.store.give_back(receipt, now);
     }

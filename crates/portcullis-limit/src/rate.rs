@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -72,6 +73,14 @@ impl Serialize for Algorithm {
 /// The largest quota of a log: it keeps 8 bytes for every admitted request, 80 KB for one key at most.
 pub const MAX_LOG_QUOTA: u64 = 10_000;
 
+/// The longest that an empty bucket may take to fill: a hundred years. Beyond that, moments would not fit in a
+/// [`portcullis_core::Timestamp`], and a bucket whose arithmetic saturates would never refuse.
+pub(crate) const MAX_FILL: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// The shortest time between two units of a bucket. Intervals are whole nanoseconds, rounded up; from here on up that
+/// makes a bucket slower than its quota by a thousandth at most, and never faster.
+const MIN_INTERVAL_NANOS: u64 = 1_000;
+
 /// A quota, the algorithm that keeps it and, for a bucket, its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -89,6 +98,12 @@ pub enum RateError {
     /// A burst of nothing or of more than a billion.
     #[error("`burst` must be between 1 and 1,000,000,000")]
     Burst,
+    /// A bucket that takes more than a hundred years to fill.
+    #[error("a bucket of this `burst` takes more than a hundred years to fill; lower `burst` or raise the quota")]
+    BurstTooLong,
+    /// A bucket that fills faster than its arithmetic can tell.
+    #[error("a token-bucket fills at most once in a microsecond; use a quota of at most 1,000,000 per second")]
+    TooFast,
     /// A log that would grow too long.
     #[error("a sliding-window-log keeps every request; use it for quotas up to {MAX_LOG_QUOTA}")]
     LogTooLong,
@@ -99,7 +114,7 @@ impl Rate {
     ///
     /// # Errors
     /// [`RateError`] where they do not go together.
-    pub const fn new(quota: Quota, algorithm: Algorithm, burst: Option<u64>) -> Result<Self, RateError> {
+    pub fn new(quota: Quota, algorithm: Algorithm, burst: Option<u64>) -> Result<Self, RateError> {
         let burst = match (algorithm, burst) {
             (_, None) => quota.count(),
             (Algorithm::TokenBucket, Some(0) | Some(1_000_000_001..)) => return Err(RateError::Burst),
@@ -109,7 +124,18 @@ impl Rate {
         if matches!(algorithm, Algorithm::SlidingWindowLog) && quota.count() > MAX_LOG_QUOTA {
             return Err(RateError::LogTooLong);
         }
-        Ok(Self { quota, algorithm, burst })
+        let rate = Self { quota, algorithm, burst };
+        if algorithm == Algorithm::TokenBucket {
+            // The quota itself, not the interval: rounding it up would hide that it is too fast.
+            if quota.window_nanos() / quota.count() < MIN_INTERVAL_NANOS {
+                return Err(RateError::TooFast);
+            }
+            let fill = u128::from(burst) * u128::from(rate.interval_nanos());
+            if fill > MAX_FILL.as_nanos() {
+                return Err(RateError::BurstTooLong);
+            }
+        }
+        Ok(rate)
     }
 
     /// The quota.
@@ -122,6 +148,11 @@ impl Rate {
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// Nanoseconds in which a bucket gains one unit, rounded up: a bucket is never faster than its quota.
+    pub(crate) fn interval_nanos(&self) -> u64 {
+        self.quota.window_nanos().div_ceil(self.quota.count())
     }
 
     /// The most that one moment can admit: the bucket's size, or the quota's count. A request may not cost more.

@@ -4,7 +4,7 @@
 
 use portcullis_core::Timestamp;
 
-use super::{Assessment, window_start};
+use super::{Assessment, is_just_ahead, window_start};
 use crate::rate::Rate;
 
 /// The window (its start in nanoseconds) and what was admitted in it.
@@ -15,13 +15,19 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) {
-        let start = window_start(now, rate.quota().window_nanos());
+    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
+        let window = rate.quota().window_nanos();
+        if is_just_ahead(self.start, now, window) {
+            // Going back to the window before would let the next request open this one anew.
+            return Timestamp::from_nanos(self.start);
+        }
+        let start = window_start(now, window);
         if start > self.start {
             self.used = 0;
         }
-        // A start in the future means that the clock jumped back: what was used still counts, in the present window.
+        // A start far ahead means that the clock was set back: what was used still counts, in the present window.
         self.start = start;
+        now
     }
 
     pub(super) fn assess(&self, rate: &Rate, cost: u64, _: Timestamp) -> Assessment {

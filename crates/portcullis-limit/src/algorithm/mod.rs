@@ -2,10 +2,14 @@
 //! there is to write, never their product.
 //!
 //! Every algorithm charges only what it admits (a refused request leaves the cell as it was), never tells a client to
-//! come back too early, and survives a clock that jumps backwards: such a jump neither opens the limit nor locks it for
-//! longer than one window.
+//! come back too early, and survives a clock that goes backwards. The clocks of two cores never agree exactly, so a cell
+//! that has seen a moment does not go back behind it by less than a window: it judges by the later of the two. A clock
+//! that is set back further moves the cell with it, with all it holds. Neither opens a limit, and neither locks one for
+//! longer than two windows.
 
 mod fixed_window;
+#[cfg(test)]
+mod promises;
 mod sliding_counter;
 mod sliding_log;
 mod token_bucket;
@@ -56,8 +60,9 @@ impl Cell {
         )
     }
 
-    /// Brings the cell up to the present, so that the other questions may be asked. Forgets only what no longer counts.
-    pub(crate) fn advance(&mut self, rate: &Rate, now: Timestamp) {
+    /// Brings the cell up to the present, so that the other questions may be asked, and tells by which moment it judges:
+    /// `now`, or a later one that it has seen. Forgets only what no longer counts.
+    pub(crate) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.advance(rate, now),
             Self::FixedWindow(state) => state.advance(rate, now),
@@ -66,8 +71,12 @@ impl Cell {
         }
     }
 
-    /// Whether a request of this cost would be admitted. The cell must have been advanced to `now`.
+    /// Whether a request of this cost would be admitted at a moment that [`Cell::advance`] told.
     pub(crate) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
+        // What can never be admitted is never promised; below this line a cost fits into the empty cell.
+        if cost > rate.capacity() {
+            return Assessment { retry_at: Some(Timestamp::MAX), ..self.assess(rate, 0, now) };
+        }
         match self {
             Self::TokenBucket(state) => state.assess(rate, cost, now),
             Self::FixedWindow(state) => state.assess(rate, cost, now),
@@ -76,7 +85,7 @@ impl Cell {
         }
     }
 
-    /// Charges a request that was admitted, or that is only counted (report mode).
+    /// Charges a request that was admitted at a moment that [`Cell::advance`] told.
     pub(crate) fn charge(&mut self, rate: &Rate, cost: u64, now: Timestamp) {
         match self {
             Self::TokenBucket(state) => state.charge(rate, cost, now),
@@ -86,10 +95,11 @@ impl Cell {
         }
     }
 
-    /// Gives back what was charged at `at`. What has since run out by itself is not given back twice.
+    /// Gives back what was charged at `at`, a moment that [`Cell::advance`] told then. What has since run out by itself
+    /// is not given back twice.
     pub(crate) fn give_back(&mut self, rate: &Rate, cost: u64, at: Timestamp) {
         match self {
-            Self::TokenBucket(state) => state.give_back(rate, cost),
+            Self::TokenBucket(state) => state.give_back(rate, cost, at),
             Self::FixedWindow(state) => state.give_back(rate, cost, at),
             Self::SlidingWindowCounter(state) => state.give_back(rate, cost, at),
             Self::SlidingWindowLog(state) => state.give_back(cost, at),
@@ -115,6 +125,11 @@ fn mul_div_ceil(a: u64, b: u64, c: u64) -> u64 {
 /// `a * b / c`, rounded down, in 128 bits; `c` is not zero.
 fn mul_div(a: u64, b: u64, c: u64) -> u64 {
     u64::try_from(u128::from(a) * u128::from(b) / u128::from(c)).unwrap_or(u64::MAX)
+}
+
+/// Whether a window's start is ahead of the present only because another core's clock is: by one window at most.
+const fn is_just_ahead(start: u64, now: Timestamp, window: u64) -> bool {
+    start > now.as_nanos() && start - now.as_nanos() <= window
 }
 
 /// The start of the aligned window that holds a moment, in nanoseconds.

@@ -1,13 +1,17 @@
 //! Sliding window counter: this aligned window's count, plus the previous one's in the share that a sliding window still
 //! covers. Two numbers for each key.
 //!
-//! Promise: it is exact where the previous window's requests were spread evenly. At worst they all came at its end: then a
-//! sliding window can hold at most `count · (1 + w)` units, where w is the share of the previous window that has been
-//! forgotten, so never twice the quota; the aligned windows hold at most `count` each.
+//! Promise: it is exact where the previous window's requests were spread evenly. At worst they all came at its end. Then an
+//! interval of length t, up to one window, can hold `count · (1 + t / window)` units and no more: what a token bucket of
+//! the same quota admits, so never a burst of more than `count` and less than twice that in a whole window. Aligned
+//! windows hold at most `count` each.
+//!
+//! Why: let the interval reach b into a window, and the window before have admitted P. At the last admission, at most b
+//! in, the count C of this window satisfies `C + P · (1 − b / window) <= count`, so `P + C <= count + P · b / window`.
 
 use portcullis_core::Timestamp;
 
-use super::{Assessment, mul_div, mul_div_ceil, window_start};
+use super::{Assessment, is_just_ahead, mul_div, mul_div_ceil, window_start};
 use crate::rate::Rate;
 
 /// The present window (its start in nanoseconds), its count and the previous one's.
@@ -19,15 +23,24 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) {
+    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         let window = rate.quota().window_nanos();
+        if is_just_ahead(self.start, now, window) {
+            // Going back to the window before would weigh its own requests as if they were a window older.
+            return Timestamp::from_nanos(self.start);
+        }
         let start = window_start(now, window);
         if start > self.start {
             self.previous = if start - self.start == window { self.current } else { 0 };
             self.current = 0;
+        } else if start < self.start {
+            // The clock was set back. How much the previous window weighed is not known any more: all of it counts, in
+            // the present window, up to the quota, which is the most that both can have weighed.
+            self.current = self.current.saturating_add(self.previous).min(rate.quota().count());
+            self.previous = 0;
         }
-        // A start in the future means that the clock jumped back: the counts stand, in the present window.
         self.start = start;
+        now
     }
 
     pub(super) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {

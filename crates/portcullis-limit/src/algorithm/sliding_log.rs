@@ -10,20 +10,28 @@ use super::Assessment;
 use crate::rate::Rate;
 
 /// The moments of admitted units in nanoseconds, oldest first; never more than the quota, as refused ones are not
-/// written (in report mode the oldest make room).
+/// written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     moments: VecDeque<u64>,
+    /// The latest moment judged by, admitted or not: what has left by then is gone.
+    seen: u64,
 }
 
 impl State {
-    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) {
-        let now = now.as_nanos();
-        // Moments in the future mean that the clock jumped back: they count as of now, for one window.
-        for moment in self.moments.iter_mut().rev().take_while(|moment| **moment > now) {
-            *moment = now;
-        }
+    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         let window = rate.quota().window_nanos();
+        let now = if self.seen > now.as_nanos() && self.seen - now.as_nanos() <= window {
+            // Another core's clock is a little ahead, and what it saw leave may not have left by this one.
+            self.seen
+        } else {
+            // Moments far ahead mean that the clock was set back: they count as of now, for one window.
+            let now = now.as_nanos();
+            for moment in self.moments.iter_mut().rev().take_while(|moment| **moment > now) {
+                *moment = now;
+            }
+            now
+        };
         while self.moments.front().is_some_and(|moment| moment.saturating_add(window) <= now) {
             self.moments.pop_front();
         }
@@ -32,6 +40,8 @@ impl State {
         while self.moments.len() > quota {
             self.moments.pop_front();
         }
+        self.seen = now;
+        Timestamp::from_nanos(now)
     }
 
     pub(super) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
@@ -46,7 +56,7 @@ impl State {
                 Assessment { retry_at: None, remaining, full_at: leaves(last) }
             }
             None => {
-                // So many of the oldest must leave; a cost over the quota is refused when a limit is made.
+                // So many of the oldest must leave.
                 let must_leave = usize::try_from((used + cost).saturating_sub(count)).unwrap_or(usize::MAX);
                 let last_to_leave = self.moments.get(must_leave.saturating_sub(1)).copied().or(newest);
                 let retry_at = leaves(last_to_leave.unwrap_or(now.as_nanos()));

@@ -1,38 +1,42 @@
-//! Token bucket, as the generic cell rate algorithm (ITU-T I.371): one number for each key.
+//! Token bucket, as the generic cell rate algorithm (ITU-T I.371): two numbers for each key.
 //!
-//! Promise: in any interval of length t at most `burst + t · count / window` units are admitted.
+//! Promise: in any interval of length t at most `burst + t · count / window` units are admitted, besides what is given
+//! back in it.
 
 use portcullis_core::Timestamp;
 
-use super::{Assessment, mul_div_ceil};
+use super::Assessment;
 use crate::rate::Rate;
 
-/// The theoretical arrival time: when the bucket will be full again.
+/// The theoretical arrival time, when the bucket will be full again; and since when it has not been full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     full_at: u64,
+    lacking_since: u64,
 }
 
-/// Nanoseconds that `units` take to flow in. Rounded up, so that the promise holds for quotas that do not divide their
-/// window.
+/// Nanoseconds that `units` take to flow in: a whole number for each, so that units taken one by one and all at once
+/// cost the same. [`Rate::new`] keeps the burst's within [`crate::rate::MAX_FILL`].
 fn inflow(rate: &Rate, units: u64) -> u64 {
-    mul_div_ceil(units, rate.quota().window_nanos(), rate.quota().count())
+    units.saturating_mul(rate.interval_nanos())
 }
 
 impl State {
-    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) {
-        // A full bucket's worth ahead is the most that admission can cause; more means that the clock jumped back.
+    pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
+        // A full bucket's worth ahead is the most that admission can cause. A little more is another core's clock: cutting
+        // it off would give away that much inflow each time two cores take turns. Much more is a clock that was set back.
         let latest = now.as_nanos().saturating_add(inflow(rate, rate.capacity()));
-        self.full_at = self.full_at.clamp(now.as_nanos(), latest);
+        if self.full_at > latest.saturating_add(rate.quota().window_nanos()) {
+            self.full_at = latest;
+        }
+        self.full_at = self.full_at.max(now.as_nanos());
+        now
     }
 
     pub(super) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
         let allowed = now.as_nanos().saturating_add(inflow(rate, rate.capacity()));
         let charged = self.full_at.saturating_add(inflow(rate, cost));
-        let units = |missing: u64| {
-            let nanos = u128::from(missing) * u128::from(rate.quota().count());
-            u64::try_from(nanos / u128::from(rate.quota().window_nanos())).unwrap_or(u64::MAX)
-        };
+        let units = |nanos: u64| nanos / rate.interval_nanos();
         if charged <= allowed {
             let full_at = Timestamp::from_nanos(charged);
             Assessment { retry_at: None, remaining: units(allowed - charged), full_at }
@@ -47,12 +51,16 @@ impl State {
     }
 
     pub(super) fn charge(&mut self, rate: &Rate, cost: u64, now: Timestamp) {
-        self.full_at = self.full_at.max(now.as_nanos()).saturating_add(inflow(rate, cost));
+        let now = now.as_nanos();
+        self.lacking_since = if self.full_at <= now { now } else { self.lacking_since.min(now) };
+        self.full_at = self.full_at.max(now).saturating_add(inflow(rate, cost));
     }
 
-    pub(super) fn give_back(&mut self, rate: &Rate, cost: u64) {
-        // What flowed in since then was already forgotten by `advance`; below the present the value means nothing.
-        self.full_at = self.full_at.saturating_sub(inflow(rate, cost));
+    pub(super) fn give_back(&mut self, rate: &Rate, cost: u64, at: Timestamp) {
+        // A bucket that was full since then has got the units back by itself; what it lacks now, others took.
+        if at.as_nanos() >= self.lacking_since {
+            self.full_at = self.full_at.saturating_sub(inflow(rate, cost));
+        }
     }
 
     pub(super) const fn expires_at(&self) -> Timestamp {

@@ -1,0 +1,97 @@
+//! What can go wrong, told apart by cause. Two fields of view: what a client is told is decided by the door, from the
+//! variant; what an operator reads is the variant's text.
+
+use std::path::PathBuf;
+
+use crate::policy::Violation;
+
+/// Why a flow did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The address, the name or the password break a rule; each broken rule is told.
+    #[error("the input breaks a rule")]
+    Invalid(Vec<Violation>),
+    /// Wrong password or unknown address: one value, so that nobody can tell them apart.
+    #[error("invalid credentials")]
+    InvalidCredentials,
+    /// The password was right, but the address was never confirmed.
+    #[error("the e-mail address is not verified")]
+    NotVerified,
+    /// The password was right, but the account is disabled.
+    #[error("the account is disabled")]
+    Disabled,
+    /// A verification token that is unknown, used up or too old.
+    #[error("the verification token is not valid")]
+    InvalidVerification,
+    /// A refresh token that is unknown, spent, too old or revoked.
+    #[error("the refresh token is not valid")]
+    InvalidRefresh,
+    /// Registration is closed.
+    #[error("registration is closed")]
+    RegistrationClosed,
+    /// The account does not exist (any more).
+    #[error("no such account")]
+    NoAccount,
+    /// An account with this address exists already; only told to an operator.
+    #[error("an account with this address exists already")]
+    Exists,
+    /// Too many passwords are being hashed.
+    #[error("too many passwords are being hashed")]
+    Overloaded,
+    /// The database failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A key could not be used.
+    #[error("the cryptographic library failed")]
+    Crypto,
+}
+
+/// Why the accounts cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database's address is not one we know.
+    #[error("\"{0}\" is not a database; write \"sqlite:FILE\"")]
+    Address(String),
+    /// The file cannot be opened.
+    #[error("cannot open the database {}: {error}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the engine said.
+        error: sqlx::Error,
+    },
+    /// Another process holds the file.
+    #[error("the database {} is locked by another process", .0.display())]
+    Locked(PathBuf),
+    /// A later version wrote it.
+    #[error("the database is of schema version {found}, this program knows up to {known}; use the newer program")]
+    Newer {
+        /// The database's version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// The private keys inside cannot be read.
+    #[error("the master key {0}")]
+    MasterKey(&'static str),
+    /// The master key's file cannot be read or made.
+    #[error("the master key file {}: {error}", path.display())]
+    MasterKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The database failed on the way.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A key could not be made or read.
+    #[error("cannot make or read a signing key: {0}")]
+    Key(#[from] portcullis_auth::SigningError),
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed")]
+    Crypto,
+    /// The hashing threads could not be started.
+    #[error("cannot start the hashing threads: {0}")]
+    Threads(std::io::Error),
+}

@@ -1,0 +1,190 @@
+//! Login (A6): a password for a pair of tokens.
+
+use std::time::Duration;
+
+use portcullis_core::{EventKind, Secret, Timestamp};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::error::IdentityError;
+use crate::policy::Email;
+use crate::service::Identity;
+use crate::store::audit::{self, Origin};
+use crate::store::{Write, millis};
+use crate::token;
+
+/// What somebody sends to log in.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The address.
+    pub email: String,
+    /// The password.
+    pub password: Secret<String>,
+    /// How the tokens are to be handed over.
+    pub delivery: Delivery,
+}
+
+/// How tokens are handed over (T6). A session keeps to the way it began with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// In the answer's body.
+    #[default]
+    Body,
+    /// In cookies that scripts cannot read, and never in a body.
+    Cookie,
+}
+
+impl Delivery {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Body => "body",
+            Self::Cookie => "cookie",
+        }
+    }
+}
+
+/// A pair of tokens.
+#[derive(Debug)]
+pub struct Tokens {
+    /// The access token, a JWT.
+    pub access: Secret<String>,
+    /// The refresh token, opaque.
+    pub refresh: Secret<String>,
+    /// The access token's life.
+    pub expires_in: Duration,
+    /// The refresh token's life.
+    pub refresh_expires_in: Duration,
+    /// How they are to be handed over.
+    pub delivery: Delivery,
+}
+
+/// What a token says of an account.
+pub(crate) struct Holder {
+    pub(crate) id: String,
+    pub(crate) role: String,
+    pub(crate) plan: String,
+    pub(crate) version: i64,
+}
+
+impl Identity {
+    /// Logs in.
+    ///
+    /// Exactly one hash is computed whoever asks: that of the account, of its newest pending registration, or a dummy.
+    ///
+    /// # Errors
+    /// [`IdentityError::InvalidCredentials`] for a wrong password and an unknown address alike; with the right password
+    /// [`IdentityError::NotVerified`] or [`IdentityError::Disabled`].
+    pub async fn login(&self, credentials: Credentials, origin: Origin) -> Result<Tokens, IdentityError> {
+        let outcome = self.try_login(&credentials, origin).await;
+        match &outcome {
+            Ok((_, user)) => self.record(EventKind::LoginSucceeded, Some(user), origin, None),
+            Err(IdentityError::InvalidCredentials) => {
+                self.record(EventKind::LoginFailed, None, origin, Some("invalid_credentials"))
+            }
+            Err(IdentityError::NotVerified) => self.record(EventKind::LoginFailed, None, origin, Some("not_verified")),
+            Err(IdentityError::Disabled) => self.record(EventKind::LoginFailed, None, origin, Some("disabled")),
+            Err(_) => {}
+        }
+        outcome.map(|(tokens, _)| tokens)
+    }
+
+    async fn try_login(&self, credentials: &Credentials, origin: Origin) -> Result<(Tokens, String), IdentityError> {
+        let email = Email::parse(&credentials.email).ok();
+        let address = email.as_ref().map_or("", Email::as_str);
+        let now = self.now();
+        let account: Option<(String, String, String, String, i64, Option<i64>)> =
+            sqlx::query_as("SELECT id, password, role, plan, version, disabled_at FROM account WHERE email = $1")
+                .bind(address)
+                .fetch_optional(self.store.read())
+                .await?;
+        // Asked for a known account too, so that both take the same statements.
+        let pending: Option<(String,)> = sqlx::query_as(
+            "SELECT password FROM pending WHERE email = $1 AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1",
+        )
+        .bind(address)
+        .bind(millis(now))
+        .fetch_optional(self.store.read())
+        .await?;
+        let hash = match (&account, &pending) {
+            (Some(account), _) => Some(account.1.as_str()),
+            (None, Some((hash,))) => Some(hash.as_str()),
+            (None, None) => None,
+        };
+        if !self.hasher.verify(&credentials.password, hash).await? {
+            return Err(IdentityError::InvalidCredentials);
+        }
+        let Some((id, _, role, plan, version, disabled)) = account else { return Err(IdentityError::NotVerified) };
+        if disabled.is_some() {
+            return Err(IdentityError::Disabled);
+        }
+
+        let session = Uuid::now_v7().to_string();
+        let refresh = token::random()?;
+        let mut transaction = self.store.write().await?;
+        sqlx::query("INSERT INTO session (id, account_id, delivery, created_at) VALUES ($1, $2, $3, $4)")
+            .bind(&session)
+            .bind(&id)
+            .bind(credentials.delivery.as_str())
+            .bind(millis(now))
+            .execute(&mut *transaction)
+            .await?;
+        self.store_refresh(&mut transaction, refresh.expose(), &session, 0, now).await?;
+        audit::write(&mut transaction, now, "logged_in", Some(&id), origin, None).await?;
+        transaction.commit().await?;
+        let holder = Holder { id, role, plan, version };
+        let tokens = self.tokens(&holder, &session, refresh, credentials.delivery, now)?;
+        Ok((tokens, holder.id))
+    }
+
+    /// Stores a refresh token as its hash.
+    pub(crate) async fn store_refresh(
+        &self,
+        transaction: &mut Write,
+        refresh: &str,
+        session: &str,
+        generation: i64,
+        now: Timestamp,
+    ) -> Result<(), IdentityError> {
+        sqlx::query("INSERT INTO refresh_token (hash, session_id, generation, expires_at) VALUES ($1, $2, $3, $4)")
+            .bind(token::hash(refresh).ok_or(IdentityError::Crypto)?)
+            .bind(session)
+            .bind(generation)
+            .bind(millis(now.after(self.config.refresh_ttl)))
+            .execute(&mut **transaction)
+            .await?;
+        Ok(())
+    }
+
+    /// Signs an access token (T1) beside a refresh token.
+    pub(crate) fn tokens(
+        &self,
+        holder: &Holder,
+        session: &str,
+        refresh: Secret<String>,
+        delivery: Delivery,
+        now: Timestamp,
+    ) -> Result<Tokens, IdentityError> {
+        let claims = json!({
+            "iss": &*self.config.public_url,
+            "aud": &*self.config.audience,
+            "sub": holder.id,
+            "client_id": "portcullis",
+            "iat": now.as_secs(),
+            "exp": now.after(self.config.access_ttl).as_secs(),
+            "jti": Uuid::new_v4().to_string(),
+            "sid": session,
+            "role": holder.role,
+            "plan": holder.plan,
+            "ver": holder.version,
+        });
+        let key = self.keyring.signing();
+        let access = key.sign("at+jwt", claims.to_string().as_bytes()).map_err(|_| IdentityError::Crypto)?;
+        Ok(Tokens {
+            access: Secret::new(access),
+            refresh,
+            expires_in: self.config.access_ttl,
+            refresh_expires_in: self.config.refresh_ttl,
+            delivery,
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! What can be done with an account, one file each.
+
+pub(crate) mod account;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod refresh;
+pub(crate) mod register;
+pub(crate) mod verify;

@@ -1,0 +1,94 @@
+//! Confirming an address (A5), and asking for another link.
+
+use uuid::Uuid;
+
+use crate::error::IdentityError;
+use crate::mail::{Mail, text};
+use crate::policy::Email;
+use crate::service::Identity;
+use crate::store::audit::{self, Origin};
+use crate::store::{millis, moment};
+use crate::token;
+
+impl Identity {
+    /// Confirms a registration: makes the account with the password that this very registration brought, and drops all
+    /// others of the address.
+    ///
+    /// # Errors
+    /// [`IdentityError::InvalidVerification`] for a token that is unknown, used up or too old.
+    pub async fn verify(&self, presented: &str, origin: Origin) -> Result<(), IdentityError> {
+        let hash = token::hash(presented).ok_or(IdentityError::InvalidVerification)?;
+        let now = self.now();
+        let mut transaction = self.store.write().await?;
+        let pending: Option<(String, Option<String>, String)> =
+            sqlx::query_as("SELECT email, name, password FROM pending WHERE token_hash = $1 AND expires_at > $2")
+                .bind(hash)
+                .bind(millis(now))
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let Some((email, name, password)) = pending else { return Err(IdentityError::InvalidVerification) };
+        sqlx::query("DELETE FROM pending WHERE email = $1").bind(&email).execute(&mut *transaction).await?;
+        let id = Uuid::now_v7().to_string();
+        let made = sqlx::query(
+            "INSERT INTO account (id, email, name, password, role, plan, version, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, 1, $7) ON CONFLICT (email) DO NOTHING",
+        )
+        .bind(&id)
+        .bind(&email)
+        .bind(name)
+        .bind(password)
+        .bind(&*self.config.default_role)
+        .bind(&*self.config.default_plan)
+        .bind(millis(now))
+        .execute(&mut *transaction)
+        .await?;
+        if made.rows_affected() == 0 {
+            // An operator made the account in the meantime; its password stands.
+            transaction.commit().await?;
+            return Err(IdentityError::InvalidVerification);
+        }
+        audit::write(&mut transaction, now, "verified", Some(&id), origin, None).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Mails the links of an address's pending registrations again, each with a token of its own and the time of its
+    /// registration: a single link for "the newest" could confirm the password of a stranger who registered the address
+    /// after its owner.
+    ///
+    /// Always succeeds in the eyes of the caller, and always costs one synced write.
+    ///
+    /// # Errors
+    /// Only that of a part that failed.
+    pub async fn resend_verification(&self, email: &str, origin: Origin) -> Result<(), IdentityError> {
+        let email = Email::parse(email).ok();
+        let now = self.now();
+        let mut transaction = self.store.write().await?;
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT id, created_at FROM pending WHERE email = $1 AND expires_at > $2 ORDER BY created_at",
+        )
+        .bind(email.as_ref().map_or("", Email::as_str))
+        .bind(millis(now))
+        .fetch_all(&mut *transaction)
+        .await?;
+        let mut mails = Vec::new();
+        for (id, created) in rows {
+            let token = token::random()?;
+            sqlx::query("UPDATE pending SET token_hash = $1 WHERE id = $2")
+                .bind(token::hash(token.expose()).ok_or(IdentityError::Crypto)?)
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+            mails.push(text::verify(&self.config.public_url, token.expose(), moment(created)));
+        }
+        audit::write(&mut transaction, now, "verification_resent", None, origin, None).await?;
+        transaction.commit().await?;
+        if let Some(email) = email {
+            for text in mails {
+                let to = email.clone();
+                self.ports.mailer.send(Mail { to, subject: "Confirm your e-mail address", text, at: now });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! Our own signing keys (T3): made at first start, sealed at rest, rotated, and kept for verifying until the last token
+//! they signed has expired.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use portcullis_auth::{Algorithm, KeySet, KeySource, SigningKey, VerificationKey};
+use portcullis_core::Timestamp;
+
+use crate::error::{IdentityError, OpenError};
+use crate::seal::MasterKey;
+use crate::store::audit::{self, Origin};
+use crate::store::{Store, millis, moment};
+
+/// The keys of this deployment.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    master: MasterKey,
+    algorithm: Algorithm,
+    /// How long a token may live after its key was retired.
+    token_life: Duration,
+    signing: ArcSwap<SigningKey>,
+    source: KeySource,
+}
+
+/// A key, for a list.
+#[derive(Clone, Debug)]
+pub struct KeyInfo {
+    /// Its name.
+    pub kid: String,
+    /// Its algorithm.
+    pub algorithm: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Since when it signs nothing any more.
+    pub retired_at: Option<Timestamp>,
+}
+
+/// A row of the table.
+type Row = (String, String, Vec<u8>, i64, Option<i64>);
+
+const SELECT: &str =
+    "SELECT kid, algorithm, sealed, created_at, retired_at FROM signing_key ORDER BY created_at DESC, kid";
+
+impl Keyring {
+    /// Reads the keys; makes the first one where there is none.
+    pub(crate) async fn open(
+        store: &Store,
+        master: MasterKey,
+        algorithm: Algorithm,
+        token_life: Duration,
+        now: Timestamp,
+    ) -> Result<Self, OpenError> {
+        let mut rows = load(store).await?;
+        if !rows.iter().any(|row| row.4.is_none() && row.1 == algorithm.as_str()) {
+            let mut transaction = store.write().await?;
+            // Another process may have been first: the write lock says who was.
+            rows = sqlx::query_as(SELECT).fetch_all(&mut *transaction).await?;
+            if !rows.iter().any(|row| row.4.is_none() && row.1 == algorithm.as_str()) {
+                rotate_in(&mut transaction, &master, algorithm, now, Origin::default()).await?;
+            }
+            transaction.commit().await?;
+            rows = load(store).await?;
+        }
+        let (signing, keys) = build(&master, &rows, token_life, now)?;
+        let signing = ArcSwap::from_pointee(signing);
+        Ok(Self { master, algorithm, token_life, signing, source: KeySource::new(keys) })
+    }
+
+    /// Where verifiers read the keys.
+    pub(crate) const fn source(&self) -> &KeySource {
+        &self.source
+    }
+
+    /// The key that signs at the moment.
+    pub(crate) fn signing(&self) -> Arc<SigningKey> {
+        self.signing.load_full()
+    }
+
+    /// Makes a new key and retires the present one, which goes on verifying.
+    pub(crate) async fn rotate(&self, store: &Store, now: Timestamp, origin: Origin) -> Result<String, OpenError> {
+        let mut transaction = store.write().await?;
+        let kid = rotate_in(&mut transaction, &self.master, self.algorithm, now, origin).await?;
+        transaction.commit().await?;
+        self.catch_up(store, now).await?;
+        Ok(kid)
+    }
+
+    /// Takes over what another process changed, and lets go of keys whose last token has expired.
+    pub(crate) async fn catch_up(&self, store: &Store, now: Timestamp) -> Result<(), OpenError> {
+        let rows = load(store).await?;
+        let living = |row: &&Row| row.4.is_none_or(|retired| moment(retired).after(self.token_life) > now);
+        let wanted: Vec<&str> = rows.iter().filter(living).map(|row| row.0.as_str()).collect();
+        let held = self.source.load();
+        let held: Vec<&str> = held.1.keys().iter().filter_map(VerificationKey::kid).collect();
+        let newest = rows.iter().find(|row| row.4.is_none()).map(|row| row.0.as_str());
+        if wanted != held || newest != Some(self.signing.load().kid()) {
+            let (signing, keys) = build(&self.master, &rows, self.token_life, now)?;
+            // Verifiers learn of a key before anything is signed with it.
+            self.source.replace(keys);
+            self.signing.store(Arc::new(signing));
+        }
+        Ok(())
+    }
+
+    /// Whether the present key has signed for longer than it should.
+    pub(crate) async fn is_due(&self, store: &Store, every: Duration, now: Timestamp) -> Result<bool, IdentityError> {
+        let newest: Option<(i64,)> = sqlx::query_as(
+            "SELECT created_at FROM signing_key WHERE retired_at IS NULL ORDER BY created_at DESC LIMIT 1",
+        )
+        .fetch_optional(store.read())
+        .await?;
+        Ok(newest.is_some_and(|(created,)| now.since(moment(created)) >= every))
+    }
+
+    /// The keys, for a list.
+    pub(crate) async fn list(&self, store: &Store) -> Result<Vec<KeyInfo>, IdentityError> {
+        let rows = load(store).await.map_err(|error| match error {
+            OpenError::Database(error) => IdentityError::Database(error),
+            _ => IdentityError::Crypto,
+        })?;
+        let info = |(kid, algorithm, _, created, retired): Row| KeyInfo {
+            kid,
+            algorithm,
+            created_at: moment(created),
+            retired_at: retired.map(moment),
+        };
+        Ok(rows.into_iter().map(info).collect())
+    }
+}
+
+async fn load(store: &Store) -> Result<Vec<Row>, OpenError> {
+    Ok(sqlx::query_as(SELECT).fetch_all(store.read()).await?)
+}
+
+async fn rotate_in(
+    transaction: &mut crate::store::Write,
+    master: &MasterKey,
+    algorithm: Algorithm,
+    now: Timestamp,
+    origin: Origin,
+) -> Result<String, OpenError> {
+    let key = SigningKey::generate(algorithm)?;
+    let sealed = master.seal(key.kid(), key.private().expose())?;
+    sqlx::query("UPDATE signing_key SET retired_at = $1 WHERE retired_at IS NULL")
+        .bind(millis(now))
+        .execute(&mut **transaction)
+        .await?;
+    sqlx::query("INSERT INTO signing_key (kid, algorithm, sealed, created_at) VALUES ($1, $2, $3, $4)")
+        .bind(key.kid())
+        .bind(algorithm.as_str())
+        .bind(sealed)
+        .bind(millis(now))
+        .execute(&mut **transaction)
+        .await?;
+    audit::write(transaction, now, "key_rotated", None, origin, Some(key.kid())).await?;
+    Ok(key.kid().to_owned())
+}
+
+/// The signing key and the set that verifies.
+fn build(
+    master: &MasterKey,
+    rows: &[Row],
+    token_life: Duration,
+    now: Timestamp,
+) -> Result<(SigningKey, KeySet), OpenError> {
+    let mut signing = None;
+    let mut keys = Vec::new();
+    for (kid, algorithm, sealed, _, retired) in rows {
+        if retired.is_some_and(|retired| moment(retired).after(token_life) <= now) {
+            continue;
+        }
+        let algorithm: Algorithm = algorithm.parse().map_err(|_| OpenError::Crypto)?;
+        let key = SigningKey::from_private(algorithm, master.open(kid, sealed)?.expose())?;
+        keys.push(key.verification_key().clone());
+        if retired.is_none() && signing.is_none() {
+            signing = Some(key);
+        }
+    }
+    // A change from a shared secret to key pairs, or back, begins with the new kind only.
+    let signing = signing.ok_or(OpenError::Crypto)?;
+    let secret = signing.verification_key().is_secret();
+    keys.retain(|key| key.is_secret() == secret);
+    let set = KeySet::new(keys).map_err(portcullis_auth::SigningError::from)?;
+    Ok((signing, set))
+}

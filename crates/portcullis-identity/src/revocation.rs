@@ -1,0 +1,123 @@
+//! Revocations (T7): durable in the database in the order of a sequence, mirrored in memory for every request.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use portcullis_core::ports::{Revocations, Standing};
+use portcullis_core::{Principal, Timestamp};
+
+use crate::store::{Store, Write, millis, moment};
+
+/// What is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revoked<'a> {
+    /// One session with all its tokens.
+    Session(&'a str),
+    /// Every token of a user that is older than this version.
+    User(&'a str, i64),
+}
+
+/// Writes a revocation. Nothing that it revokes outlives `expires`.
+pub(crate) async fn write(
+    transaction: &mut Write,
+    revoked: Revoked<'_>,
+    expires: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let (kind, subject, version) = match revoked {
+        Revoked::Session(id) => ("session", id, 0),
+        Revoked::User(id, version) => ("user", id, version),
+    };
+    sqlx::query("INSERT INTO revocation (kind, subject, version, expires_at) VALUES ($1, $2, $3, $4)")
+        .bind(kind)
+        .bind(subject)
+        .bind(version)
+        .bind(millis(expires))
+        .execute(&mut **transaction)
+        .await?;
+    Ok(())
+}
+
+/// The mirror in memory. It holds only what can still revoke a living token, so it is bounded by the revocations of one
+/// access token's life.
+#[derive(Debug)]
+pub struct RevocationView {
+    entries: RwLock<Entries>,
+    /// Nanoseconds: when the database was last read completely.
+    fresh_at: AtomicU64,
+    max_staleness: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    seen: i64,
+    sessions: HashMap<Box<str>, Timestamp>,
+    users: HashMap<Box<str>, (u64, Timestamp)>,
+}
+
+impl RevocationView {
+    pub(crate) fn new(max_staleness: Duration) -> Self {
+        Self { entries: RwLock::default(), fresh_at: AtomicU64::new(0), max_staleness }
+    }
+
+    /// Reads what is new in the database. Polling guarantees what a nudge only makes quicker: other processes' writes
+    /// are seen too.
+    pub(crate) async fn catch_up(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
+        let seen = self.entries.read().seen;
+        let rows: Vec<(i64, String, String, i64, i64)> = sqlx::query_as(
+            "SELECT seq, kind, subject, version, expires_at FROM revocation WHERE seq > $1 ORDER BY seq",
+        )
+        .bind(seen)
+        .fetch_all(store.read())
+        .await?;
+        if !rows.is_empty() {
+            let mut entries = self.entries.write();
+            for (seq, kind, subject, version, expires) in rows {
+                entries.seen = entries.seen.max(seq);
+                let expires = moment(expires);
+                if kind == "session" {
+                    entries.sessions.insert(subject.into(), expires);
+                } else {
+                    let version = u64::try_from(version).unwrap_or_default();
+                    let held = entries.users.entry(subject.into()).or_insert((version, expires));
+                    *held = (held.0.max(version), held.1.max(expires));
+                }
+            }
+        }
+        self.fresh_at.fetch_max(now.as_nanos(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Drops what cannot revoke anything living any more, here and in the database.
+    pub(crate) async fn forget_expired(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
+        {
+            let mut entries = self.entries.write();
+            entries.sessions.retain(|_, expires| *expires > now);
+            entries.users.retain(|_, (_, expires)| *expires > now);
+        }
+        let mut transaction = store.write().await?;
+        sqlx::query("DELETE FROM revocation WHERE expires_at <= $1")
+            .bind(millis(now))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
+    }
+}
+
+impl Revocations for RevocationView {
+    fn standing(&self, principal: &Principal, now: Timestamp) -> Standing {
+        let fresh_at = Timestamp::from_nanos(self.fresh_at.load(Ordering::Acquire));
+        if now.since(fresh_at) > self.max_staleness {
+            return Standing::Unknown;
+        }
+        let entries = self.entries.read();
+        if entries.sessions.is_empty() && entries.users.is_empty() {
+            return Standing::Good;
+        }
+        let parts = principal.parts();
+        let session = parts.session.as_deref().is_some_and(|id| entries.sessions.contains_key(id));
+        let user = entries.users.get(&*parts.subject).is_some_and(|(version, _)| parts.version < *version);
+        if session || user { Standing::Revoked } else { Standing::Good }
+    }
+}

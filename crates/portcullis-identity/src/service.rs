@@ -1,0 +1,260 @@
+//! The accounts of one deployment: opened once, shared by every flow.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use portcullis_auth::{Algorithm, KeySource};
+use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
+
+use crate::error::{IdentityError, OpenError};
+use crate::keyring::{KeyInfo, Keyring};
+use crate::mail::Mailer;
+use crate::password::Hasher;
+use crate::policy::PasswordPolicy;
+use crate::revocation::RevocationView;
+use crate::seal::MasterKey;
+use crate::store::audit::Origin;
+use crate::store::{Store, millis, sqlite};
+
+/// How accounts and their tokens are kept.
+#[derive(Clone, Debug)]
+pub struct IdentityConfig {
+    /// The database's file.
+    pub database: PathBuf,
+    /// The key that encrypts all others; `None`: in `master.key` beside the database, made with it.
+    pub master_key: Option<Secret<Vec<u8>>>,
+    /// Links in mails, and `iss`, begin with it; no trailing slash.
+    pub public_url: Arc<str>,
+    /// Whether strangers may register.
+    pub registration: bool,
+    /// The role of a new account.
+    pub default_role: Arc<str>,
+    /// The plan of a new account.
+    pub default_plan: Arc<str>,
+    /// Which password rules apply.
+    pub password_policy: PasswordPolicy,
+    /// `aud` of access tokens.
+    pub audience: Arc<str>,
+    /// What signs them.
+    pub algorithm: Algorithm,
+    /// Life of an access token.
+    pub access_ttl: Duration,
+    /// Life of a refresh token.
+    pub refresh_ttl: Duration,
+    /// How long a spent refresh token still yields its successor.
+    pub grace: Duration,
+    /// By how much verifiers' clocks may differ: keys and revocations are kept so much longer.
+    pub leeway: Duration,
+    /// How old the record of revocations may be.
+    pub max_staleness: Duration,
+    /// How often the signing key is rotated by itself.
+    pub rotate_every: Duration,
+    /// Threads that hash passwords.
+    pub hash_threads: usize,
+}
+
+/// What the accounts reach outside through.
+#[derive(Clone)]
+pub struct Ports {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where mail goes.
+    pub mailer: Arc<dyn Mailer>,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+}
+
+impl std::fmt::Debug for Ports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+/// The accounts of one deployment. Its flows stand in `flow/`, one file each.
+#[derive(Debug)]
+pub struct Identity {
+    pub(crate) config: IdentityConfig,
+    pub(crate) ports: Ports,
+    pub(crate) store: Store,
+    pub(crate) hasher: Hasher,
+    pub(crate) keyring: Keyring,
+    pub(crate) refresh_key: hmac::Key,
+    pub(crate) revocations: Arc<RevocationView>,
+}
+
+/// The place that every database seals, so that a wrong master key is found at once.
+const KEY_CHECK: &str = "key_check";
+const REFRESH_KEY: &str = "refresh_key";
+
+impl Identity {
+    /// Opens the database, brings it up to date, and reads the keys.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what an operator has to do; nothing is left half-written.
+    pub async fn open(config: IdentityConfig, ports: Ports) -> Result<Self, OpenError> {
+        let exists = std::fs::metadata(&config.database).is_ok_and(|file| file.len() > 0);
+        let master = match &config.master_key {
+            Some(key) => MasterKey::new(key.expose())?,
+            None => MasterKey::load_or_create(&config.database.with_file_name("master.key"), exists)?,
+        };
+        let store = sqlite::open(&config.database).await?;
+        let opened = async {
+            let now = ports.clock.now();
+            sealed_value(&store, &master, KEY_CHECK, || b"portcullis".to_vec()).await?;
+            let mut fresh = vec![0; 32];
+            aws_lc_rs::rand::fill(&mut fresh).map_err(|_| OpenError::Crypto)?;
+            let refresh_key = sealed_value(&store, &master, REFRESH_KEY, || fresh).await?;
+            let refresh_key = hmac::Key::new(hmac::HMAC_SHA256, refresh_key.expose());
+            let token_life = config.access_ttl + config.leeway;
+            let keyring = Keyring::open(&store, master, config.algorithm, token_life, now).await?;
+            let revocations = Arc::new(RevocationView::new(config.max_staleness));
+            revocations.catch_up(&store, now).await?;
+            Ok((keyring, refresh_key, revocations))
+        };
+        let (keyring, refresh_key, revocations) = match opened.await {
+            Ok(parts) => parts,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
+        let hasher = Hasher::start(config.hash_threads)?;
+        Ok(Self { config, ports, store, hasher, keyring, refresh_key, revocations })
+    }
+
+    /// The record of revocations, for the gate.
+    #[must_use]
+    pub fn revocations(&self) -> Arc<RevocationView> {
+        Arc::clone(&self.revocations)
+    }
+
+    /// Where verifiers read our keys.
+    #[must_use]
+    pub fn keys(&self) -> KeySource {
+        self.keyring.source().clone()
+    }
+
+    /// The configuration it was opened with.
+    #[must_use]
+    pub const fn config(&self) -> &IdentityConfig {
+        &self.config
+    }
+
+    /// The signing keys, for a list.
+    ///
+    /// # Errors
+    /// [`IdentityError::Database`].
+    pub async fn list_keys(&self) -> Result<Vec<KeyInfo>, IdentityError> {
+        self.keyring.list(&self.store).await
+    }
+
+    /// Makes a new signing key and retires the present one; gives the new one's name.
+    ///
+    /// # Errors
+    /// [`OpenError`] where it cannot be made or stored.
+    pub async fn rotate_keys(&self, origin: Origin) -> Result<String, OpenError> {
+        self.keyring.rotate(&self.store, self.now(), origin).await
+    }
+
+    /// Takes over what other processes changed. To be called at least twice a second: it is what makes a revocation seen
+    /// everywhere within a second (T7).
+    ///
+    /// # Errors
+    /// [`OpenError`] where the database cannot be read; the record of revocations then grows stale.
+    pub async fn catch_up(&self) -> Result<(), OpenError> {
+        let now = self.now();
+        self.revocations.catch_up(&self.store, now).await?;
+        self.keyring.catch_up(&self.store, now).await
+    }
+
+    /// Forgets what has expired and rotates the key when it is due. To be called every few minutes.
+    ///
+    /// # Errors
+    /// [`OpenError`] where the database cannot be written.
+    pub async fn tidy(&self) -> Result<(), OpenError> {
+        let now = self.now();
+        let mut transaction = self.store.write().await?;
+        for statement in [
+            "DELETE FROM pending WHERE expires_at <= $1",
+            "DELETE FROM refresh_token WHERE expires_at <= $1",
+            "DELETE FROM session WHERE created_at <= $1 AND NOT EXISTS \
+             (SELECT 1 FROM refresh_token WHERE refresh_token.session_id = session.id)",
+        ] {
+            sqlx::query(statement).bind(millis(now)).execute(&mut *transaction).await?;
+        }
+        sqlx::query("DELETE FROM audit WHERE at <= $1")
+            .bind(millis(now.before(AUDIT_KEPT)))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        self.revocations.forget_expired(&self.store, now).await?;
+        let due = self.keyring.is_due(&self.store, self.config.rotate_every, now).await;
+        if due.map_err(|_| OpenError::Crypto)? {
+            self.rotate_keys(Origin::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    pub async fn is_ready(&self) -> bool {
+        sqlx::query("SELECT 1").execute(self.store.read()).await.is_ok()
+    }
+
+    /// Closes the database.
+    pub async fn close(&self) {
+        self.store.close().await;
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    /// Until when something revoked now could still be presented.
+    pub(crate) fn token_end(&self, now: Timestamp) -> Timestamp {
+        now.after(self.config.access_ttl + self.config.leeway)
+    }
+
+    pub(crate) fn record(&self, kind: EventKind, user: Option<&str>, origin: Origin, reason: Option<&'static str>) {
+        self.ports.events.record(Event {
+            client: origin.client.map(portcullis_core::ClientAddress::ip),
+            user: user.map(Into::into),
+            request_id: origin.request,
+            reason,
+            ..Event::new(self.now(), kind)
+        });
+    }
+
+    /// Makes this process see a revocation that it has just committed; others find it by polling.
+    pub(crate) async fn see_revocations(&self) -> Result<(), IdentityError> {
+        Ok(self.revocations.catch_up(&self.store, self.now()).await?)
+    }
+}
+
+/// How long audit rows are kept (W1).
+const AUDIT_KEPT: Duration = Duration::from_secs(90 * 86_400);
+
+/// A sealed value of the database, made if it is absent.
+async fn sealed_value(
+    store: &Store,
+    master: &MasterKey,
+    name: &str,
+    fresh: impl FnOnce() -> Vec<u8>,
+) -> Result<Secret<Vec<u8>>, OpenError> {
+    const SELECT: &str = "SELECT value FROM meta WHERE name = $1";
+    let held: Option<(Vec<u8>,)> = sqlx::query_as(SELECT).bind(name).fetch_optional(store.read()).await?;
+    if let Some((sealed,)) = held {
+        return master.open(name, &sealed);
+    }
+    // Another process may be first; whoever is, both read the same value afterwards.
+    let mut transaction = store.write().await?;
+    sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+        .bind(name)
+        .bind(master.seal(name, &fresh())?)
+        .execute(&mut *transaction)
+        .await?;
+    let (sealed,): (Vec<u8>,) = sqlx::query_as(SELECT).bind(name).fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    master.open(name, &sealed)
+}

@@ -1,0 +1,37 @@
+//! The audit trail (W1): written in the transaction of what it records, so that neither is there without the other.
+
+use portcullis_core::{ClientAddress, RequestId, Timestamp};
+
+use super::{Write, millis};
+
+/// Who asked, as far as that is known: for the audit trail.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin {
+    /// The client's address; `None` for the command line.
+    pub client: Option<ClientAddress>,
+    /// The request's name.
+    pub request: Option<RequestId>,
+}
+
+/// Writes one row. `detail` is a short fixed text or a name, never a secret.
+pub(crate) async fn write(
+    transaction: &mut Write,
+    at: Timestamp,
+    action: &'static str,
+    account: Option<&str>,
+    origin: Origin,
+    detail: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO audit (at, action, account_id, client, request_id, detail) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(millis(at))
+    .bind(action)
+    .bind(account)
+    .bind(origin.client.map(|client| client.ip().to_string()))
+    .bind(origin.request.map(|id| id.to_string()))
+    .bind(detail)
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}

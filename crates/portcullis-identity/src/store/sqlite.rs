@@ -1,0 +1,59 @@
+//! Embedded SQLite: write-ahead log, a sync before every answer, one writer.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::{Store, migrate};
+use crate::error::OpenError;
+
+/// How long a write waits for another process (the command line beside a running gate) before it gives up.
+const BUSY: Duration = Duration::from_secs(5);
+const READERS: u32 = 4;
+
+/// Opens the file, making it (mode 0600) if it is absent, and brings its schema up to date.
+pub(crate) async fn open(path: &Path) -> Result<Store, OpenError> {
+    make_private(path)?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // FULL syncs the log at every commit: an acknowledged write survives a power cut, not only a crash.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .pragma("trusted_schema", "OFF");
+    let failed = |error: sqlx::Error| match &error {
+        sqlx::Error::Database(inner) if inner.message().contains("locked") => OpenError::Locked(path.to_owned()),
+        _ => OpenError::Open { path: path.to_owned(), error },
+    };
+    let pool = |connections| {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .min_connections(1)
+            .acquire_timeout(BUSY)
+            .idle_timeout(None)
+            .max_lifetime(None)
+    };
+    let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+    migrate::run(&writer).await.map_err(|error| match error {
+        OpenError::Database(error) => failed(error),
+        other => other,
+    })?;
+    let readers = pool(READERS).connect_with(options).await.map_err(failed)?;
+    Ok(Store { writer, readers })
+}
+
+/// Passwords' hashes and sealed keys are nobody else's to read.
+fn make_private(path: &Path) -> Result<(), OpenError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|error| OpenError::Open { path: path.to_owned(), error: sqlx::Error::Io(error) })
+}

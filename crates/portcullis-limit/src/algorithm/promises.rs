@@ -1,0 +1,189 @@
+//! What each algorithm promises (L14), held against random loads.
+
+use std::time::Duration;
+
+use portcullis_core::Timestamp;
+use proptest::prelude::*;
+
+use super::Cell;
+use crate::quota::Quota;
+use crate::rate::{Algorithm, Rate};
+
+/// Aligned to every window used here.
+const START: u64 = 1_795_219_200_000_000_000;
+
+/// A rate and the requests that ask it: moments, at most a quarter of a window out of order, and costs.
+#[derive(Clone, Debug)]
+struct Load {
+    rate: Rate,
+    requests: Vec<(Timestamp, u64)>,
+}
+
+/// What was admitted: by which moment the cell judged, and the cost.
+type Admitted = Vec<(u64, u64)>;
+
+fn loads(algorithm: Algorithm) -> impl Strategy<Value = Load> {
+    let windows = prop_oneof![Just(1_u64), Just(7), Just(1_000), Just(60_000)];
+    (1_u64..30, windows, 1_u64..40).prop_flat_map(move |(count, millis, burst)| {
+        let quota = Quota::new(count, Duration::from_millis(millis)).unwrap();
+        let burst = (algorithm == Algorithm::TokenBucket).then_some(burst);
+        let rate = Rate::new(quota, algorithm, burst).unwrap();
+        let window = quota.window_nanos();
+        // Mostly crowded, now and then a pause in which everything is forgotten.
+        let gap = prop_oneof![8 => 0..=window / 8, 4 => 0..=window, 1 => 0..=3 * window, 2 => Just(0)];
+        let request = (gap, 0..=window / 4, 1..=rate.capacity().min(4));
+        prop::collection::vec(request, 1..120).prop_map(move |steps| {
+            let mut clock = START;
+            let requests = steps.into_iter().map(|(gap, behind, cost)| {
+                clock += gap;
+                // Every third request or so comes from a core whose clock is behind.
+                let behind = if behind % 3 == 0 { behind } else { 0 };
+                (Timestamp::from_nanos(clock - behind), cost)
+            });
+            Load { rate, requests: requests.collect() }
+        })
+    })
+}
+
+/// Runs a load and checks on the way what holds for every algorithm.
+fn run(load: &Load) -> Result<Admitted, TestCaseError> {
+    let rate = &load.rate;
+    let mut cell = Cell::new(rate.algorithm());
+    let mut admitted = Admitted::new();
+    for (now, cost) in &load.requests {
+        let at = cell.advance(rate, *now);
+        prop_assert!(at >= *now);
+        let said = cell.assess(rate, *cost, at);
+        match said.retry_at {
+            None => {
+                let before = cell.clone();
+                cell.charge(rate, *cost, at);
+                admitted.push((at.as_nanos(), *cost));
+
+                let mut back = cell.clone();
+                back.give_back(rate, *cost, at);
+                back.advance(rate, at);
+                for cost in 1..=rate.capacity() {
+                    prop_assert_eq!(back.assess(rate, cost, at), before.assess(rate, cost, at), "given back");
+                }
+            }
+            Some(retry_at) => {
+                prop_assert!(retry_at > at, "a refusal promises the future");
+                prop_assert!(!admits(&cell, rate, *cost, Timestamp::from_nanos(retry_at.as_nanos() - 1)), "too late");
+                prop_assert!(admits(&cell, rate, *cost, retry_at), "too early");
+                prop_assert!(admits(&cell, rate, *cost, retry_at.after(rate.quota().window() / 3)), "and not for long");
+            }
+        }
+        // What is left is exactly what one more request could take now, and the whole quota is back when told.
+        if said.remaining > 0 {
+            prop_assert!(admits(&cell, rate, said.remaining, at));
+        }
+        prop_assert!(!admits(&cell, rate, said.remaining + 1, at));
+        prop_assert!(admits(&cell, rate, rate.capacity(), said.full_at.max(at)));
+        vanishes(&cell, rate)?;
+    }
+    Ok(admitted)
+}
+
+/// Whether a copy of the cell would admit the cost at that moment.
+fn admits(cell: &Cell, rate: &Rate, cost: u64, at: Timestamp) -> bool {
+    let mut cell = cell.clone();
+    let at = cell.advance(rate, at);
+    cell.assess(rate, cost, at).retry_at.is_none()
+}
+
+/// From the moment it names, a cell says the same as one that never was.
+fn vanishes(cell: &Cell, rate: &Rate) -> Result<(), TestCaseError> {
+    for wait in [0, 1, 3] {
+        let at = cell.expires_at(rate).after(rate.quota().window() * wait / 2);
+        let (mut held, mut fresh) = (cell.clone(), Cell::new(rate.algorithm()));
+        prop_assert_eq!(held.advance(rate, at), fresh.advance(rate, at));
+        for cost in 1..=rate.capacity() {
+            prop_assert_eq!(held.assess(rate, cost, at), fresh.assess(rate, cost, at), "idle, and not forgotten");
+        }
+    }
+    Ok(())
+}
+
+/// Every run of consecutive admissions: the length of the interval that holds it, and its sum.
+fn runs(admitted: &Admitted) -> impl Iterator<Item = (u64, u64)> {
+    (0..admitted.len()).flat_map(move |first| {
+        let (mut earliest, mut latest, mut sum) = (u64::MAX, 0, 0);
+        admitted[first..].iter().map(move |(at, cost)| {
+            (earliest, latest, sum) = (earliest.min(*at), latest.max(*at), sum + cost);
+            (latest - earliest, sum)
+        })
+    })
+}
+
+fn no_aligned_window_exceeds_the_quota(rate: &Rate, admitted: &Admitted) -> Result<(), TestCaseError> {
+    let window = rate.quota().window_nanos();
+    for chunk in admitted.chunk_by(|a, b| a.0 / window == b.0 / window) {
+        let sum: u64 = chunk.iter().map(|(_, cost)| cost).sum();
+        prop_assert!(sum <= rate.quota().count(), "{sum} in one window");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn l14_a_token_bucket_admits_at_most_its_burst_and_what_flows_in(load in loads(Algorithm::TokenBucket)) {
+        let (count, window) = (u128::from(load.rate.quota().count()), u128::from(load.rate.quota().window_nanos()));
+        let burst = u128::from(load.rate.capacity());
+        for (length, sum) in runs(&run(&load)?) {
+            prop_assert!(u128::from(sum) * window <= burst * window + u128::from(length) * count);
+        }
+    }
+
+    #[test]
+    fn l14_a_fixed_window_admits_at_most_its_quota_in_each_aligned_window(load in loads(Algorithm::FixedWindow)) {
+        no_aligned_window_exceeds_the_quota(&load.rate, &run(&load)?)?;
+    }
+
+    #[test]
+    fn l14_a_sliding_log_admits_at_most_its_quota_in_any_window(load in loads(Algorithm::SlidingWindowLog)) {
+        let quota = load.rate.quota();
+        for (length, sum) in runs(&run(&load)?) {
+            prop_assert!(length >= quota.window_nanos() || sum <= quota.count());
+        }
+    }
+
+    #[test]
+    fn l14_a_sliding_counter_keeps_its_error_bound(load in loads(Algorithm::SlidingWindowCounter)) {
+        let admitted = run(&load)?;
+        no_aligned_window_exceeds_the_quota(&load.rate, &admitted)?;
+        let (count, window) = (u128::from(load.rate.quota().count()), u128::from(load.rate.quota().window_nanos()));
+        for (length, sum) in runs(&admitted) {
+            let length = u128::from(length);
+            prop_assert!(length >= window || u128::from(sum) * window <= count * (window + length));
+        }
+    }
+}
+
+#[test]
+fn l14_the_counters_bound_is_reached_and_so_cannot_be_promised_smaller() {
+    let rate = Rate::new("100 per minute".parse().unwrap(), Algorithm::SlidingWindowCounter, None).unwrap();
+    let (mut cell, minute) = (Cell::new(rate.algorithm()), rate.quota().window());
+    let end = Timestamp::from_nanos(START).after(minute).before(Duration::from_nanos(1));
+    let at = cell.advance(&rate, end);
+    cell.charge(&rate, 100, at);
+    // From the very end of one window to nearly the end of the next: as much again, but only bit by bit.
+    let mut more = 0;
+    for step in 0..6_000 {
+        let now = Timestamp::from_nanos(START).after(minute + Duration::from_millis(10) * step);
+        let at = cell.advance(&rate, now);
+        while cell.assess(&rate, 1, at).retry_at.is_none() {
+            cell.charge(&rate, 1, at);
+            more += 1;
+        }
+        assert!(more <= 100 * (u64::from(step) + 1) / 6_000 + 1, "{more} after {step} steps");
+    }
+    assert_eq!(more, 99);
+}
+
+#[test]
+fn a_cell_stays_small() {
+    assert!(size_of::<Cell>() <= 40, "{} bytes", size_of::<Cell>());
+}

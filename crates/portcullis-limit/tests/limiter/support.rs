@@ -1,0 +1,48 @@
+//! What the tests of this crate share.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use portcullis_core::Timestamp;
+use portcullis_limit::{Algorithm, Ask, Charge, Denied, Key, Limiter, Quota, Rate};
+
+/// A moment that is a multiple of every window used here, so that aligned windows begin at it.
+pub(crate) const START: Timestamp = Timestamp::from_secs(1_795_219_200);
+
+/// Polls once: a store in memory never waits, and a charge that does is a failure.
+pub(crate) fn charge(limiter: &Limiter, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
+    match pin!(limiter.charge(asks, now)).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("a store in memory answers at once"),
+    }
+}
+
+/// Charges one enforced limit.
+pub(crate) fn charge_one(
+    limiter: &Limiter,
+    rate: &Rate,
+    key: &Key,
+    cost: u64,
+    now: Timestamp,
+) -> Result<Charge, Denied> {
+    charge(limiter, &[ask(rate, key, cost)], now)
+}
+
+/// An enforced ask.
+pub(crate) fn ask<'a>(rate: &'a Rate, key: &Key, cost: u64) -> Ask<'a> {
+    Ask { key: key.clone(), rate, cost, enforce: true }
+}
+
+/// A rate of `count` per `window` without a burst of its own.
+pub(crate) fn rate(algorithm: Algorithm, count: u64, window: Duration) -> Rate {
+    let quota = Quota::new(count, window).expect("a quota within bounds");
+    Rate::new(quota, algorithm, None).expect("a rate within bounds")
+}
+
+/// A key of a limit with one text in it.
+pub(crate) fn key(limit: u32, text: &str) -> Key {
+    let mut key = Key::new(limit);
+    key.push_text('u', text);
+    key
+}
