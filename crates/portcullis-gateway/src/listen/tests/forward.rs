@@ -187,7 +187,8 @@ fn a_client_is_told_to_continue_only_when_it_was_admitted() {
     let upstream = Upstream::saying(OK);
     let gateway = Gateway::start(&[upstream.address]);
     let mut client = gateway.client();
-    let request = |path| format!("POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
+    let request =
+        |path| format!("POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");
     client.send(request("/"));
     assert_eq!(client.until("\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
     client.send("abc");
@@ -231,7 +232,9 @@ fn head_and_empty_answers_have_no_body() {
     });
     let gateway = Gateway::start(&[upstream.address]);
     let mut client = gateway.client();
-    for (method, path, status) in [("HEAD", "/", 200), ("GET", "/304", 304), ("DELETE", "/204", 204), ("HEAD", "/", 200)] {
+    for (method, path, status) in
+        [("HEAD", "/", 200), ("GET", "/304", 304), ("DELETE", "/204", 204), ("HEAD", "/", 200)]
+    {
         client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
         let answer = client.answer_to(method);
         assert_eq!(answer.status, status, "{}", answer.head);

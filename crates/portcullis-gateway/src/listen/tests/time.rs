@@ -137,7 +137,8 @@ fn a_client_that_leaves_takes_its_upstream_request_along() {
         served.request();
         served.tell("left".to_owned());
     });
-    let settings = UpstreamSettings { response_timeout: Duration::from_secs(60), ..super::upstream(&[upstream.address]) };
+    let settings =
+        UpstreamSettings { response_timeout: Duration::from_secs(60), ..super::upstream(&[upstream.address]) };
     let gateway = Gateway::with(transport(), settings, None);
     let mut client = gateway.client();
     client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
