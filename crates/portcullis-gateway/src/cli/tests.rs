@@ -187,7 +187,7 @@ fn the_other_commands_reach_their_place() {
     assert_eq!(portcullis(&["users", "list"]).asked, ["list users"]);
     assert_eq!(portcullis(&["keys", "list"]).asked, ["list keys"]);
     assert_eq!(portcullis(&["keys", "rotate"]).asked, ["rotate keys"]);
-    assert_eq!(portcullis(&["demo"]).asked, ["Whole { state_dir: None }"]);
+    assert_eq!(portcullis(&["demo"]).asked, ["Whole { state_dir: None, listen: None, admin: None, upstream: None }"]);
     assert_eq!(portcullis(&["demo", "--upstream-only"]).asked, ["Upstream { listen: None }"]);
     let explain = portcullis(&["explain", "POST /a?b=c", "--address", "192.0.2.1"]);
     assert_eq!(explain.asked, ["explain POST /a?b=c from 192.0.2.1"]);

@@ -1,6 +1,6 @@
 //! Strict decisions on request heads that hyper lets through: what two programs could read differently goes no further.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, Uri, Version};
 use portcullis_core::Reason;
@@ -154,9 +154,17 @@ fn framing<B>(request: &Request<B>) -> Result<(), Reason> {
         if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
             return Err(Reason::Malformed("the Content-Length is not a decimal number"));
         }
+        // "010" is ten to one reader and eight to another.
+        if digits.len() > 1 && digits[0] == b'0' {
+            return Err(Reason::Malformed("the Content-Length has leading zeros"));
+        }
         if lengths.next().is_some() {
             return Err(Reason::Malformed("there is more than one Content-Length"));
         }
+    }
+    // Two programs that take different ones of two read two different bodies.
+    if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
+        return Err(Reason::Malformed("there is more than one Content-Type"));
     }
     Ok(())
 }
@@ -267,6 +275,8 @@ mod tests {
         malformed("POST / 1.1\nHost: a\nTransfer-Encoding: chunked\nContent-Length: 3");
         malformed("POST / 1.0\nTransfer-Encoding: chunked");
         malformed("POST / 1.1\nHost: a\nContent-Length: +3");
+        malformed("POST / 1.1\nHost: a\nContent-Length: 03");
+        malformed("POST / 1.1\nHost: a\nContent-Type: a/b\nContent-Type: c/d\nContent-Length: 3");
         malformed("POST / 1.1\nHost: a\nContent-Length: 3\nContent-Length: 3");
         assert!(judge("POST / 1.1\nHost: a\nTransfer-Encoding: Chunked").is_ok());
     }

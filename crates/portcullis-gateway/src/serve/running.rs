@@ -37,7 +37,6 @@ const FLUSH: Duration = Duration::from_secs(3);
 pub struct Running {
     pub(super) settings: Settings,
     pub(super) shared: Arc<Shared>,
-    pub(super) gate: Arc<Gate>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) identity: Option<Arc<Identity>>,
     listening: Vec<std::net::SocketAddr>,
@@ -166,7 +165,7 @@ impl Running {
         };
 
         let shared = Arc::new(Shared::new(
-            Arc::clone(&gate),
+            gate,
             Arc::new(ProcessClock),
             proxy_settings(&settings),
             metrics,
@@ -177,7 +176,6 @@ impl Running {
         Ok(Self {
             settings,
             shared,
-            gate,
             recorder,
             identity,
             listening,
@@ -232,7 +230,8 @@ impl Running {
         let cores = self.cores;
         let ended = tokio::task::spawn_blocking(move || cores.join()).await.unwrap_or_else(|_| Ok(()));
         if let Some((_, stop, server)) = self.admin {
-            drop(stop.send(()));
+            // A listener that has ended by itself hears nothing.
+            let _ = stop.send(());
             drop(tokio::time::timeout(Duration::from_secs(1), server).await);
         }
         for chore in self.chores {
