@@ -191,21 +191,15 @@ async fn accept(core: Rc<Core>, listener: TcpListener, admission: Arc<Admission>
             _ = stop.wait_for(|word| *word != Stop::NotYet) => break,
         }
     }
-    // A client whose connection waits in the kernel has done everything right.
-    while let Some(accepted) = accept_now(&listener) {
-        if accepted.is_err() {
-            break;
+    // A client whose connection waits in the kernel has done everything right. The kernel is asked itself: the runtime
+    // may not have heard of the latest ones yet.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            core.serve(stream, peer.ip(), &admission);
         }
-        take(&core, &admission, accepted).await;
-    }
-}
-
-/// Accepts a connection that is already there.
-fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    let waker = std::task::Waker::noop();
-    match listener.poll_accept(&mut std::task::Context::from_waker(waker)) {
-        std::task::Poll::Ready(accepted) => Some(accepted),
-        std::task::Poll::Pending => None,
     }
 }
 
