@@ -1,5 +1,7 @@
 //! The flows over a real SQLite file and a clock that stands still.
 
+#![expect(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
