@@ -57,6 +57,9 @@ pub enum KeyError {
     /// The key's type or curve does not go with its algorithm.
     #[error("the key does not go with the algorithm {0}")]
     Mismatch(String),
+    /// A curve we do not follow.
+    #[error("\"{0}\" is not a supported curve")]
+    Curve(String),
     /// An algorithm we do not follow.
     #[error("\"{0}\" is not a supported signature algorithm")]
     Algorithm(String),

@@ -33,8 +33,9 @@ impl KeySet {
         Ok(Self { keys })
     }
 
-    /// Reads a JWK set (RFC 7517 §5). Keys for encryption and of unknown types are passed over, as the RFC asks; a key
-    /// for signatures that is weak or broken fails the whole set, so that nobody finds out by a refused login.
+    /// Reads a JWK set (RFC 7517 §5). Keys for something else than signatures and of types, curves or algorithms that we do
+    /// not follow are passed over, as the RFC asks: an issuer may add one at any time. A key for signatures that is weak or
+    /// broken fails the whole set, so that nobody finds out by a refused login.
     ///
     /// # Errors
     /// [`KeyError`] of the first such key, or of the set.
@@ -46,11 +47,15 @@ impl KeySet {
         let mut keys = Vec::new();
         for entry in entries {
             let Value::Object(entry) = entry else { return Err(KeyError::Jwk("a key is not an object")) };
-            let signs = entry.get("use").is_none_or(|value| value == "sig");
             let known =
                 entry.get("kty").and_then(Value::as_str).is_some_and(|kty| ["RSA", "EC", "OKP", "oct"].contains(&kty));
-            if signs && known {
-                keys.push(jwk::key_from_members(entry, None)?);
+            if !known {
+                continue;
+            }
+            match jwk::key_from_members(entry, None) {
+                Ok(key) => keys.push(key),
+                Err(KeyError::Use | KeyError::Algorithm(_) | KeyError::Curve(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         if keys.is_empty() {
