@@ -148,17 +148,28 @@ fn t8_expiry_has_a_leeway_and_its_own_answer() {
 
 #[test]
 fn t2_algorithm_confusion_is_refused() {
-    // CVE-2015-9235: the public key's text as the secret of an HMAC.
+    // CVE-2015-9235, CVE-2023-48223: the public key's text as the secret of an HMAC.
     let house = house(Algorithm::Rs256);
     let jwks = house.source.load().1.public_jwks_json();
-    for secret in
-        [jwks.as_bytes(), house.key.kid().as_bytes(), b"-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----"]
-    {
+    for secret in [
+        jwks.as_bytes(),
+        house.key.kid().as_bytes(),
+        public_pem(&house.key).as_bytes(),
+        public_pem(&house.key).trim().as_bytes(),
+    ] {
         let forger = SigningKey::from_private(Algorithm::Hs256, secret).unwrap();
         let token = forger.sign("at+jwt", claims().to_string().as_bytes()).unwrap();
         house.refuses(&token);
         house.refuses(&with_header(&token, &json!({"alg": "HS256", "typ": "at+jwt", "kid": house.key.kid()})));
     }
+}
+
+/// The public half of an RSA key as everybody may have it.
+fn public_pem(key: &SigningKey) -> String {
+    use aws_lc_rs::encoding::AsDer as _;
+    use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+    let pair = RsaKeyPair::from_pkcs8(key.private().expose()).unwrap();
+    pem("PUBLIC KEY", pair.public_key().as_der().unwrap().as_ref())
 }
 
 /// The same payload and signature under another header.
@@ -172,7 +183,7 @@ fn t2_headers_that_ask_for_trust_are_refused() {
     let house = house(Algorithm::Es256);
     let kid = house.key.kid().to_owned();
     let payload = URL_SAFE_NO_PAD.encode(claims().to_string());
-    // CVE-2018-0114: a key that comes with the token; CVE-2018-1000531, CVE-2022-23540: `none`.
+    // CVE-2018-0114: a key that comes with the token; CVE-2022-23540 and its kin: `none`.
     let base = json!({"alg": "ES256", "typ": "at+jwt", "kid": kid});
     for (name, value) in [
         ("alg", json!("none")),
@@ -261,6 +272,72 @@ fn t2_a_token_has_one_spelling() {
     }
     let long = house.sign(&with(&[("pad", json!("x".repeat(9000)))]));
     house.refuses(&long);
+    house.refuses(&".".repeat(8192));
+    house.refuses(&"A".repeat(8192));
+    house.refuses(&"[".repeat(4000));
+}
+
+#[test]
+fn t2_no_octet_of_a_token_can_be_changed() {
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Hs256, Algorithm::Rs256] {
+        let house = house(algorithm);
+        let token = house.sign(&claims());
+        for at in 0..token.len() {
+            for with in [b'A', b'_', b'.', b' ', token.as_bytes()[at] ^ 1, token.as_bytes()[at] ^ 0x20] {
+                let mut changed = token.clone().into_bytes();
+                if changed[at] == with {
+                    continue;
+                }
+                changed[at] = with;
+                house.refuses(std::str::from_utf8(&changed).unwrap());
+            }
+            house.refuses(&token[..at]);
+        }
+        // Parts of two good tokens do not make a third.
+        let other = house.sign(&with(&[("sub", json!("admin"))]));
+        let (mine, theirs): (Vec<&str>, Vec<&str>) = (token.split('.').collect(), other.split('.').collect());
+        house.refuses(&format!("{}.{}.{}", mine[0], theirs[1], mine[2]));
+    }
+}
+
+#[test]
+fn t2_signatures_of_another_form_are_refused() {
+    let house = house(Algorithm::Es256);
+    let token = house.sign(&claims());
+    let (head, signature) = token.rsplit_once('.').unwrap();
+    let fixed = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let (r, s) = fixed.split_at(32);
+    let der = [&[0x30, 70, 2, 33, 0][..], r, &[2, 33, 0], s].concat();
+    for form in [der, [&[0], r, &[0], s].concat(), [&fixed[..], &[0]].concat(), fixed[..63].to_vec(), Vec::new()] {
+        house.refuses(&format!("{head}.{}", URL_SAFE_NO_PAD.encode(form)));
+    }
+    // r and s at the order of P-256, which is zero in disguise.
+    let order = b"\xff\xff\xff\xff\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\xbc\xe6\xfa\xad\xa7\x17\x9e\x84\xf3\xb9\xca\xc2\xfc\x63\x25\x51";
+    house.refuses(&format!("{head}.{}", URL_SAFE_NO_PAD.encode([&order[..], &order[..]].concat())));
+}
+
+#[test]
+fn t2_two_issuers_cannot_speak_for_each_other() {
+    let (ours, theirs) = (house(Algorithm::Es256), SigningKey::generate(Algorithm::Es256).unwrap());
+    let named = |iss: &str, key: &SigningKey| Issuer {
+        name: Some(iss.into()),
+        iss: iss.into(),
+        typ: None,
+        ..own(KeySource::new(KeySet::new(vec![key.verification_key().clone()]).unwrap()), vec![Algorithm::Es256])
+    };
+    let issuers = vec![own(ours.source.clone(), vec![Algorithm::Es256]), named("https://other.example", &theirs)];
+    let verifier = TokenVerifier::new(issuers, 10);
+    let judge = |key: &SigningKey, iss: &str| {
+        let token = key.sign("at+jwt", with(&[("iss", json!(iss))]).to_string().as_bytes()).unwrap();
+        judge_at(&verifier, &token, NOW).map(|principal| principal.is_local())
+    };
+    assert_eq!(judge(&ours.key, "https://api.example.com"), Ok(true));
+    assert_eq!(judge(&theirs, "https://other.example"), Ok(false), "another's user is never one of ours");
+    assert!(judge(&theirs, "https://api.example.com").is_err());
+    assert!(judge(&ours.key, "https://other.example").is_err());
+    for iss in ["HTTPS://api.example.com", "https://api.example.com ", "https://api.example.com.evil.example", ""] {
+        assert!(judge(&ours.key, iss).is_err(), "{iss}");
+    }
 }
 
 #[test]
@@ -279,11 +356,64 @@ fn t3_a_rotated_key_takes_what_it_verified_along() {
     assert!(house.judge(&token).is_ok());
     assert!(matches!(house.verifier.lookup(&token, Scheme::Bearer, NOW), Lookup::Known(Ok(_))));
     let next = SigningKey::generate(Algorithm::Es256).unwrap();
-    let both = vec![house.key.verification_key().clone(), next.verification_key().clone()];
+    let both = vec![next.verification_key().clone(), house.key.verification_key().clone()];
     house.source.replace(KeySet::new(both).unwrap());
-    assert!(house.judge(&token).is_ok(), "a retired key still verifies");
+    let remembered = |token: &str| matches!(house.verifier.lookup(token, Scheme::Bearer, NOW), Lookup::Known(Ok(_)));
+    assert!(remembered(&token), "a retired key still verifies, so nobody has to verify again");
+    assert!(remembered(&token), "under the new generation, too");
+    let younger = next.sign("at+jwt", claims().to_string().as_bytes()).unwrap();
+    assert!(house.judge(&younger).is_ok());
     house.source.replace(KeySet::new(vec![next.verification_key().clone()]).unwrap());
+    assert!(!remembered(&token));
+    assert!(remembered(&younger), "only what the key had verified that is gone");
     house.refuses(&token);
+}
+
+#[test]
+fn t3_a_key_that_changes_under_its_name_takes_what_it_verified_along() {
+    for algorithm in [Algorithm::Es256, Algorithm::Hs256] {
+        let house = house(algorithm);
+        let token = house.sign(&claims());
+        assert!(house.judge(&token).is_ok());
+        let other = SigningKey::generate(algorithm).unwrap().verification_key().clone().named(house.key.kid());
+        house.source.replace(KeySet::new(vec![other]).unwrap());
+        house.refuses(&token);
+        // The same key under another name is not the one that the token asks for.
+        house.source.replace(KeySet::new(vec![house.key.verification_key().clone()]).unwrap());
+        assert!(house.judge(&token).is_ok());
+        let renamed = house.key.verification_key().clone().named("another");
+        house.source.replace(KeySet::new(vec![renamed]).unwrap());
+        house.refuses(&token);
+    }
+}
+
+#[test]
+fn t3_rotation_under_load_never_lets_a_withdrawn_key_in() {
+    let house = house(Algorithm::EdDsa);
+    let gone = house.sign(&claims());
+    let next = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let stays = next.sign("at+jwt", claims().to_string().as_bytes()).unwrap();
+    let (old, new) = (house.key.verification_key().clone(), next.verification_key().clone());
+    let withdrawn = std::sync::atomic::AtomicBool::new(false);
+    house.source.replace(KeySet::new(vec![old.clone(), new.clone()]).unwrap());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..300 {
+                    let already = withdrawn.load(std::sync::atomic::Ordering::SeqCst);
+                    let judged = house.judge(&gone);
+                    assert!(!(already && judged.is_ok()), "verified by a key that is gone");
+                    assert!(house.judge(&stays).is_ok());
+                }
+            });
+        }
+        for _ in 0..50 {
+            house.source.replace(KeySet::new(vec![new.clone(), old.clone()]).unwrap());
+        }
+        house.source.replace(KeySet::new(vec![new.clone()]).unwrap());
+        withdrawn.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    house.refuses(&gone);
 }
 
 #[test]
@@ -308,6 +438,24 @@ fn only_successes_are_remembered_and_the_memory_is_bounded() {
         assert!(judge_at(&verifier, &format!("{token}x"), NOW).is_err());
     }
     assert!(verifier.remembered() <= 100, "{}", verifier.remembered());
+    assert_eq!((verifier.hits(), verifier.misses()), (0, 2000));
+}
+
+#[test]
+fn long_tokens_take_the_place_of_several() {
+    let key = SigningKey::generate(Algorithm::Hs256).unwrap();
+    let source = KeySource::new(KeySet::new(vec![key.verification_key().clone()]).unwrap());
+    let verifier = TokenVerifier::new(vec![own(source, vec![Algorithm::Hs256])], 100);
+    for index in 0..200 {
+        let roles: Vec<String> = (0..200).map(|role| role.to_string()).collect();
+        let long = with(&[("jti", json!(index.to_string())), ("role", json!(roles))]);
+        let token = key.sign("at+jwt", long.to_string().as_bytes()).unwrap();
+        assert!(judge_at(&verifier, &token, NOW).is_ok());
+    }
+    assert!(verifier.remembered() < 20, "{}", verifier.remembered());
+    // Without any memory every token is verified, and none is refused.
+    let forgetful = TokenVerifier::new(vec![], 0);
+    assert!(matches!(forgetful.lookup("a.b.c", Scheme::Bearer, NOW), Lookup::Unknown(_)));
 }
 
 #[test]
