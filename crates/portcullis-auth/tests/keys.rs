@@ -1,6 +1,6 @@
 //! T1, T2, T3: which keys are believed, and what a set of them tells.
 
-#![expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
+#![expect(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};

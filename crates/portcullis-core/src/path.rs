@@ -9,7 +9,7 @@ use std::fmt;
 
 /// A path in its one spelling. Begins with `/`, holds only `pchar` of RFC 3986 and `/`; has no dot segment, no empty
 /// segment (except after a trailing slash), no encoded slash or backslash, no `;` parameter and no segment that ends
-/// in a dot; its decoded form is UTF-8 without control characters.
+/// in a dot or a space; its decoded form is UTF-8 without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NormalizedPath<'a>(Cow<'a, str>);
 
@@ -34,8 +34,8 @@ pub enum PathError {
     /// `.` or `..` as a segment, raw or encoded.
     #[error("the path has a dot segment")]
     DotSegment,
-    /// A segment that ends in a dot, which some file systems drop.
-    #[error("a segment of the path ends in a dot")]
+    /// A segment that ends in a dot or a space, which some file systems drop.
+    #[error("a segment of the path ends in a dot or a space")]
     TrailingDot,
     /// `;`, which some servers cut off with what follows.
     #[error("the path has a \";\" parameter")]
@@ -207,11 +207,11 @@ fn respell(bytes: &[u8]) -> Result<String, PathError> {
     Ok(out)
 }
 
-/// Refuses a finished last segment that is a dot segment or ends in a dot.
+/// Refuses a finished last segment that is a dot segment or ends in a dot or a space.
 fn check_segment(out: &str) -> Result<(), PathError> {
     match out.rsplit('/').next() {
         Some("." | "..") => Err(PathError::DotSegment),
-        Some(segment) if segment.ends_with('.') => Err(PathError::TrailingDot),
+        Some(segment) if segment.ends_with('.') || segment.ends_with("%20") => Err(PathError::TrailingDot),
         _ => Ok(()),
     }
 }
@@ -278,6 +278,8 @@ mod tests {
             ("/admin./x", PathError::TrailingDot),
             ("/a/...", PathError::TrailingDot),
             ("/admin%2e", PathError::TrailingDot),
+            ("/admin%20", PathError::TrailingDot),
+            ("/admin%20/x", PathError::TrailingDot),
             ("/a;x=1/b", PathError::Parameter),
             ("/a/..;/b", PathError::Parameter),
             ("/a%00", PathError::Control),

@@ -56,10 +56,12 @@ impl Mailer for MailCatcher {
 
 /// The texts of our mails. Nothing in them comes from a stranger but the link's token, which we drew.
 pub(crate) mod text {
+    use portcullis_core::Timestamp;
+
     /// For a new registration.
-    pub(crate) fn verify(public_url: &str, token: &str) -> String {
+    pub(crate) fn verify(public_url: &str, token: &str, registered: Timestamp) -> String {
         format!(
-            "Welcome!\n\nPlease confirm your e-mail address within 24 hours:\n\n{public_url}/auth/verify?token={token}\n\n\
+            "Welcome!\n\nYour address was registered at {registered}. Please confirm it within 24 hours of that:\n\n{public_url}/auth/verify?token={token}\n\n\
              If you did not ask for an account, ignore this mail: without your confirmation none is made.\n"
         )
     }

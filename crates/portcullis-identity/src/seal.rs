@@ -10,7 +10,7 @@ use portcullis_core::Secret;
 use crate::error::OpenError;
 
 /// The key that encrypts all others.
-pub struct MasterKey(RandomizedNonceKey);
+pub(crate) struct MasterKey(RandomizedNonceKey);
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,7 +23,7 @@ impl MasterKey {
     ///
     /// # Errors
     /// [`OpenError::MasterKey`] for another length or for a key that somebody typed (one byte repeated).
-    pub fn new(bytes: &[u8]) -> Result<Self, OpenError> {
+    pub(crate) fn new(bytes: &[u8]) -> Result<Self, OpenError> {
         if bytes.len() != 32 {
             return Err(OpenError::MasterKey("must have 32 bytes (64 hexadecimal digits)"));
         }
@@ -39,7 +39,7 @@ impl MasterKey {
     /// # Errors
     /// [`OpenError`] where the file cannot be read or made, or is missing beside an existing database: a new key could
     /// not read what is in there.
-    pub fn load_or_create(file: &Path, database_exists: bool) -> Result<Self, OpenError> {
+    pub(crate) fn load_or_create(file: &Path, database_exists: bool) -> Result<Self, OpenError> {
         let io = |error| OpenError::MasterKeyFile { path: file.to_owned(), error };
         match std::fs::read_to_string(file) {
             Ok(text) => {

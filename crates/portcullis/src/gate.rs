@@ -12,7 +12,8 @@ use portcullis_auth::access::{self, Requirement};
 use portcullis_auth::credential::{self, Presented};
 use portcullis_core::ports::{Blocklist, Revocations, Standing as Validity};
 use portcullis_core::{
-    ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, Scheme, Timestamp, unmapped,
+    ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
+    Timestamp, unmapped,
 };
 use portcullis_limit::{Charge, Limiter};
 
@@ -131,6 +132,12 @@ impl Gate {
                 }
             }
         }
+    }
+
+    /// Records that the upstream failed an admitted request.
+    pub fn note_upstream_failure(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
+        let event = pass.case.event(now, EventKind::UpstreamFailed, id);
+        self.events.record(portcullis_core::Event { reason: Some(reason.slug()), ..event });
     }
 
     /// Stages 2 to 10 of the pipeline, in the order that makes them safe.

@@ -1,5 +1,7 @@
 //! The table of decisions: facts in, verdict out, without a socket. Every door must give the same answers.
 
+#![expect(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
@@ -601,6 +603,17 @@ fn a_reload_takes_effect_for_the_next_request() {
     house.gate.reload(Policy::new(parts(&house.key, strict, Vec::new())).unwrap());
     assert_eq!(house.status("GET /public/status", &[]), 401);
     assert_eq!(before.case().route().map(|label| &**label), Some("GET /public/status"), "the old one keeps its policy");
+}
+
+#[test]
+fn a_limit_that_is_inserted_above_another_does_not_count_in_its_cells() {
+    let narrow = limit("narrow", "/**", KeyPart::Address, "1 per minute");
+    let house = house(vec![narrow.clone()]);
+    assert_eq!(house.status("GET /public/status", &[]), 200);
+    let wide = limit("wide", "/**", KeyPart::Address, "100 per minute");
+    house.gate.reload(Policy::new(parts(&house.key, projects(), vec![wide, narrow])).unwrap());
+    let refusal = refused(house.ask("GET /public/status", &[]));
+    assert!(matches!(refusal.reason(), Reason::LimitReached(limited) if &*limited.limit == "narrow"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! T1, T2, T8: what a verifier does with tokens of its own and of others, good and forged.
 
-#![expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
+#![expect(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
 
 mod forged;
 mod memory;

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis::{IdentityHeaders, LimitRule, Otherwise, RouteRule};
+use portcullis_auth::Issuer;
+use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
 
 /// Everything that one configuration file (or none) means.
@@ -27,6 +30,41 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// What is logged where.
     pub log: LogSettings,
+    /// The rules of the gate.
+    pub gate: GateSettings,
+}
+
+impl Settings {
+    /// The keys that take effect at the start only; a reload leaves them as they were.
+    pub const FIXED_AT_START: [&'static str; 9] =
+        ["listen", "public_url", "state_dir", "cores", "[identity]", "[tokens]", "limits.max_keys", "[admin]", "[log]"];
+}
+
+/// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].
+#[derive(Clone, Debug)]
+pub struct GateSettings {
+    /// How much of an IPv6 address a limit counts by (64).
+    pub ipv6_prefix: u8,
+    /// The file's routes, in its order. Those of the identity endpoints are not among them.
+    pub routes: Vec<RouteRule>,
+    /// What becomes of the rest.
+    pub otherwise: Otherwise,
+    /// The largest body of the rest, in bytes (1 MiB).
+    pub max_body: u64,
+    /// The limits, presets included.
+    pub limits: Vec<LimitRule>,
+    /// How many keys the limits count at once (1,000,000).
+    pub max_limit_keys: usize,
+    /// What roles permit, the built-in ones included.
+    pub roles: Roles,
+    /// Other people's tokens that are believed. Our own issuer is not among them: its keys are in the database.
+    pub issuers: Vec<Issuer>,
+    /// The headers that every response carries.
+    pub headers: portcullis_shield::Preset,
+    /// How the upstream is told who a request is.
+    pub identity_headers: IdentityHeaders,
+    /// Whether the upstream receives the credential that the gate consumed.
+    pub forward_credentials: bool,
 }
 
 /// Time-outs and bounds of client connections.

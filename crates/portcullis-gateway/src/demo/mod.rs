@@ -5,6 +5,7 @@
 //! listener, create the accounts, print [`Tour::banner`].
 
 mod accounts;
+pub mod run;
 mod tour;
 pub mod upstream;
 

@@ -1,1 +1,101 @@
 //! The identity endpoints under `/auth` and the JWKS document: HTTP shapes over `portcullis_identity`.
+//!
+//! Requests arrive behind a `Pass`, with a bounded body and with what the gate knows as extensions: the
+//! [`ClientAddress`](portcullis_core::ClientAddress), the [`RequestId`](portcullis_core::RequestId) and, where one was
+//! proven, the `Arc<Principal>`.
+
+mod answer;
+mod body;
+mod cookies;
+mod handlers;
+mod page;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+use portcullis_auth::CookieNames;
+use portcullis_identity::Identity;
+
+/// What an endpoint asks of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing; a presented credential is not even looked at, because these endpoints issue credentials and must work
+    /// beside a stale one (T8).
+    Nothing,
+    /// A proven identity.
+    Login,
+}
+
+/// One endpoint.
+#[derive(Clone, Copy)]
+pub struct Endpoint {
+    /// Method and path as the route table writes them.
+    pub pattern: &'static str,
+    /// What it asks of a caller.
+    pub need: Need,
+    route: fn() -> MethodRouter<Arc<Api>>,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({:?})", self.pattern, self.need)
+    }
+}
+
+/// Every endpoint: the router and the gate's routes are both made from this one list.
+pub const ENDPOINTS: &[Endpoint] = &[
+    endpoint("POST /auth/register", Need::Nothing, || post(handlers::register)),
+    endpoint("GET /auth/verify", Need::Nothing, || get(page::confirm)),
+    endpoint("POST /auth/verify", Need::Nothing, || post(handlers::verify)),
+    endpoint("POST /auth/resend-verification", Need::Nothing, || post(handlers::resend)),
+    endpoint("POST /auth/login", Need::Nothing, || post(handlers::login)),
+    endpoint("POST /auth/refresh", Need::Nothing, || post(handlers::refresh)),
+    endpoint("POST /auth/logout", Need::Nothing, || post(handlers::logout)),
+    endpoint("POST /auth/logout-all", Need::Login, || post(handlers::logout_all)),
+    endpoint("GET /auth/me", Need::Login, || get(handlers::me)),
+    endpoint("GET /.well-known/jwks.json", Need::Nothing, || get(handlers::jwks)),
+];
+
+/// What stands under `/auth` and is no endpoint is refused here and never reaches an upstream.
+pub const REST: &str = "/auth/**";
+
+const fn endpoint(pattern: &'static str, need: Need, route: fn() -> MethodRouter<Arc<Api>>) -> Endpoint {
+    Endpoint { pattern, need, route }
+}
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Api {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) cookies: CookieNames,
+    /// `scheme://host[:port]` of the public URL.
+    pub(crate) origin: String,
+    /// Whether tokens may be handed over in cookies: under https, or on loopback for development (T6).
+    pub(crate) cookies_allowed: bool,
+}
+
+impl Api {
+    /// The shapes of these accounts.
+    #[must_use]
+    pub fn new(identity: Arc<Identity>) -> Self {
+        let url = &identity.config().public_url;
+        let https = url.starts_with("https://");
+        let origin = cookies::origin_of(url);
+        let cookies_allowed = https || cookies::is_loopback(&origin);
+        Self { cookies: CookieNames::new(https), origin, cookies_allowed, identity }
+    }
+}
+
+/// The router of all endpoints.
+pub fn router(api: Arc<Api>) -> Router {
+    let mut router = Router::new();
+    for endpoint in ENDPOINTS {
+        let path = endpoint.pattern.split_once(' ').map_or(endpoint.pattern, |(_, path)| path);
+        router = router.route(path, (endpoint.route)());
+    }
+    router.fallback(answer::not_found).method_not_allowed_fallback(answer::method_not_allowed).with_state(api)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,256 @@
-//! The reverse proxy: an admitted request, its upstream connection, and the way back.
+//! The reverse proxy: a door of the gate. Every request becomes facts, the gate decides, and only what has a
+//! [`Pass`](portcullis::Pass) is carried to an upstream or to the identity endpoints.
+
+mod body;
+mod exchange;
+mod head;
+mod headers;
+mod identity;
+mod pool;
+mod request_id;
+mod tunnel;
+pub(crate) mod wire;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use portcullis::{Outcome, Pass, Refusal, Target, Verdict};
+use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
+use portcullis_watch::Outcome as Counted;
+
+use self::body::ResponseBody;
+use self::exchange::Failed;
+use self::head::Asks;
+pub use self::identity::{IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel};
+pub(crate) use self::pool::Pool;
+pub(crate) use self::request_id::RequestIds;
+pub(crate) use self::tunnel::Tunnel;
+use crate::listen::Link;
+
+/// One served request, for the access log. It holds no header and no query: those carry secrets.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessLine<'a> {
+    /// When its head was complete.
+    pub at: Timestamp,
+    /// Its name.
+    pub id: RequestId,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The method.
+    pub method: &'a Method,
+    /// The path as received.
+    pub path: &'a str,
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// From the end of its head to the start of its answer.
+    pub took: Duration,
+    /// Who it was, where that was proven.
+    pub user: Option<&'a str>,
+    /// The pattern of its route, where one was found.
+    pub route: Option<&'a str>,
+    /// Why it was refused or failed, in one stable word.
+    pub reason: Option<&'static str>,
+}
+
+/// Takes lines of the access log. Called on the hot path: it queues, and neither blocks nor fails.
+pub type AccessLog = Arc<dyn Fn(&AccessLine<'_>) + Send + Sync>;
+
+/// Serves one request of a client's connection.
+pub(crate) fn serve(
+    link: Rc<Link>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
+    // At once, not when the future is first polled: from here on what hyper writes is an answer of ours.
+    link.begin_exchange();
+    async move { Ok(answer(&link, request).await) }
+}
+
+/// What is remembered of a request while its parts travel.
+struct Line {
+    at: Timestamp,
+    id: RequestId,
+    /// Kept only where an access log wants it.
+    named: Option<(Method, Uri)>,
+}
+
+async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    let shared = &link.core.shared;
+    let line = Line {
+        at: shared.clock.now(),
+        id: link.core.ids.next(),
+        named: shared.access_log.is_some().then(|| (request.method().clone(), request.uri().clone())),
+    };
+    let asks = match head::check(&mut request, &link.transport) {
+        Ok(asks) => asks,
+        Err(reason) => {
+            let refusal = shared.gate.refuse(&facts(link, &request, &line), reason);
+            // After a head that can be read in two ways nobody knows where the next one begins.
+            return refuse(link, &line, &refusal, true);
+        }
+    };
+    let (verdict, upstream) = decide(link, &request, &line).await;
+    let mut response = match verdict {
+        Verdict::Refuse(refusal) => refuse(link, &line, &refusal, !request.body().is_end_stream()),
+        Verdict::Pass(pass) => {
+            let target = pass.target();
+            link.pass.replace(Some(pass));
+            let answered = match (target, upstream) {
+                (Target::Upstream(_), Some(upstream)) => {
+                    exchange::forward(link, &upstream, request, asks, line.id).await
+                }
+                (Target::Identity, _) => identity::ask(link, request, line.id).await,
+                // The settings and the policy are swapped together, so an index without an upstream is our mistake.
+                (Target::Upstream(_), None) => Err(Failed { reason: Reason::Internal, forwarded: false }),
+            };
+            finish(link, &line, answered)
+        }
+    };
+    if link.core.draining.get() || closes(asks, response.status()) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// After an upgrade that was not granted the client may already speak the other protocol: nothing more is read.
+fn closes(asks: Asks, status: StatusCode) -> bool {
+    asks.upgrade && status != StatusCode::SWITCHING_PROTOCOLS
+}
+
+fn facts<'a>(link: &Link, request: &'a Request<Incoming>, line: &Line) -> Facts<'a> {
+    Facts {
+        method: request.method(),
+        target: request.uri(),
+        headers: request.headers(),
+        peer: link.peer,
+        secure: false,
+        id: line.id,
+        now: line.at,
+    }
+}
+
+/// Asks the gate, and finds the upstream in the settings that belong to the policy it decided by.
+async fn decide(link: &Link, request: &Request<Incoming>, line: &Line) -> (Verdict, Option<Rc<pool::Upstream>>) {
+    let core = &link.core;
+    loop {
+        let Some(epoch) = core.shared.epoch() else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let verdict = core.shared.gate.decide(&facts(link, request, line)).await;
+        let Verdict::Pass(mut pass) = verdict else { return (verdict, None) };
+        let upstream = match pass.target() {
+            Target::Upstream(index) => core.shared.with_settings(|settings| core.pool.upstream(settings, index)),
+            Target::Identity => None,
+        };
+        if core.shared.epoch() == Some(epoch) {
+            return (Verdict::Pass(pass), upstream);
+        }
+        // A reload came in between: the same index may mean another upstream now.
+        core.shared.gate.settle(&mut pass, Outcome::NotForwarded, line.at);
+    }
+}
+
+/// Settles, shapes and counts the outcome of an admitted request.
+fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>, Failed>) -> Response<ResponseBody> {
+    let shared = &link.core.shared;
+    let now = shared.clock.now();
+    match answered {
+        Ok(mut response) => {
+            let mut held = link.pass.borrow_mut();
+            if let Some(pass) = held.as_mut() {
+                pass.shape_response(response.headers_mut());
+                shared.gate.settle(pass, Outcome::Answered(response.status()), now);
+                count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
+            }
+            response.headers_mut().insert(headers::X_REQUEST_ID, headers::id_value(line.id));
+            response
+        }
+        Err(Failed { reason, forwarded }) => {
+            // What a slow or broken body leaves behind is in nobody's hands.
+            let closes = reason.fault() == Fault::Client || link.lingers.get();
+            let Some(mut pass) = link.pass.take() else {
+                return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
+            };
+            let outcome = if forwarded || reason.fault() == Fault::Client {
+                Outcome::Answered(reason.status())
+            } else {
+                Outcome::NotForwarded
+            };
+            shared.gate.settle(&mut pass, outcome, now);
+            if reason.fault() == Fault::Upstream {
+                shared.gate.note_upstream_failure(&pass, &reason, line.id, now);
+            }
+            let refusal = Pass::refuse(pass, reason, line.id);
+            refuse(link, line, &refusal, closes)
+        }
+    }
+}
+
+/// The answer to a request that goes no further.
+fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool) -> Response<ResponseBody> {
+    let shared = &link.core.shared;
+    shared.metrics.refused(refusal.reason());
+    let answer = refusal.problem();
+    let reason = Some(refusal.reason().slug());
+    count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());
+    problem(link, line, answer, closes)
+}
+
+fn problem(link: &Rc<Link>, line: &Line, problem: portcullis_core::Problem, closes: bool) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(Bytes::from(problem.body), Rc::clone(link)));
+    *response.status_mut() = problem.status;
+    *response.headers_mut() = problem.headers;
+    response.headers_mut().insert(headers::X_REQUEST_ID, headers::id_value(line.id));
+    if closes {
+        link.lingers.set(true);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Counts a request, and logs it where that is asked for.
+fn count(
+    link: &Link,
+    line: &Line,
+    outcome: Counted,
+    status: StatusCode,
+    reason: Option<&'static str>,
+    case: &portcullis::Case,
+    now: Timestamp,
+) {
+    let shared = &link.core.shared;
+    let took = now.since(line.at);
+    shared.metrics.request(outcome, status.as_u16(), took);
+    if let Some(route) = case.route() {
+        link.core.count_route(route);
+    }
+    if let (Some(log), Some((method, uri))) = (&shared.access_log, &line.named) {
+        log(&AccessLine {
+            at: line.at,
+            id: line.id,
+            client: case.client().ip(),
+            method,
+            path: uri.path(),
+            status,
+            took,
+            user: case.principal().map(|principal| principal.subject()),
+            route: case.route().map(|route| &**route),
+            reason,
+        });
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel").finish_non_exhaustive()
+    }
+}

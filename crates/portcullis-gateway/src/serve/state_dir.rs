@@ -10,7 +10,6 @@ use rustix::fs::{FlockOperation, flock};
 /// The lock on a state directory; released when dropped, and by the system when the process dies.
 #[derive(Debug)]
 pub struct StateDir {
-    path: PathBuf,
     _lock: File,
 }
 
@@ -40,19 +39,29 @@ impl StateDir {
     /// [`StateDirError`] when it cannot be made, opened or locked.
     pub fn lock(path: &Path) -> Result<Self, StateDirError> {
         let io = |error| StateDirError::Io { path: path.to_owned(), error };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join("lock")).map_err(io)?;
+        Self::make(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(io)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Ok(()) => Ok(Self { _lock: file }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(StateDirError::InUse(path.to_owned())),
             Err(error) => Err(io(error.into())),
         }
     }
 
-    /// The directory.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Makes the directory (mode 0700) if it is absent, without locking it: a command beside a serving process reaches
+    /// the database, whose own locks say who writes.
+    ///
+    /// # Errors
+    /// [`StateDirError::Io`] when it cannot be made.
+    pub fn make(path: &Path) -> Result<(), StateDirError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| StateDirError::Io { path: path.to_owned(), error })
     }
 }
 

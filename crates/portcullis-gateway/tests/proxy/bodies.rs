@@ -15,7 +15,9 @@ fn a_large_body_arrives_whole_in_both_directions() {
         exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()))?;
         exchange.send(body)
     });
-    let gateway = Setup::open(&origin).start();
+    let gateway = Setup::open(&origin)
+        .with("[[route]]\nmatch = \"POST /\"\naccess = \"public\"\nbody = { max = \"20MiB\" }\n")
+        .start();
     // More than any buffer on the way, and no two places alike.
     let body: Vec<u8> = (0..3_000_000_u32).flat_map(|number| number.to_le_bytes()).collect();
     let reply = gateway.client().post("/").body(&body).send().expect(200);

@@ -25,7 +25,7 @@ pub struct Registration {
 }
 
 /// How long a verification token lives (A5).
-pub(crate) const VERIFICATION_TTL: Duration = Duration::from_secs(24 * 3600);
+const VERIFICATION_TTL: Duration = Duration::from_secs(24 * 3600);
 /// How many pending registrations of one address are kept: whoever fills them up cannot keep the owner's own out, because
 /// the oldest goes first.
 const MAX_PENDING: i64 = 3;
@@ -82,7 +82,7 @@ impl Identity {
         let (subject, text) = if known.is_some() {
             ("You already have an account", text::already_registered(url))
         } else {
-            ("Confirm your e-mail address", text::verify(url, token.expose()))
+            ("Confirm your e-mail address", text::verify(url, token.expose(), now))
         };
         self.ports.mailer.send(Mail { to: email, subject, text, at: now });
         Ok(())

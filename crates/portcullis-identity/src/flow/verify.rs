@@ -1,19 +1,14 @@
 //! Confirming an address (A5), and asking for another link.
 
-use portcullis_core::Secret;
 use uuid::Uuid;
 
-use super::register::VERIFICATION_TTL;
 use crate::error::IdentityError;
 use crate::mail::{Mail, text};
 use crate::policy::Email;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::millis;
+use crate::store::{millis, moment};
 use crate::token;
-
-/// How many registrations of one address may be pending, and so how many passwords a resend has to look at.
-const LOOKED_AT: usize = 3;
 
 impl Identity {
     /// Confirms a registration: makes the account with the password that this very registration brought, and drops all
@@ -57,51 +52,42 @@ impl Identity {
         Ok(())
     }
 
-    /// Mails another link for a pending registration. It asks for the password, because the link confirms one: a link for
-    /// "the newest registration" could confirm the password of a stranger who registered the address after its owner.
+    /// Mails the links of an address's pending registrations again, each with a token of its own and the time of its
+    /// registration: a single link for "the newest" could confirm the password of a stranger who registered the address
+    /// after its owner.
     ///
-    /// Always succeeds in the eyes of the caller, and always costs the same hashes.
+    /// Always succeeds in the eyes of the caller, and always costs one synced write.
     ///
     /// # Errors
     /// Only that of a part that failed.
-    pub async fn resend_verification(
-        &self,
-        email: &str,
-        password: &Secret<String>,
-        origin: Origin,
-    ) -> Result<(), IdentityError> {
+    pub async fn resend_verification(&self, email: &str, origin: Origin) -> Result<(), IdentityError> {
         let email = Email::parse(email).ok();
-        let rows: Vec<(String, String)> = match &email {
-            Some(email) => {
-                sqlx::query_as("SELECT id, password FROM pending WHERE email = $1 ORDER BY created_at DESC LIMIT 3")
-                    .bind(email.as_str())
-                    .fetch_all(self.store.read())
-                    .await?
-            }
-            None => Vec::new(),
-        };
-        let mut matching = None;
-        for index in 0..LOOKED_AT {
-            let row = rows.get(index);
-            if self.hasher.verify(password, row.map(|(_, hash)| hash.as_str())).await? && matching.is_none() {
-                matching = row.map(|(id, _)| id.clone());
-            }
-        }
-        let (Some(id), Some(email)) = (matching, email) else { return Ok(()) };
-        let token = token::random()?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let changed = sqlx::query("UPDATE pending SET token_hash = $1, expires_at = $2 WHERE id = $3")
-            .bind(token::hash(token.expose()).ok_or(IdentityError::Crypto)?)
-            .bind(millis(now.after(VERIFICATION_TTL)))
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT id, created_at FROM pending WHERE email = $1 AND expires_at > $2 ORDER BY created_at",
+        )
+        .bind(email.as_ref().map_or("", Email::as_str))
+        .bind(millis(now))
+        .fetch_all(&mut *transaction)
+        .await?;
+        let mut mails = Vec::new();
+        for (id, created) in rows {
+            let token = token::random()?;
+            sqlx::query("UPDATE pending SET token_hash = $1 WHERE id = $2")
+                .bind(token::hash(token.expose()).ok_or(IdentityError::Crypto)?)
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+            mails.push(text::verify(&self.config.public_url, token.expose(), moment(created)));
+        }
         audit::write(&mut transaction, now, "verification_resent", None, origin, None).await?;
         transaction.commit().await?;
-        if changed.rows_affected() == 1 {
-            let text = text::verify(&self.config.public_url, token.expose());
-            self.ports.mailer.send(Mail { to: email, subject: "Confirm your e-mail address", text, at: now });
+        if let Some(email) = email {
+            for text in mails {
+                let to = email.clone();
+                self.ports.mailer.send(Mail { to, subject: "Confirm your e-mail address", text, at: now });
+            }
         }
         Ok(())
     }

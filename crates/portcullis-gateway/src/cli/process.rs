@@ -1,0 +1,141 @@
+//! The commands of the real process: thin calls into the rooms that do the work.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use portcullis_core::ports::{Nobody, Revocations};
+use portcullis_core::{Clock as _, Event, EventSink, Secret};
+use portcullis_identity::{Identity, IdentityError, NewAccount, Origin};
+
+use super::{Commands, Demo, Failure, NewUser, Question, explain, gate_for_questions};
+use crate::clock::ProcessClock;
+use crate::config::{Settings, Source};
+use crate::serve::{self, OpenIdentityError};
+use crate::{admin, demo};
+
+/// The real process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Process;
+
+impl Commands for Process {
+    fn serve(&self, source: Source, settings: Settings) -> Result<(), Failure> {
+        serve::run(&source, settings)
+    }
+
+    fn demo(&self, demo: Demo) -> Result<(), Failure> {
+        match demo {
+            Demo::Upstream { listen } => demo::run::sample_api(listen.unwrap_or(demo::UPSTREAM_ALONE)),
+            Demo::Whole { state_dir, listen, admin, upstream } => {
+                demo::run::whole(demo::run::Places::new(state_dir, listen, admin, upstream))
+            }
+        }
+    }
+
+    fn create_user(&self, settings: Settings, user: NewUser) -> Result<String, Failure> {
+        let [role] = <[String; 1]>::try_from(user.roles)
+            .map_err(|_| Failure::Usage("an account has one role in this version; give --role once".to_owned()))?;
+        let made = user.password.is_none();
+        let password =
+            user.password.unwrap_or_else(|| Secret::new(format!("{}Aa1", hex::encode(&admin::random()[..12]))));
+        let new = NewAccount { email: user.email, password: password.clone(), name: user.name, role, plan: user.plan };
+        with_identity(&settings, async |identity| {
+            let account = identity.create_account(new, Origin::default()).await.map_err(in_words)?;
+            let mut text = format!("created {} with role {} and plan {}", account.email, account.role, account.plan);
+            if made {
+                let _ = write!(text, "\npassword: {}", password.expose());
+            }
+            Ok(text)
+        })
+    }
+
+    fn list_users(&self, settings: Settings) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let accounts = identity.list_accounts().await.map_err(in_words)?;
+            let mut text = format!("{:<36}  {:<10} {:<10} {:<8} {}", "id", "role", "plan", "state", "email");
+            for account in accounts {
+                let state = if account.disabled_at.is_some() { "disabled" } else { "active" };
+                let _ = write!(
+                    text,
+                    "\n{:<36}  {:<10} {:<10} {state:<8} {}",
+                    account.id, account.role, account.plan, account.email
+                );
+            }
+            Ok(text)
+        })
+    }
+
+    fn list_keys(&self, settings: Settings) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let keys = identity.list_keys().await.map_err(in_words)?;
+            let mut text = format!("{:<43}  {:<6} {:<24}  {}", "kid", "alg", "created", "state");
+            for key in keys {
+                let state = match key.retired_at {
+                    None => "signs".to_owned(),
+                    Some(at) => format!("retired {at}, verifies until its last token has expired"),
+                };
+                let created = key.created_at.to_rfc3339();
+                let _ = write!(text, "\n{:<43}  {:<6} {created:<24}  {state}", key.kid, key.algorithm);
+            }
+            Ok(text)
+        })
+    }
+
+    fn rotate_keys(&self, settings: Settings) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let kid = identity.rotate_keys(Origin::default()).await.map_err(Failure::run)?;
+            Ok(format!("new tokens are signed with {kid}; the old key verifies until its last token has expired"))
+        })
+    }
+
+    fn explain(&self, settings: Settings, question: Question) -> Result<String, Failure> {
+        let runtime = serve::service_runtime().map_err(Failure::run)?;
+        runtime.block_on(async {
+            let identity = open(&settings).await;
+            let (own, revocations): (_, Arc<dyn Revocations>) = match &identity {
+                Ok(identity) => (Some(serve::own_issuer(&settings, identity)), identity.revocations()),
+                Err(OpenIdentityError::Disabled) => (None, Arc::new(Nobody)),
+                Err(error) => return Err(Failure::run(error)),
+            };
+            let own_routes = if own.is_some() { serve::own_routes() } else { Vec::new() };
+            let gate = gate_for_questions(&settings, own, own_routes, revocations, Arc::new(Nobody))?;
+            Ok(explain(&gate, &question, settings.is_https(), ProcessClock.now()).await)
+        })
+    }
+}
+
+/// What a command does beside a serving process is in the audit trail; it has no events.
+struct Deaf;
+
+impl EventSink for Deaf {
+    fn record(&self, _: Event) {}
+}
+
+/// Opens the accounts beside a process that may be serving them: the database says who writes.
+async fn open(settings: &Settings) -> Result<Identity, OpenIdentityError> {
+    serve::StateDir::make(&settings.state_dir)?;
+    serve::open_identity(settings, Arc::new(Deaf)).await.map(|(identity, _)| identity)
+}
+
+fn with_identity(
+    settings: &Settings,
+    command: impl AsyncFnOnce(&Identity) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    let runtime = serve::service_runtime().map_err(Failure::run)?;
+    runtime.block_on(async {
+        let identity = open(settings).await.map_err(Failure::run)?;
+        let outcome = command(&identity).await;
+        identity.close().await;
+        outcome
+    })
+}
+
+/// A failure with every broken rule.
+fn in_words(error: IdentityError) -> Failure {
+    match error {
+        IdentityError::Invalid(broken) => {
+            let rules: Vec<String> = broken.iter().map(|rule| format!("{}: {}", rule.field, rule.message)).collect();
+            Failure::Usage(rules.join("; "))
+        }
+        other => Failure::run(other),
+    }
+}

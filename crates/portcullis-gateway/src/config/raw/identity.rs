@@ -1,0 +1,108 @@
+//! `[identity]`, `[tokens]` and `[[issuer]]`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{At, DurationText, OneOrMany, PathText, Table, Text, VariableText};
+
+/// The identity endpoints under `/auth`: accounts, login, tokens.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IdentityTable {
+    /// Whether they are served. Default: true.
+    pub(crate) enabled: Option<At<bool>>,
+    /// Where accounts are kept: `sqlite:PATH`, the path taken from the state directory. Default: `sqlite:portcullis.db`.
+    pub(crate) database: Option<At<Text>>,
+    /// Whether strangers may register; needs mail. Default: where there is mail.
+    pub(crate) registration: Option<At<bool>>,
+    /// The role of a new account. Default: `viewer`.
+    pub(crate) default_role: Option<At<Text>>,
+    /// The plan of a new account. Default: `free`.
+    pub(crate) default_plan: Option<At<Text>>,
+    /// Whether mail is kept in memory and shown on the admin listener instead of being sent: for development and tests,
+    /// because whoever reads it can confirm any address. Default: false.
+    pub(crate) danger_mail_catcher: Option<At<bool>>,
+    /// What a password must be. Default: `standard`.
+    pub(crate) password_policy: Option<At<PasswordName>>,
+}
+
+/// A preset of password rules.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PasswordName {
+    /// At least 10 characters with an upper-case letter, a lower-case letter and a number.
+    Standard,
+    /// 8 to 100 characters with an upper-case letter, a lower-case letter, a number and a special character.
+    Special,
+    /// NIST SP 800-63B-4: at least 15 characters, no composition rules.
+    Nist,
+}
+
+/// The tokens that the identity endpoints issue.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TokensTable {
+    /// The audience of access tokens (`aud`). Default: the public URL.
+    pub(crate) audience: Option<At<Text>>,
+    /// The signature algorithm: `ES256`, `EdDSA`, `RS256` or `HS256`. Default: `ES256`.
+    pub(crate) algorithm: Option<At<Text>>,
+    /// The life of an access token. Default: `15m`.
+    pub(crate) access: Option<At<DurationText>>,
+    /// The life of a refresh token. Default: `7d`.
+    pub(crate) refresh: Option<At<DurationText>>,
+    /// How long a spent refresh token still yields its successor, for two tabs that refresh at once; `0` turns it off.
+    /// Default: `10s`.
+    pub(crate) grace: Option<At<DurationText>>,
+    /// The difference between clocks that is allowed for. Default: `30s`.
+    pub(crate) leeway: Option<At<DurationText>>,
+    /// How old the record of revocations may be before tokens are refused with 503. Default: `60s`.
+    pub(crate) max_staleness: Option<At<DurationText>>,
+    /// How often the signing key is rotated by itself. Default: `90d`.
+    pub(crate) rotate: Option<At<DurationText>>,
+}
+
+/// Somebody else's tokens that are believed. Exactly one of `jwks_file`, `pem_file`, `secret_file` and `secret_env` must
+/// be given.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IssuerTable {
+    /// A name for records and limit keys.
+    pub(crate) name: Option<At<Text>>,
+    /// The exact value of the claim `iss`.
+    pub(crate) issuer: Option<At<Text>>,
+    /// The audiences of which a token must name one (`aud`).
+    pub(crate) audience: Option<OneOrMany<Text>>,
+    /// A file with its public keys as a JWK set.
+    pub(crate) jwks_file: Option<At<PathText>>,
+    /// A file with its public key as PEM.
+    pub(crate) pem_file: Option<At<PathText>>,
+    /// A file with the secret that it shares with this gate (HS256, HS384, HS512), at least 32 bytes.
+    pub(crate) secret_file: Option<At<PathText>>,
+    /// The environment variable that holds the shared secret.
+    pub(crate) secret_env: Option<At<VariableText>>,
+    /// The signature algorithms that are accepted, such as `ES256`; one algorithm for `pem_file` and a secret.
+    pub(crate) algorithms: Option<OneOrMany<Text>>,
+    /// The difference between clocks that is allowed for. Default: `30s`.
+    pub(crate) leeway: Option<At<DurationText>>,
+    /// The type that its tokens must name in their header (`typ`), such as `at+jwt`. Default: any.
+    #[serde(rename = "type")]
+    pub(crate) token_type: Option<At<Text>>,
+    /// Which of its claims say what.
+    pub(crate) claims: Option<Table<ClaimsTable>>,
+}
+
+/// Which claims of a token say what; a dot leads into an object, as in `realm_access.roles`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClaimsTable {
+    /// The user's id. Default: `sub`.
+    pub(crate) user: Option<At<Text>>,
+    /// The roles: one as a text, or several as a list. Default: `role`.
+    pub(crate) roles: Option<At<Text>>,
+    /// The plan. Default: `plan`.
+    pub(crate) plan: Option<At<Text>>,
+    /// The permissions that a token carries itself. Default: none are taken from tokens of this issuer.
+    pub(crate) permissions: Option<At<Text>>,
+    /// Further claims that limits count by.
+    pub(crate) keep: Option<OneOrMany<Text>>,
+}

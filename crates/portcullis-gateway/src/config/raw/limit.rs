@@ -1,0 +1,165 @@
+//! `[limits]` and `[[limit]]`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{At, KeyText, OneOrMany, PatternText, QuotaText, ShortOrLong, Text};
+
+/// What holds for all limits.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitsTable {
+    /// Where counts are kept: `memory`. Default: `memory`.
+    pub(crate) store: Option<At<Text>>,
+    /// The limits that apply where the file writes none. Default: `default`.
+    pub(crate) preset: Option<At<PresetName>>,
+    /// How many keys are counted at once before idle ones are given up early. Default: 1000000.
+    pub(crate) max_keys: Option<At<u64>>,
+}
+
+/// Which limits apply where the file writes none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PresetName {
+    /// Anonymous, login, verification and user limits.
+    Default,
+    /// None.
+    None,
+}
+
+/// One limit.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitTable {
+    /// Its name in records and answers.
+    pub(crate) name: Option<At<Text>>,
+    /// A preset limit to start from, by name: `anonymous`, `auth-endpoints`, `login`, `user`, `verify`. What is written
+    /// beside it replaces what the preset says.
+    pub(crate) preset: Option<At<Text>>,
+    /// The requests it counts. Default: `/**`.
+    #[serde(rename = "match")]
+    pub(crate) pattern: Option<OneOrMany<PatternText>>,
+    /// What it counts by: `address`, `user`, `plan`, `role`, `route`, `header:NAME`, `claim:NAME`, or a list of them. A
+    /// part that a request lacks is replaced by its address. Default: `address`.
+    pub(crate) key: Option<OneOrMany<KeyText>>,
+    /// How it counts: `token-bucket`, `fixed-window`, `sliding-window-counter` or `sliding-window-log`. Default:
+    /// `sliding-window-counter`.
+    pub(crate) algorithm: Option<At<Text>>,
+    /// How much is allowed: `5 per 15m`, or by plan: `{ by = "plan", free = "60 per minute", otherwise = "free" }`.
+    pub(crate) quota: Option<At<ShortOrLong<QuotaText, ByPlan>>>,
+    /// How many requests may come at once (only for `token-bucket`). Default: the quota's number.
+    pub(crate) burst: Option<At<u64>>,
+    /// Which requests stay counted once they are answered. Default: `all`.
+    pub(crate) count: Option<At<CountName>>,
+    /// What one request costs. Default: 1.
+    pub(crate) cost: Option<At<u64>>,
+    /// Roles that are held to `ceiling` instead.
+    pub(crate) exempt: Option<OneOrMany<Text>>,
+    /// What exempt roles are held to; needed where there are any, because a stolen admin token must not be unlimited.
+    pub(crate) ceiling: Option<At<QuotaText>>,
+    /// Lets exempt roles pass without any limit.
+    pub(crate) danger_no_ceiling: Option<At<bool>>,
+    /// Whether it refuses or only reports. Default: `enforce`.
+    pub(crate) mode: Option<At<ModeName>>,
+    /// Whom it counts. Default: `everyone`.
+    pub(crate) scope: Option<At<ScopeName>>,
+    /// What a refused client is told; `{minutes}` and `{seconds}` stand for the wait.
+    pub(crate) message: Option<At<Text>>,
+}
+
+/// Which requests stay counted once they are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CountName {
+    /// All.
+    All,
+    /// Those answered with a status of 400 or above.
+    Failures,
+    /// Those answered with a status below 400.
+    Successes,
+}
+
+/// Whether a limit refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ModeName {
+    /// It refuses.
+    Enforce,
+    /// It counts and reports what it would have refused.
+    Report,
+}
+
+/// Whom a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ScopeName {
+    /// Every request.
+    Everyone,
+    /// Requests that prove no identity.
+    Anonymous,
+    /// Requests whose token must be verified.
+    Verification,
+}
+
+/// A quota by plan.
+#[derive(Clone, Debug)]
+pub(crate) struct ByPlan {
+    /// What it goes by; `plan` is the only choice.
+    pub(crate) by: Option<At<Text>>,
+    /// The plan whose quota holds for an unknown plan or none.
+    pub(crate) otherwise: Option<At<Text>>,
+    /// The plans.
+    pub(crate) plans: BTreeMap<String, At<QuotaText>>,
+}
+
+impl<'de> Deserialize<'de> for ByPlan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ByPlanVisitor;
+
+        impl<'de> Visitor<'de> for ByPlanVisitor {
+            type Value = ByPlan;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a table of plans")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<ByPlan, A::Error> {
+                let mut found = ByPlan { by: None, otherwise: None, plans: BTreeMap::new() };
+                while let Some(key) = table.next_key::<String>()? {
+                    match key.as_str() {
+                        "by" => found.by = Some(table.next_value()?),
+                        "otherwise" => found.otherwise = Some(table.next_value()?),
+                        "" => return Err(A::Error::custom("a plan must have a name")),
+                        _ => {
+                            let quota = table.next_value()?;
+                            found.plans.insert(key, quota);
+                        }
+                    }
+                }
+                Ok(found)
+            }
+        }
+
+        deserializer.deserialize_map(ByPlanVisitor)
+    }
+}
+
+impl JsonSchema for ByPlan {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ByPlan".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let quota = generator.subschema_for::<QuotaText>();
+        schemars::json_schema!({
+            "description": "A quota for each plan; `otherwise` names the plan that holds for an unknown one.",
+            "type": "object",
+            "properties": { "by": { "const": "plan" }, "otherwise": { "type": "string" } },
+            "required": ["by", "otherwise"],
+            "additionalProperties": quota,
+        })
+    }
+}

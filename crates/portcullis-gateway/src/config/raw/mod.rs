@@ -1,0 +1,77 @@
+//! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
+//! these types is the documentation of the file: `portcullis schema` prints it.
+
+mod identity;
+mod limit;
+mod operate;
+mod route;
+mod transport;
+mod value;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub(crate) use identity::{ClaimsTable, IdentityTable, IssuerTable, PasswordName, TokensTable};
+pub(crate) use limit::{ByPlan, CountName, LimitTable, LimitsTable, ModeName, PresetName, ScopeName};
+pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
+pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
+pub(crate) use transport::{ClientTable, UpstreamTable};
+pub(crate) use value::{
+    At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong,
+    SizeText, SocketText, Table, Text, UrlText, VariableText,
+};
+
+/// The configuration of Portcullis. Every key is optional; `upstream` (or `[[upstreams]]`) must be given here or on the
+/// command line. Relative paths start at the folder of the file.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "portcullis.toml")]
+pub(crate) struct Raw {
+    /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`.
+    pub(crate) listen: Option<OneOrMany<SocketText>>,
+    /// Where admitted requests go: `http://host:port`, with an optional path that every request is put behind. It is the
+    /// upstream named `default`.
+    pub(crate) upstream: Option<At<UrlText>>,
+    /// The URL under which clients know this gate: issuer of tokens, links in mails, cookies, Origin check. Never taken
+    /// from a `Host` header. Default: `http://127.0.0.1:PORT`.
+    pub(crate) public_url: Option<At<UrlText>>,
+    /// Where state is kept: database, keys, logs. Default: `./portcullis-data`.
+    pub(crate) state_dir: Option<At<PathText>>,
+    /// A file that holds the key which encrypts private keys at rest: 32 bytes in hexadecimal or base64. Also by the
+    /// variable `PORTCULLIS_MASTER_KEY` or `PORTCULLIS_MASTER_KEY_FILE`. Default: made in the state directory.
+    pub(crate) master_key_file: Option<At<PathText>>,
+    /// The environment variable that holds the master key.
+    pub(crate) master_key_env: Option<At<VariableText>>,
+    /// How many cores accept connections. Default: all.
+    pub(crate) cores: Option<At<u64>>,
+    /// How long a stop waits for requests under way. Default: `30s`.
+    pub(crate) drain_timeout: Option<At<DurationText>>,
+    /// The client's side of the transport.
+    pub(crate) client: Option<Table<ClientTable>>,
+    /// Further upstreams, which routes name.
+    pub(crate) upstreams: Option<Vec<Table<UpstreamTable>>>,
+    /// The identity endpoints under `/auth`.
+    pub(crate) identity: Option<Table<IdentityTable>>,
+    /// The tokens that the identity endpoints issue.
+    pub(crate) tokens: Option<Table<TokensTable>>,
+    /// Other people's tokens that are believed.
+    pub(crate) issuer: Option<Vec<Table<IssuerTable>>>,
+    /// What roles permit, by name.
+    pub(crate) roles: Option<BTreeMap<String, Table<RoleTable>>>,
+    /// What holds for all routes.
+    pub(crate) routes: Option<Table<RoutesTable>>,
+    /// Routes: which requests may pass, and what they must prove. The most specific pattern wins, whatever the order.
+    pub(crate) route: Option<Vec<Table<RouteTable>>>,
+    /// What holds for all limits.
+    pub(crate) limits: Option<Table<LimitsTable>>,
+    /// Limits: how often requests may pass. Where none is written, the preset limits apply.
+    pub(crate) limit: Option<Vec<Table<LimitTable>>>,
+    /// Response headers, and the headers that tell the upstream who a request is.
+    pub(crate) headers: Option<Table<HeadersTable>>,
+    /// The operator's listener.
+    pub(crate) admin: Option<Table<AdminTable>>,
+    /// What is logged where.
+    pub(crate) log: Option<Table<LogTable>>,
+}

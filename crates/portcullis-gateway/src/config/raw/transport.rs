@@ -1,0 +1,63 @@
+//! `[client]` and `[[upstreams]]`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{At, DurationText, HeaderText, NetworkText, OneOrMany, SizeText, SocketText, Text};
+
+/// The client's side of the transport.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientTable {
+    /// The networks of proxies whose word about the client's address is believed. Default: none.
+    pub(crate) trusted_hops: Option<OneOrMany<NetworkText>>,
+    /// The header in which they name it: `X-Forwarded-For`, `Forwarded`, or one that holds a single address such as
+    /// `CF-Connecting-IP`. Default: `X-Forwarded-For`.
+    pub(crate) header: Option<At<HeaderText>>,
+    /// How many bits of an IPv6 address limits count by. Default: 64.
+    pub(crate) ipv6_prefix: Option<At<u64>>,
+    /// From the first byte of a request's head to its last. Default: `10s`.
+    pub(crate) head_timeout: Option<At<DurationText>>,
+    /// Between two pieces of a request body. Default: `30s`.
+    pub(crate) body_timeout: Option<At<DurationText>>,
+    /// How long an idle connection is kept. Default: `75s`.
+    pub(crate) idle_timeout: Option<At<DurationText>>,
+    /// For one whole exchange, streams and tunnels excepted; `0` for none. Default: `0`.
+    pub(crate) total_timeout: Option<At<DurationText>>,
+    /// The size of a request's head. Default: `32KiB`.
+    pub(crate) max_head: Option<At<SizeText>>,
+    /// Header fields in a request's head. Default: 100.
+    pub(crate) max_headers: Option<At<u64>>,
+    /// The size of a request's target. Default: `8KiB`.
+    pub(crate) max_target: Option<At<SizeText>>,
+    /// Connections altogether. Default: 10000.
+    pub(crate) max_connections: Option<At<u64>>,
+    /// Connections of one client address. Default: 256.
+    pub(crate) max_connections_per_address: Option<At<u64>>,
+}
+
+/// A named upstream.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpstreamTable {
+    /// The name by which routes choose it. The one named `default` takes what names none.
+    pub(crate) name: Option<At<Text>>,
+    /// Its addresses as `host:port`, used in turn.
+    pub(crate) addresses: Option<OneOrMany<SocketText>>,
+    /// The `Host` that is sent to it. Default: the client's.
+    pub(crate) host: Option<At<Text>>,
+    /// A path that every request is put behind. Default: none.
+    pub(crate) base_path: Option<At<Text>>,
+    /// For opening a connection. Default: `2s`.
+    pub(crate) connect_timeout: Option<At<DurationText>>,
+    /// From the end of the request to the head of the response. Default: `30s`.
+    pub(crate) response_timeout: Option<At<DurationText>>,
+    /// Between two pieces of a response body. Default: `60s`.
+    pub(crate) read_timeout: Option<At<DurationText>>,
+    /// How long an unused connection is kept. Default: `60s`.
+    pub(crate) idle_timeout: Option<At<DurationText>>,
+    /// Unused connections kept per core and address. Default: 64.
+    pub(crate) max_idle: Option<At<u64>>,
+    /// How long an address that failed to connect is skipped. Default: `5s`.
+    pub(crate) retry_failed_after: Option<At<DurationText>>,
+}

@@ -1,0 +1,157 @@
+//! `[identity]` and `[tokens]`.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_auth::Algorithm;
+use portcullis_core::{HumanDuration, Secret};
+use portcullis_identity::PasswordPolicy;
+
+use super::context::Context;
+use super::secrets::{self, Origin};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::raw::{At, IdentityTable, PasswordName, Raw, Table, TokensTable};
+use crate::config::settings::{IdentitySettings, MailDelivery, TokenSettings};
+use crate::config::words::{alternatives, closest};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The algorithms that our own tokens can be signed with.
+const OURS: [Algorithm; 4] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Hs256];
+
+/// The identity endpoints, `None` where they are turned off.
+pub(super) fn identity(
+    cx: &mut Context<'_>,
+    raw: &Raw,
+    public_url: &Arc<str>,
+    mail: MailDelivery,
+) -> Option<IdentitySettings> {
+    let none = IdentityTable::default();
+    let table = raw.identity.as_ref().map_or(&none, Table::get);
+    let tokens = tokens(cx, raw, public_url);
+    let mail = match &table.danger_mail_catcher {
+        Some(at) if *at.get() => {
+            let found = Diagnostic::warning(at.span(), "mail is caught and shown on the admin listener, never sent");
+            cx.push(found.hint("whoever reads it can confirm any address; for development only"));
+            MailDelivery::Catcher
+        }
+        _ => mail,
+    };
+    let master_key = secrets::key(
+        cx,
+        "master key",
+        &Origin {
+            file: raw.master_key_file.as_ref(),
+            variable: raw.master_key_env.as_ref(),
+            fallback: Some("PORTCULLIS_MASTER_KEY"),
+        },
+    );
+    let database = database(cx, table);
+    let registration = match (&table.registration, mail) {
+        (Some(at), MailDelivery::None) if *at.get() => {
+            let found = Diagnostic::error(at.span(), "registration needs mail, which is not available in this version");
+            cx.push(found.hint("create accounts with \"portcullis users create\""));
+            false
+        }
+        (Some(at), _) => *at.get(),
+        (None, mail) => mail != MailDelivery::None,
+    };
+    let default_role = table.default_role.as_ref().and_then(|at| cx.name(at)).unwrap_or_else(|| "viewer".into());
+    let default_plan = table.default_plan.as_ref().and_then(|at| cx.name(at)).unwrap_or_else(|| "free".into());
+    let settings = IdentitySettings {
+        database,
+        master_key,
+        registration,
+        default_role: default_role.into(),
+        default_plan: default_plan.into(),
+        password_policy: match table.password_policy.as_ref().map(At::get) {
+            None | Some(PasswordName::Standard) => PasswordPolicy::Standard,
+            Some(PasswordName::Special) => PasswordPolicy::Special,
+            Some(PasswordName::Nist) => PasswordPolicy::Nist,
+        },
+        mail,
+        tokens,
+    };
+    table.enabled.as_ref().is_none_or(|at| *at.get()).then_some(settings)
+}
+
+fn database(cx: &mut Context<'_>, table: &IdentityTable) -> Secret<String> {
+    let standard = || Secret::new("sqlite:portcullis.db".to_owned());
+    let Some(at) = &table.database else { return standard() };
+    let text = at.get().as_str();
+    if text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty() && !path.contains(['?', '\0'])) {
+        return Secret::new(text.to_owned());
+    }
+    let found = if text.starts_with("postgres:") || text.starts_with("postgresql:") {
+        Diagnostic::error(at.span(), "PostgreSQL is not available in this version")
+    } else {
+        Diagnostic::error(at.span(), "this is not a database").expected("\"sqlite:PATH\"")
+    };
+    // A database's URL may hold a password.
+    cx.push(found.concealed().hint("write for example \"sqlite:portcullis.db\""));
+    standard()
+}
+
+fn tokens(cx: &mut Context<'_>, raw: &Raw, public_url: &Arc<str>) -> TokenSettings {
+    let none = TokensTable::default();
+    let table = raw.tokens.as_ref().map_or(&none, Table::get);
+    let audience = table.audience.as_ref().and_then(|at| cx.text(at)).map_or_else(|| public_url.clone(), Arc::from);
+    let algorithm = table.algorithm.as_ref().and_then(|at| algorithm(cx, at.get().as_str(), at.span(), &OURS));
+    let settings = TokenSettings {
+        audience,
+        algorithm: algorithm.unwrap_or(Algorithm::Es256),
+        access_ttl: cx.duration(table.access.as_ref(), 15 * MINUTE, 10 * SECOND..=DAY),
+        refresh_ttl: cx.duration(table.refresh.as_ref(), 7 * DAY, MINUTE..=366 * DAY),
+        grace: cx.duration(table.grace.as_ref(), 10 * SECOND, Duration::ZERO..=MINUTE),
+        leeway: cx.duration(table.leeway.as_ref(), 30 * SECOND, Duration::ZERO..=5 * MINUTE),
+        max_staleness: cx.duration(table.max_staleness.as_ref(), MINUTE, 2 * SECOND..=15 * MINUTE),
+        rotate_every: cx.duration(table.rotate.as_ref(), 90 * DAY, DAY..=3660 * DAY),
+    };
+    if settings.refresh_ttl <= settings.access_ttl {
+        let span = table.refresh.as_ref().map(At::span).or_else(|| table.access.as_ref().map(At::span));
+        let (refresh, access) = (HumanDuration(settings.refresh_ttl), HumanDuration(settings.access_ttl));
+        cx.push(Diagnostic::error(span, format!("refresh tokens ({refresh}) must outlive access tokens ({access})")));
+    }
+    if let Some(at) = &table.access
+        && settings.access_ttl > 60 * MINUTE
+    {
+        let found = Diagnostic::warning(at.span(), "access tokens live longer than an hour");
+        cx.push(found.hint("a stolen one is good that long wherever revocations are not seen; 15m is usual"));
+    }
+    if let Some(at) = &table.algorithm
+        && settings.algorithm == Algorithm::Hs256
+    {
+        let found = Diagnostic::warning(at.span(), "with HS256 whoever can verify tokens can also make them");
+        cx.push(found.hint("prefer \"ES256\" or \"EdDSA\""));
+    }
+    settings
+}
+
+/// An algorithm among those that can stand here.
+pub(super) fn algorithm(
+    cx: &mut Context<'_>,
+    text: &str,
+    span: Range<usize>,
+    choices: &[Algorithm],
+) -> Option<Algorithm> {
+    let names = || choices.iter().map(|choice| choice.as_str());
+    if let Ok(algorithm) = text.parse::<Algorithm>()
+        && choices.contains(&algorithm)
+    {
+        return Some(algorithm);
+    }
+    let found = Diagnostic::error(span, format!("{text:?} cannot be used as a signature algorithm here"));
+    let found = found.expected(alternatives(names()));
+    cx.push(if text.eq_ignore_ascii_case("none") {
+        found.hint("\"none\" would let everyone write tokens")
+    } else {
+        match closest(text, names()) {
+            Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),
+            None => found,
+        }
+    });
+    None
+}

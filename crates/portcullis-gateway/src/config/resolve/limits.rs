@@ -1,0 +1,400 @@
+//! `[limits]` and `[[limit]]`, and the presets (L5).
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use http::{HeaderName, Method};
+use portcullis::{Count, KeyPart, LimitRule, QuotaChoice, Scope};
+use portcullis_auth::Issuer;
+use portcullis_limit::{Algorithm, Quota, Rate};
+
+use super::context::Context;
+use super::preset;
+use super::routes::{Roles, patterns, role_reference};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::raw::{
+    At, ByPlan, CountName, KeyText, LimitTable, LimitsTable, ModeName, OneOrMany, PresetName, QuotaText, Raw,
+    ScopeName, ShortOrLong, Table,
+};
+use crate::config::words::{alternatives, closest};
+
+/// The file's limits, or the presets where it writes none.
+pub(super) struct Limits {
+    pub(super) rules: Vec<LimitRule>,
+    pub(super) max_keys: usize,
+}
+
+/// What limits refer to.
+pub(super) struct Around<'a> {
+    pub(super) roles: &'a Roles,
+    pub(super) issuers: &'a [Issuer],
+    /// Whether the identity endpoints are served.
+    pub(super) identity: bool,
+}
+
+pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Limits {
+    let none = LimitsTable::default();
+    let table = raw.limits.as_ref().map_or(&none, Table::get);
+    if let Some(at) = &table.store
+        && at.get().as_str() != "memory"
+    {
+        // The URL of a store may hold a password.
+        let found = Diagnostic::error(at.span(), "this store is not available in this version").concealed();
+        cx.push(found.expected("\"memory\""));
+    }
+    let max_keys = cx.count(table.max_keys.as_ref(), 1_000_000, 1_000..=100_000_000);
+    let written = raw.limit.as_ref().is_some_and(|limits| !limits.is_empty()) || cx.is_damaged("limit");
+    let off = table.preset.as_ref().filter(|at| *at.get() == PresetName::None);
+    if !written {
+        if let Some(at) = off {
+            let found = Diagnostic::warning(at.span(), "there are no limits at all");
+            cx.push(found.hint("passwords can then be guessed as fast as the machine answers"));
+            return Limits { rules: Vec::new(), max_keys };
+        }
+        return Limits { rules: preset::all(around.identity), max_keys };
+    }
+    let mut rules: Vec<LimitRule> = Vec::new();
+    for (index, table) in raw.limit.iter().flatten().enumerate() {
+        let Some(rule) = limit(cx, table, &format!("limit.{index}"), around) else { continue };
+        if rules.iter().any(|other| other.name == rule.name) {
+            let span = table.get().name.as_ref().map_or(table.span(), At::span);
+            cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
+        }
+        rules.push(rule);
+    }
+    // A limit that was found wrong may be the one that fills the gap.
+    if rules.len() == raw.limit.as_ref().map_or(0, Vec::len) && !cx.is_damaged_below("limit") {
+        warn_of_gaps(cx, &rules, raw, around.identity);
+    }
+    Limits { rules, max_keys }
+}
+
+/// Writing one limit turns the presets off; what they shielded may then stand open.
+fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: bool) {
+    let span = raw.limit.iter().flatten().next().map(Table::span);
+    if rules.iter().all(|rule| !rule.enforce) {
+        let found = Diagnostic::warning(span.clone(), "no limit is enforced, they only report");
+        cx.push(found);
+    }
+    // A limit by user never counts a guess at a password: nobody is proven yet.
+    let covers_login = |rule: &LimitRule| {
+        rule.enforce
+            && rule.patterns.iter().any(|pattern| {
+                let path = pattern.as_str().rsplit(char::is_whitespace).next().unwrap_or_default();
+                pattern.method().is_none_or(|method| *method == Method::POST)
+                    && matches!(
+                        path.to_ascii_lowercase().as_str(),
+                        "/auth/login" | "/auth/**" | "/**" | "/auth/{endpoint}"
+                    )
+            })
+    };
+    if identity && !rules.iter().any(covers_login) {
+        let found = Diagnostic::warning(
+            span.clone(),
+            "no limit covers POST /auth/login: the preset limits apply only where the file writes none",
+        );
+        cx.push(found.hint("add: [[limit]] preset = \"login\""));
+    }
+    if !rules.iter().any(|rule| rule.scope == Scope::Verification && rule.enforce) {
+        let found = Diagnostic::warning(span, "no limit shields the verification of tokens");
+        cx.push(found.hint("add: [[limit]] preset = \"verify\""));
+    }
+}
+
+fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &Around<'_>) -> Option<LimitRule> {
+    let (raw, span) = (table.get(), table.span());
+    let base = raw.preset.as_ref().and_then(|at| {
+        let name = at.get().as_str();
+        let found = preset::named(name);
+        if found.is_none() {
+            let wrong = Diagnostic::error(at.span(), format!("there is no preset limit {name:?}"));
+            cx.push(match closest(name, preset::NAMES) {
+                Some(meant) => wrong.hint(format!("did you mean \"{meant}\"?")),
+                None => wrong.expected(alternatives(preset::NAMES)),
+            });
+        }
+        found
+    });
+    // A preset that is misspelt was told; what it would have brought is then no mistake of its own.
+    let starts_from_preset = raw.preset.is_some() || cx.is_damaged(&format!("{path}.preset"));
+    let name = match &raw.name {
+        Some(at) => cx.name(at).map(Into::into),
+        None => base.as_ref().map(|base| base.name.clone()),
+    };
+    if raw.name.is_none() && !starts_from_preset {
+        cx.missing(path, "name", span.clone(), "name = \"export\"");
+    }
+    if raw.quota.is_none() && !starts_from_preset {
+        cx.missing(path, "quota", span.clone(), "quota = \"100 per minute\"");
+    }
+    let patterns = match (&raw.pattern, &base) {
+        (None, Some(base)) => base.patterns.clone(),
+        (None, None) => preset::everything(),
+        (written, _) => patterns(cx, written.as_ref(), path, &span).into_iter().map(|(pattern, _)| pattern).collect(),
+    };
+    let key = match (&raw.key, &base) {
+        (Some(list), _) => key(cx, list, &span, around.issuers),
+        (None, Some(base)) => base.key.clone(),
+        (None, None) => vec![KeyPart::Address],
+    };
+    let (quota, algorithm) = quota(cx, raw, base.as_ref(), &span);
+    let exempt: Vec<Box<str>> = match (&raw.exempt, &base) {
+        (Some(list), _) => list.0.iter().filter_map(|at| role_reference(cx, at, around.roles)).collect(),
+        (None, Some(base)) => base.exempt.clone(),
+        (None, None) => Vec::new(),
+    };
+    let ceiling = match &raw.ceiling {
+        Some(at) => quota_rate(cx, at, algorithm, None, None),
+        None => base.as_ref().and_then(|base| base.ceiling),
+    };
+    check_ceiling(cx, raw, &exempt, ceiling.as_ref(), path);
+    let cost = cx.number(raw.cost.as_ref(), base.as_ref().map_or(1, |base| base.cost), 1..=1_000_000);
+    let quota = quota?;
+    if let Some(at) = &raw.cost
+        && smallest(&quota) < cost
+    {
+        let found =
+            Diagnostic::error(at.span(), "one request costs more than the whole quota, so none could ever pass");
+        cx.push(found);
+    }
+    let message =
+        raw.message.as_ref().and_then(|at| cx.text(at)).or_else(|| base.as_ref().and_then(|base| base.message.clone()));
+    Some(LimitRule {
+        name: name?,
+        patterns,
+        key,
+        quota,
+        count: match raw.count.as_ref().map(At::get) {
+            None => base.as_ref().map_or(Count::All, |base| base.count),
+            Some(CountName::All) => Count::All,
+            Some(CountName::Failures) => Count::Failures,
+            Some(CountName::Successes) => Count::Successes,
+        },
+        cost,
+        exempt,
+        ceiling,
+        enforce: raw.mode.as_ref().is_none_or(|at| *at.get() == ModeName::Enforce),
+        scope: match raw.scope.as_ref().map(At::get) {
+            None => base.as_ref().map_or(Scope::Everyone, |base| base.scope),
+            Some(ScopeName::Everyone) => Scope::Everyone,
+            Some(ScopeName::Anonymous) => Scope::Anonymous,
+            Some(ScopeName::Verification) => Scope::Verification,
+        },
+        message,
+    })
+}
+
+/// Admin is not exempt from every limit: a stolen admin token would be unlimited.
+fn check_ceiling(cx: &mut Context<'_>, raw: &LimitTable, exempt: &[Box<str>], ceiling: Option<&Rate>, path: &str) {
+    let allowed = raw.danger_no_ceiling.as_ref().filter(|at| *at.get());
+    let span = raw.exempt.as_ref().and_then(|list| list.0.first()).map(At::span);
+    if let Some(at) = allowed {
+        let found = Diagnostic::warning(at.span(), "exempt roles pass without any limit");
+        cx.push(found.hint("a stolen token of such a role is unlimited; a high ceiling costs nothing"));
+    } else if !exempt.is_empty()
+        && ceiling.is_none()
+        && !cx.is_damaged(&format!("{path}.ceiling"))
+        && raw.ceiling.is_none()
+    {
+        let found =
+            Diagnostic::error(span.clone(), "exempt roles need a ceiling: a stolen token must not be unlimited");
+        cx.push(found.hint("add for example: ceiling = \"3000 per minute\""));
+    }
+    if exempt.is_empty()
+        && let Some(at) = &raw.ceiling
+    {
+        cx.push(
+            Diagnostic::error(at.span(), "a ceiling without exempt roles means nothing")
+                .hint("add exempt = [\"admin\"]"),
+        );
+    }
+}
+
+fn smallest(quota: &QuotaChoice) -> u64 {
+    match quota {
+        QuotaChoice::Fixed(rate) => rate.capacity(),
+        QuotaChoice::ByPlan { plans, otherwise } => {
+            plans.values().chain([otherwise]).map(Rate::capacity).min().unwrap_or(u64::MAX)
+        }
+    }
+}
+
+/// The quota and the algorithm.
+fn quota(
+    cx: &mut Context<'_>,
+    raw: &LimitTable,
+    base: Option<&LimitRule>,
+    span: &Range<usize>,
+) -> (Option<QuotaChoice>, Algorithm) {
+    let written = raw.algorithm.as_ref().and_then(|at| {
+        let name = at.get().as_str();
+        let algorithm = name.parse().ok();
+        if algorithm.is_none() {
+            let names = || Algorithm::ALL.into_iter().map(Algorithm::as_str);
+            let found = Diagnostic::error(at.span(), format!("there is no algorithm {name:?}"));
+            cx.push(match closest(name, names()) {
+                Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),
+                None => found.expected(alternatives(names())),
+            });
+        }
+        algorithm
+    });
+    let base_rate = base.map(|base| match &base.quota {
+        QuotaChoice::Fixed(rate) | QuotaChoice::ByPlan { otherwise: rate, .. } => *rate,
+    });
+    let algorithm =
+        written.or_else(|| base_rate.as_ref().map(|rate| rate.algorithm())).unwrap_or(Algorithm::SlidingWindowCounter);
+    let burst = raw.burst.as_ref().filter(|at| {
+        let fits = algorithm == Algorithm::TokenBucket;
+        if !fits {
+            let found = Diagnostic::error(at.span(), format!("\"burst\" means nothing for {}", algorithm.as_str()));
+            cx.push(found.hint("add algorithm = \"token-bucket\", or remove it"));
+        }
+        fits
+    });
+    let quota = match raw.quota.as_ref().map(|at| (at, at.get())) {
+        Some((at, ShortOrLong::Short(text))) => {
+            let text = text.as_str();
+            rate(cx, text, at.span(), algorithm, burst.map(At::get).copied(), burst.map(At::span))
+                .map(QuotaChoice::Fixed)
+        }
+        Some((at, ShortOrLong::Long(plans))) => by_plan(cx, plans, at.span(), algorithm, burst),
+        None => base_rate.and_then(|base| match Rate::new(base.quota(), algorithm, burst.map(At::get).copied()) {
+            Ok(rate) => Some(QuotaChoice::Fixed(rate)),
+            Err(error) => {
+                let span = raw.algorithm.as_ref().map_or_else(|| span.clone(), At::span);
+                cx.push(Diagnostic::error(span, error.to_string()));
+                None
+            }
+        }),
+    };
+    (quota, algorithm)
+}
+
+fn by_plan(
+    cx: &mut Context<'_>,
+    raw: &ByPlan,
+    span: Range<usize>,
+    algorithm: Algorithm,
+    burst: Option<&At<u64>>,
+) -> Option<QuotaChoice> {
+    if let Some(at) = raw.by.as_ref().filter(|at| at.get().as_str() != "plan") {
+        cx.push(
+            Diagnostic::error(at.span(), format!("{:?} is not a choice here", at.get().as_str())).expected("\"plan\""),
+        );
+    }
+    if raw.by.is_none() {
+        cx.push(Diagnostic::error(span.clone(), "\"by\" is missing").hint("add by = \"plan\""));
+    }
+    let mut plans = HashMap::new();
+    for (plan, at) in &raw.plans {
+        if let Some(rate) = quota_rate(cx, at, algorithm, burst.map(At::get).copied(), burst.map(At::span)) {
+            plans.insert(Box::from(plan.as_str()), rate);
+        }
+    }
+    let names = || raw.plans.keys().map(String::as_str);
+    let Some(at) = &raw.otherwise else {
+        let found = Diagnostic::error(span, "\"otherwise\" is missing: it names the plan for whoever has none");
+        cx.push(found.hint(format!("add otherwise = \"{}\"", names().next().unwrap_or("free"))));
+        return None;
+    };
+    let name = at.get().as_str();
+    if !raw.plans.contains_key(name) {
+        let found = Diagnostic::error(at.span(), format!("there is no plan {name:?} beside it"));
+        cx.push(match closest(name, names()) {
+            Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),
+            None => found.expected(alternatives(names())),
+        });
+        return None;
+    }
+    let otherwise = *plans.get(name)?;
+    Some(QuotaChoice::ByPlan { plans, otherwise })
+}
+
+fn quota_rate(
+    cx: &mut Context<'_>,
+    at: &At<QuotaText>,
+    algorithm: Algorithm,
+    burst: Option<u64>,
+    burst_span: Option<Range<usize>>,
+) -> Option<Rate> {
+    rate(cx, at.get().as_str(), at.span(), algorithm, burst, burst_span)
+}
+
+fn rate(
+    cx: &mut Context<'_>,
+    text: &str,
+    span: Range<usize>,
+    algorithm: Algorithm,
+    burst: Option<u64>,
+    burst_span: Option<Range<usize>>,
+) -> Option<Rate> {
+    let quota: Quota = cx.parse(text, span.clone())?;
+    match Rate::new(quota, algorithm, burst) {
+        Ok(rate) => Some(rate),
+        Err(error) => {
+            cx.push(Diagnostic::error(burst_span.unwrap_or(span), error.to_string()));
+            None
+        }
+    }
+}
+
+fn key(cx: &mut Context<'_>, list: &OneOrMany<KeyText>, span: &Range<usize>, issuers: &[Issuer]) -> Vec<KeyPart> {
+    let mut parts = Vec::new();
+    for at in &list.0 {
+        // A part that a request lacks is replaced by its address, so "user or address" is what "user" does anyway.
+        let text = at.get().as_str();
+        let bare = text.strip_suffix(" or address").unwrap_or(text);
+        let part = match bare.split_once(':') {
+            None => match bare {
+                "address" => Some(KeyPart::Address),
+                "user" => Some(KeyPart::User),
+                "plan" => Some(KeyPart::Plan),
+                "role" => Some(KeyPart::Role),
+                "route" => Some(KeyPart::Route),
+                _ => None,
+            },
+            Some(("header", name)) => name.trim().parse::<HeaderName>().ok().map(KeyPart::Header),
+            Some(("claim", name)) if !name.trim().is_empty() => {
+                let name = name.trim();
+                if !issuers.iter().any(|issuer| issuer.claims.keep.iter().any(|kept| &**kept == name)) {
+                    let found = Diagnostic::warning(at.span(), format!("no issuer keeps the claim {name:?}"));
+                    cx.push(found.hint("every request then counts by its address; add it to claims = { keep = […] }"));
+                }
+                Some(KeyPart::Claim(name.into()))
+            }
+            Some(_) => None,
+        };
+        let Some(part) = part else {
+            let words = ["address", "user", "plan", "role", "route", "header:NAME", "claim:NAME", "user or address"];
+            let found = Diagnostic::error(at.span(), format!("{text:?} is nothing that a limit can count by"));
+            cx.push(match closest(text, words) {
+                Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),
+                None => found.expected(alternatives(words)),
+            });
+            continue;
+        };
+        if parts.contains(&part) {
+            cx.push(Diagnostic::error(at.span(), format!("{text:?} is written twice")));
+        } else {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() {
+        if list.0.is_empty() {
+            cx.push(
+                Diagnostic::error(span.clone(), "an empty key would count everyone together")
+                    .hint("add key = \"address\""),
+            );
+        }
+        return vec![KeyPart::Address];
+    }
+    if parts.iter().all(|part| matches!(part, KeyPart::Header(_) | KeyPart::Route))
+        && parts.iter().any(|part| matches!(part, KeyPart::Header(_)))
+    {
+        let found =
+            Diagnostic::warning(list.0[0].span(), "a client chooses the header freely, so the limit bounds nothing");
+        cx.push(found.hint("count by the address as well: key = [\"address\", \"header:…\"]"));
+    }
+    parts
+}

@@ -1,0 +1,97 @@
+//! From the file as it is written to settings that cannot be wrong. Each part reads its tables, reports every mistake at
+//! its place, and goes on with the default.
+
+mod context;
+mod identity;
+mod issuers;
+mod limits;
+mod operate;
+mod preset;
+mod routes;
+mod secrets;
+mod transport;
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use portcullis::Otherwise;
+
+use super::diagnostic::Diagnostic;
+use super::document::Document;
+use super::outside::Outside;
+use super::raw::At;
+use super::settings::{GateSettings, MailDelivery, Settings};
+use context::Context;
+
+/// What is known apart from the file.
+pub(super) struct Given<'a> {
+    pub(super) outside: &'a dyn Outside,
+    /// Where relative paths start.
+    pub(super) folder: &'a Path,
+    /// Where to listen instead of what the file says; empty for nothing.
+    pub(super) listen: &'a [SocketAddr],
+    /// Where to keep state instead of what the file says.
+    pub(super) state_dir: Option<&'a Path>,
+    pub(super) mail: MailDelivery,
+}
+
+/// The settings, and what there is to say of them. They may be used only if no finding is an error.
+pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<'_>) -> (Settings, Vec<Diagnostic>) {
+    let Document { raw, damaged } = document;
+    let mut context = Context::new(given.outside, given.folder, damaged, found);
+    let cx = &mut context;
+    let listen = transport::listen(cx, &raw, given.listen);
+    let public_url = transport::public_url(cx, &raw, &listen);
+    let state_dir = match (given.state_dir, &raw.state_dir) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(at)) => cx.path(at),
+        (None, None) => given.folder.join("portcullis-data"),
+    };
+    let transport = transport::transport(cx, &raw);
+    let upstreams = transport::upstreams(cx, &raw, &listen);
+    let identity = identity::identity(cx, &raw, &public_url, given.mail);
+    let issuers = issuers::issuers(cx, &raw, &public_url);
+    let roles = routes::roles(cx, &raw);
+    if let Some(at) = raw.identity.as_ref().and_then(|table| table.get().default_role.as_ref()) {
+        routes::role_reference(cx, at, &roles);
+    }
+    let defaults = routes::defaults(cx, &raw);
+    let around =
+        routes::Around { roles: &roles, upstreams: &upstreams, defaults: &defaults, identity: identity.is_some() };
+    let rules = routes::routes(cx, &raw, &around);
+    let around = limits::Around { roles: &roles, issuers: &issuers, identity: identity.is_some() };
+    let limits = limits::limits(cx, &raw, &around);
+    let headers = operate::headers(cx, &raw);
+    let admin = operate::admin(cx, &raw, &listen);
+    let log = operate::log(cx, &raw, &state_dir);
+    let ipv6_prefix = raw.client.as_ref().and_then(|table| table.get().ipv6_prefix.as_ref());
+    let ipv6_prefix = u8::try_from(cx.number(ipv6_prefix, 64, 32..=128)).unwrap_or(64);
+    if identity.is_none()
+        && issuers.is_empty()
+        && defaults.otherwise == Otherwise::Authenticated
+        && raw.issuer.is_none()
+    {
+        let span = raw.identity.as_ref().and_then(|table| table.get().enabled.as_ref()).map(At::span);
+        let found = Diagnostic::warning(
+            span,
+            "nobody can prove an identity: there are no identity endpoints and no [[issuer]]",
+        );
+        cx.push(found.hint("every request that needs a login will be answered 401"));
+    }
+    let gate = GateSettings {
+        ipv6_prefix,
+        routes: rules,
+        otherwise: defaults.otherwise,
+        max_body: defaults.max_body,
+        limits: limits.rules,
+        max_limit_keys: limits.max_keys,
+        // What could not be resolved has been told; then nobody uses these settings.
+        roles: portcullis_auth::access::Roles::new(&roles).unwrap_or_default(),
+        issuers,
+        headers: headers.preset,
+        identity_headers: headers.identity,
+        forward_credentials: headers.forward_credentials,
+    };
+    let settings = Settings { listen, public_url, state_dir, transport, upstreams, identity, admin, log, gate };
+    (settings, context.into_findings())
+}

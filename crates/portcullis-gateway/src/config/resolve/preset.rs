@@ -1,0 +1,80 @@
+//! The limits that apply where a file writes none (L5).
+
+use std::time::Duration;
+
+use portcullis::{Count, KeyPart, LimitRule, Pattern, QuotaChoice, Scope};
+use portcullis_limit::{Algorithm, Quota, Rate};
+
+/// The names of the preset limits.
+pub(super) const NAMES: [&str; 5] = ["anonymous", "auth-endpoints", "login", "user", "verify"];
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// All preset limits; without the identity endpoints there is nothing for those of the login to shield.
+pub(super) fn all(identity: bool) -> Vec<LimitRule> {
+    NAMES
+        .iter()
+        .filter(|name| identity || !matches!(**name, "auth-endpoints" | "login"))
+        .filter_map(|name| named(name))
+        .collect()
+}
+
+/// One preset limit.
+pub(super) fn named(name: &str) -> Option<LimitRule> {
+    let rule = match name {
+        "anonymous" => LimitRule { scope: Scope::Anonymous, ..limit("anonymous", &["/**"], 100, MINUTE) },
+        "auth-endpoints" => limit(
+            "auth-endpoints",
+            &["POST /auth/login", "POST /auth/register", "POST /auth/forgot-password"],
+            20,
+            MINUTE,
+        ),
+        "login" => LimitRule {
+            quota: QuotaChoice::Fixed(rate(5, 15 * MINUTE, Algorithm::SlidingWindowLog)),
+            message: Some("Too many login attempts. Try again in {minutes} minutes.".into()),
+            ..limit("login", &["POST /auth/login"], 5, 15 * MINUTE)
+        },
+        // A stolen admin token must not be unlimited, so the exemption ends at a high ceiling.
+        "user" => LimitRule {
+            key: vec![KeyPart::User],
+            exempt: vec!["admin".into()],
+            ceiling: Some(rate(3_000, MINUTE, Algorithm::SlidingWindowCounter)),
+            ..limit("user", &["/**"], 300, MINUTE)
+        },
+        "verify" => LimitRule { scope: Scope::Verification, ..limit("verify", &["/**"], 600, MINUTE) },
+        _ => return None,
+    };
+    Some(rule)
+}
+
+/// The pattern of everything.
+pub(super) fn everything() -> Vec<Pattern> {
+    vec![pattern("/**")]
+}
+
+fn limit(name: &str, patterns: &[&str], count: u64, window: Duration) -> LimitRule {
+    LimitRule {
+        name: name.into(),
+        patterns: patterns.iter().map(|text| pattern(text)).collect(),
+        key: vec![KeyPart::Address],
+        quota: QuotaChoice::Fixed(rate(count, window, Algorithm::SlidingWindowCounter)),
+        count: Count::All,
+        cost: 1,
+        exempt: Vec::new(),
+        ceiling: None,
+        enforce: true,
+        scope: Scope::Everyone,
+        message: None,
+    }
+}
+
+fn rate(count: u64, window: Duration, algorithm: Algorithm) -> Rate {
+    Quota::new(count, window)
+        .ok()
+        .and_then(|quota| Rate::new(quota, algorithm, None).ok())
+        .expect("the preset rates are valid")
+}
+
+fn pattern(text: &str) -> Pattern {
+    text.parse().expect("the preset patterns are valid")
+}

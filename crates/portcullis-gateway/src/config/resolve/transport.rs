@@ -1,0 +1,402 @@
+//! Listeners, the client's side, upstreams, and the URL under which clients know this gate.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Uri};
+use ipnet::IpNet;
+use portcullis_core::{ForwardHeader, TrustedHops};
+
+use super::context::Context;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::raw::{At, ClientTable, OneOrMany, Raw, Table, UpstreamTable, UrlText};
+use crate::config::settings::{TransportSettings, UpstreamSettings};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// One address to listen on.
+pub(super) fn socket(cx: &mut Context<'_>, text: &str, span: Range<usize>) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let found = Diagnostic::error(span, format!("{text:?} is not an address with a port"));
+    let port = text.rsplit(':').next().filter(|port| port.parse::<u16>().is_ok());
+    let found = match (text, port) {
+        (_, Some(port)) if text.starts_with(':') || text == port || text.starts_with("*:") => {
+            found.hint(format!("write \"127.0.0.1:{port}\", or \"0.0.0.0:{port}\" for every interface"))
+        }
+        (_, Some(port)) if text.starts_with("localhost:") => found.hint(format!("write \"127.0.0.1:{port}\"")),
+        _ if text.parse::<IpAddr>().is_ok() => found.hint("add a port"),
+        _ => found.expected("for example \"127.0.0.1:8080\" or \"[::1]:8080\""),
+    };
+    cx.push(found);
+    None
+}
+
+/// Where clients connect. What the command line says goes before what the file says.
+pub(super) fn listen(cx: &mut Context<'_>, raw: &Raw, over: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut listen = Vec::new();
+    for at in raw.listen.iter().flat_map(|list| &list.0) {
+        let Some(address) = socket(cx, at.get().as_str(), at.span()) else { continue };
+        if listen.contains(&address) {
+            cx.push(Diagnostic::error(at.span(), format!("{address} is written twice")));
+        } else {
+            listen.push(address);
+        }
+    }
+    if !over.is_empty() {
+        return over.to_vec();
+    }
+    if listen.is_empty() {
+        listen.push(DEFAULT_LISTEN);
+    }
+    listen
+}
+
+/// The URL under which clients know this gate, and whether the file says it.
+pub(super) fn public_url(cx: &mut Context<'_>, raw: &Raw, listen: &[SocketAddr]) -> Arc<str> {
+    let first = listen.first().copied().unwrap_or(DEFAULT_LISTEN);
+    let Some(at) = &raw.public_url else {
+        if listen.iter().any(|address| !address.ip().is_loopback()) && !cx.is_damaged("public_url") {
+            let found = Diagnostic::warning(
+                raw.listen.as_ref().and_then(|list| list.0.first()).map(At::span),
+                "\"public_url\" is not set although other machines can connect",
+            );
+            cx.push(found.hint(
+                "without it tokens name this machine's loopback address as their issuer; add for example: \
+                 public_url = \"https://api.example.com\"",
+            ));
+        }
+        let host = match first.ip() {
+            ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        return match first.port() {
+            80 => format!("http://{host}").into(),
+            port => format!("http://{host}:{port}").into(),
+        };
+    };
+    let text = at.get().as_str();
+    let fallback = Arc::from("http://127.0.0.1:8080");
+    let Some(uri) = absolute(cx, at) else { return fallback };
+    let https = uri.scheme_str() == Some("https");
+    if uri.path() != "/" || uri.query().is_some() {
+        let found = Diagnostic::error(at.span(), format!("{text:?} has a path; a public URL is a scheme and a host"));
+        cx.push(found.expected("for example \"https://api.example.com\""));
+        return fallback;
+    }
+    if !https && !is_loopback_host(uri.host().unwrap_or_default()) {
+        let found =
+            Diagnostic::warning(at.span(), "the public URL is not https: passwords and tokens travel in the clear");
+        cx.push(found.hint("put TLS in front and write https://…; cookies are refused over plain http"));
+    }
+    let authority = uri.authority().map_or("", |authority| authority.as_str()).to_ascii_lowercase();
+    let scheme = if https { "https" } else { "http" };
+    let default_port = if https { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default_port).unwrap_or(&authority);
+    format!("{scheme}://{authority}").into()
+}
+
+/// An absolute http or https URL without credentials.
+fn absolute(cx: &mut Context<'_>, at: &At<UrlText>) -> Option<Uri> {
+    let text = at.get().as_str();
+    let wrong = |message: String| Some(Diagnostic::error(at.span(), message));
+    let parsed: Result<Uri, _> = text.parse();
+    let found = match &parsed {
+        _ if text.contains('@') => {
+            // It may hold a password, so it is not repeated.
+            Some(Diagnostic::error(at.span(), "a URL with a user or a password cannot stand here").concealed())
+        }
+        Ok(uri) if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) => {
+            wrong(format!("{text:?} is not an http or https URL")).map(|found| {
+                let suggestion = if text.contains("://") || text.is_empty() { "http://127.0.0.1:3000" } else { text };
+                found.hint(format!("write \"http://{}\"", suggestion.trim_start_matches("http://")))
+            })
+        }
+        Ok(_) if text.contains('#') => wrong(format!("{text:?} has a fragment")),
+        Ok(uri) if uri.port().is_some_and(|port| port.as_u16() == 0) => wrong(format!("{text:?} has no usable port")),
+        Ok(_) => None,
+        Err(error) => wrong(format!("{text:?} is not a URL: {error}")),
+    };
+    match found {
+        Some(found) => {
+            cx.push(found);
+            None
+        }
+        None => parsed.ok(),
+    }
+}
+
+/// Whether a host name means this machine.
+pub(super) fn is_loopback_host(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.to_ascii_lowercase().ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The client's side.
+pub(super) fn transport(cx: &mut Context<'_>, raw: &Raw) -> TransportSettings {
+    let none = ClientTable::default();
+    let client = raw.client.as_ref().map_or(&none, Table::get);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    TransportSettings {
+        trusted_hops: trusted_hops(cx, client),
+        head_timeout: cx.duration(client.head_timeout.as_ref(), 10 * SECOND, MILLISECOND..=600 * SECOND),
+        body_timeout: cx.duration(client.body_timeout.as_ref(), 30 * SECOND, MILLISECOND..=DAY),
+        idle_timeout: cx.duration(client.idle_timeout.as_ref(), 75 * SECOND, MILLISECOND..=DAY),
+        total_timeout: cx.duration(client.total_timeout.as_ref(), Duration::ZERO, Duration::ZERO..=DAY),
+        // hyper takes no buffer below 8 KiB.
+        max_head_bytes: size(cx.size(client.max_head.as_ref(), 32 << 10, 8 << 10..=1 << 20)),
+        max_headers: cx.count(client.max_headers.as_ref(), 100, 1..=10_000),
+        max_target_bytes: size(cx.size(client.max_target.as_ref(), 8 << 10, 64..=64 << 10)),
+        max_connections: cx.count(client.max_connections.as_ref(), 10_000, 1..=10_000_000),
+        max_connections_per_address: cx.count(client.max_connections_per_address.as_ref(), 256, 1..=10_000_000),
+        drain_timeout: cx.duration(raw.drain_timeout.as_ref(), 30 * SECOND, Duration::ZERO..=DAY),
+        cores: cx.count(raw.cores.as_ref(), cores, 1..=1024),
+    }
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn trusted_hops(cx: &mut Context<'_>, client: &ClientTable) -> TrustedHops {
+    let mut networks = Vec::new();
+    for at in client.trusted_hops.iter().flat_map(|list| &list.0) {
+        let text = at.get().as_str();
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let Ok(network) = network else {
+            let found = Diagnostic::error(at.span(), format!("{text:?} is not a network"));
+            cx.push(found.expected("for example \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\""));
+            continue;
+        };
+        if network.trunc() != network {
+            let found = Diagnostic::error(at.span(), format!("{text:?} has bits behind its prefix"));
+            cx.push(found.hint(format!("write \"{}\"", network.trunc())));
+            continue;
+        }
+        let wide = if network.addr().is_ipv4() { 8 } else { 16 };
+        if network.prefix_len() < wide {
+            let found = Diagnostic::warning(at.span(), format!("{network} trusts a large part of the internet"));
+            cx.push(
+                found.hint(
+                    "whoever it covers can choose the address that limits and blocks see; name your proxies only",
+                ),
+            );
+        }
+        networks.push(network);
+    }
+    let header = client.header.as_ref().and_then(|at| {
+        let name: HeaderName = match at.get().as_str().parse() {
+            Ok(name) => name,
+            Err(_) => {
+                cx.push(Diagnostic::error(at.span(), format!("{:?} is not a header name", at.get().as_str())));
+                return None;
+            }
+        };
+        if networks.is_empty() {
+            let found = Diagnostic::warning(at.span(), "the header is never read, because no hop is trusted");
+            cx.push(found.hint("add for example: trusted_hops = [\"10.0.0.0/8\"]"));
+        }
+        Some(match name.as_str() {
+            "forwarded" => ForwardHeader::Forwarded,
+            "x-forwarded-for" => ForwardHeader::List(name),
+            _ => ForwardHeader::Single(name),
+        })
+    });
+    TrustedHops::new(networks, header.unwrap_or_default())
+}
+
+/// The upstreams; the one that takes what names none stands first.
+pub(super) fn upstreams(cx: &mut Context<'_>, raw: &Raw, listen: &[SocketAddr]) -> Vec<UpstreamSettings> {
+    let mut upstreams: Vec<UpstreamSettings> = Vec::new();
+    if let Some(at) = &raw.upstream
+        && let Some((address, base_path)) = upstream_url(cx, at)
+    {
+        refuse_loop(cx, &address, at.span(), listen);
+        upstreams.push(UpstreamSettings { addresses: vec![address], base_path, ..defaults("default".into()) });
+    }
+    for (index, table) in raw.upstreams.iter().flatten().enumerate() {
+        let Some(upstream) = named_upstream(cx, table, &format!("upstreams.{index}"), listen) else { continue };
+        if upstreams.iter().any(|other| other.name == upstream.name) {
+            let span = table.get().name.as_ref().map_or(table.span(), At::span);
+            let found = Diagnostic::error(span, format!("there are two upstreams named \"{}\"", upstream.name));
+            cx.push(if &*upstream.name == "default" && raw.upstream.is_some() {
+                found.hint("the key \"upstream\" is the upstream named \"default\"")
+            } else {
+                found
+            });
+            continue;
+        }
+        if &*upstream.name == "default" {
+            upstreams.insert(0, upstream);
+        } else {
+            upstreams.push(upstream);
+        }
+    }
+    let nothing_written = raw.upstream.is_none() && raw.upstreams.is_none();
+    if nothing_written && !cx.is_damaged("upstream") && !cx.is_damaged("upstreams") {
+        let found = Diagnostic::error(None, "no upstream is named: there is nothing to stand in front of");
+        cx.push(found.hint("add for example: upstream = \"http://127.0.0.1:3000\""));
+    }
+    upstreams
+}
+
+fn defaults(name: Arc<str>) -> UpstreamSettings {
+    UpstreamSettings {
+        name,
+        addresses: Vec::new(),
+        host: None,
+        base_path: "".into(),
+        connect_timeout: 2 * SECOND,
+        response_timeout: 30 * SECOND,
+        read_timeout: 60 * SECOND,
+        idle_timeout: 60 * SECOND,
+        max_idle: 64,
+        retry_failed_after: 5 * SECOND,
+    }
+}
+
+/// The address and base path of `upstream = "http://…"`.
+fn upstream_url(cx: &mut Context<'_>, at: &At<UrlText>) -> Option<(Arc<str>, Arc<str>)> {
+    let uri = absolute(cx, at)?;
+    if uri.scheme_str() == Some("https") {
+        let found = Diagnostic::error(at.span(), "https to an upstream is not available in this version");
+        cx.push(found.hint("name it by http:// over a network that you trust"));
+        return None;
+    }
+    if uri.query().is_some() {
+        cx.push(Diagnostic::error(at.span(), "the URL of an upstream has no query"));
+        return None;
+    }
+    let base_path = base_path(cx, uri.path(), at.span())?;
+    let authority = uri.authority()?.as_str();
+    let address = if uri.port().is_some() { authority.to_owned() } else { format!("{authority}:80") };
+    Some((address.into(), base_path))
+}
+
+/// A path that others are put behind, without a trailing slash. It must be in the gate's own spelling already.
+fn base_path(cx: &mut Context<'_>, path: &str, span: Range<usize>) -> Option<Arc<str>> {
+    let bare = path.strip_suffix('/').unwrap_or(path);
+    if bare.is_empty() {
+        return Some("".into());
+    }
+    match portcullis_core::NormalizedPath::parse(bare) {
+        Ok(spelled) if spelled.as_str() == bare => Some(bare.into()),
+        Ok(spelled) => {
+            let found = Diagnostic::error(span, format!("the path {path:?} is not in its plain spelling"));
+            cx.push(found.hint(format!("write \"{}\"", spelled.as_str())));
+            None
+        }
+        Err(error) => {
+            cx.push(Diagnostic::error(span, format!("the path {path:?} cannot be used: {error}")));
+            None
+        }
+    }
+}
+
+fn named_upstream(
+    cx: &mut Context<'_>,
+    table: &Table<UpstreamTable>,
+    path: &str,
+    listen: &[SocketAddr],
+) -> Option<UpstreamSettings> {
+    let (raw, span) = (table.get(), table.span());
+    let name = match &raw.name {
+        Some(at) => cx.name(at),
+        None => {
+            cx.missing(path, "name", span.clone(), "name = \"api\"");
+            None
+        }
+    };
+    if raw.addresses.as_ref().is_none_or(|list| list.0.is_empty()) {
+        cx.missing(path, "addresses", span, "addresses = [\"127.0.0.1:3000\"]");
+    }
+    let mut addresses = Vec::new();
+    for at in raw.addresses.iter().flat_map(|OneOrMany(list)| list) {
+        let text = at.get().as_str();
+        if let Some(fault) = host_port_fault(text) {
+            let found = Diagnostic::error(at.span(), format!("{text:?} is not a host with a port"));
+            cx.push(found.hint(fault));
+        } else {
+            refuse_loop(cx, text, at.span(), listen);
+            addresses.push(text.into());
+        }
+    }
+    let host = raw.host.as_ref().and_then(|at| {
+        let text = at.get().as_str();
+        if text
+            .parse::<http::uri::Authority>()
+            .is_ok_and(|authority| !text.contains('@') && !authority.host().is_empty())
+        {
+            return Some(text.into());
+        }
+        cx.push(
+            Diagnostic::error(at.span(), format!("{text:?} is not a host")).expected("for example \"api.internal\""),
+        );
+        None
+    });
+    let base = raw.base_path.as_ref().and_then(|at| {
+        let text = at.get().as_str();
+        base_path(cx, text, at.span())
+    });
+    let standard = defaults(name?.into());
+    let longest = DAY;
+    Some(UpstreamSettings {
+        addresses,
+        host,
+        base_path: base.unwrap_or_else(|| "".into()),
+        connect_timeout: cx.duration(
+            raw.connect_timeout.as_ref(),
+            standard.connect_timeout,
+            MILLISECOND..=600 * SECOND,
+        ),
+        response_timeout: cx.duration(raw.response_timeout.as_ref(), standard.response_timeout, MILLISECOND..=longest),
+        read_timeout: cx.duration(raw.read_timeout.as_ref(), standard.read_timeout, MILLISECOND..=longest),
+        idle_timeout: cx.duration(raw.idle_timeout.as_ref(), standard.idle_timeout, MILLISECOND..=longest),
+        max_idle: cx.count(raw.max_idle.as_ref(), standard.max_idle, 0..=100_000),
+        retry_failed_after: cx.duration(
+            raw.retry_failed_after.as_ref(),
+            standard.retry_failed_after,
+            MILLISECOND..=600 * SECOND,
+        ),
+        name: standard.name,
+    })
+}
+
+/// What is wrong with `host:port`, if anything.
+fn host_port_fault(text: &str) -> Option<&'static str> {
+    if text.starts_with("https://") {
+        return Some("TLS to an upstream is not available in this version; write host:port");
+    }
+    if text.contains("://") {
+        return Some("write host:port, without \"http://\"");
+    }
+    let valid = !text.contains(['@', '/', '?', '#'])
+        && text
+            .parse::<http::uri::Authority>()
+            .is_ok_and(|authority| !authority.host().is_empty() && authority.port_u16().is_some_and(|port| port != 0));
+    if valid { None } else { Some("write for example \"127.0.0.1:3000\", \"[::1]:3000\" or \"api.internal:3000\"") }
+}
+
+/// An upstream that is this gate's own listener would call itself until the connections run out.
+fn refuse_loop(cx: &mut Context<'_>, address: &str, span: Range<usize>, listen: &[SocketAddr]) {
+    let normal = address.replacen("localhost:", "127.0.0.1:", 1);
+    let Ok(upstream) = normal.parse::<SocketAddr>() else { return };
+    let own = listen.iter().any(|own| {
+        own.port() == upstream.port()
+            && (own.ip() == upstream.ip() || (own.ip().is_unspecified() && upstream.ip().is_loopback()))
+    });
+    if own {
+        let found = Diagnostic::error(span, format!("the upstream {address} is this gate's own address"));
+        cx.push(found.hint("let the API listen on another port"));
+    }
+}

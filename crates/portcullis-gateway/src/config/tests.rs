@@ -1,0 +1,246 @@
+//! What the defaults are, and what the files in this tree mean.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use portcullis::{KeyPart, Otherwise, QuotaChoice, Scope};
+use portcullis_limit::Algorithm;
+
+use super::*;
+
+/// A world without variables and files, except those that are named here.
+#[derive(Default)]
+struct World {
+    variables: Vec<(&'static str, String)>,
+    files: Vec<(&'static str, String)>,
+    open: bool,
+}
+
+impl Outside for World {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.iter().find(|(held, _)| *held == name).map(|(_, value)| value.clone())
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let found = self.files.iter().find(|(held, _)| Path::new(held) == path);
+        found.map(|(_, text)| text.clone().into_bytes()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+
+    fn is_world_readable(&self, _: &Path) -> bool {
+        self.open
+    }
+}
+
+fn load(text: &str, world: &World) -> Result<Loaded, String> {
+    Source::text("f", text).load_with(world).map_err(|error| error.to_string())
+}
+
+fn settings(text: &str) -> Settings {
+    load(text, &World::default()).unwrap().settings
+}
+
+const UPSTREAM: &str = "upstream = \"http://127.0.0.1:3000\"\n";
+const STRONG: &str = "8f2c1b7a90de4f53c6a1e8d7b4902f6135ac7e98d0b1f4c26a5e9037d18cb42f";
+
+#[test]
+fn with_no_file_at_all_it_is_a_safe_gateway() {
+    let loaded = Source::upstream("http://127.0.0.1:3000").load_with(&World::default()).unwrap();
+    assert_eq!(loaded.report.diagnostics(), []);
+    let settings = loaded.settings;
+    assert_eq!(settings.listen, ["127.0.0.1:8080".parse::<SocketAddr>().unwrap()]);
+    assert_eq!(&*settings.public_url, "http://127.0.0.1:8080");
+    assert_eq!(settings.state_dir, Path::new("portcullis-data"));
+    assert_eq!(settings.upstreams.len(), 1);
+    assert_eq!(&*settings.upstreams[0].addresses[0], "127.0.0.1:3000");
+    let identity = settings.identity.unwrap();
+    assert_eq!(identity.database.expose(), "sqlite:portcullis.db");
+    assert!(!identity.registration, "without mail nobody can verify an address");
+    assert_eq!(settings.gate.otherwise, Otherwise::Authenticated);
+    assert!(settings.gate.routes.is_empty());
+    assert_eq!(settings.admin.listen, Some("127.0.0.1:9090".parse().unwrap()));
+    assert!(settings.admin.token.is_none() && identity.master_key.is_none());
+}
+
+#[test]
+fn l5_the_presets_apply_where_no_limit_is_written() {
+    let limits = settings(UPSTREAM).gate.limits;
+    let of = |name: &str| limits.iter().find(|rule| &*rule.name == name).unwrap();
+    let rate = |name: &str| match &of(name).quota {
+        QuotaChoice::Fixed(rate) => (rate.quota().count(), rate.quota().window().as_secs(), rate.algorithm()),
+        QuotaChoice::ByPlan { .. } => panic!("{name} goes by plan"),
+    };
+    let counter = Algorithm::SlidingWindowCounter;
+    assert_eq!(limits.len(), 5);
+    assert_eq!(rate("anonymous"), (100, 60, counter));
+    assert_eq!(rate("auth-endpoints"), (20, 60, counter));
+    assert_eq!(rate("login"), (5, 900, Algorithm::SlidingWindowLog));
+    assert_eq!(rate("user"), (300, 60, counter));
+    assert_eq!(rate("verify"), (600, 60, counter));
+    assert_eq!(of("login").message.as_deref(), Some("Too many login attempts. Try again in {minutes} minutes."));
+    assert_eq!(of("user").key, [KeyPart::User]);
+    assert_eq!(of("user").exempt, ["admin".into()]);
+    assert_eq!(of("user").ceiling.as_ref().map(|rate| rate.quota().count()), Some(3_000));
+    assert_eq!(of("anonymous").scope, Scope::Anonymous);
+    assert_eq!(of("verify").scope, Scope::Verification);
+    assert!(limits.iter().all(|rule| rule.enforce));
+}
+
+#[test]
+fn presets_can_be_turned_off_and_are_replaced_by_what_is_written() {
+    assert!(settings(&format!("{UPSTREAM}[limits]\npreset = \"none\"")).gate.limits.is_empty());
+    let written =
+        settings(&format!("{UPSTREAM}[[limit]]\npreset = \"login\"\nquota = \"10 per hour\"\nmode = \"report\""));
+    let [rule] = written.gate.limits.as_slice() else { panic!("{:?}", written.gate.limits) };
+    assert_eq!(&*rule.name, "login");
+    assert!(!rule.enforce && rule.message.is_some());
+    let QuotaChoice::Fixed(rate) = &rule.quota else { panic!() };
+    assert_eq!((rate.quota().count(), rate.algorithm()), (10, Algorithm::SlidingWindowLog), "the rest is the preset's");
+}
+
+#[test]
+fn z1_with_any_route_what_matches_none_is_refused() {
+    let route = "[[route]]\nmatch = \"GET /a\"\naccess = \"authenticated\"\n";
+    assert_eq!(settings(&format!("{UPSTREAM}{route}")).gate.otherwise, Otherwise::Refuse);
+    let loose = format!("{UPSTREAM}[routes]\notherwise = \"authenticated\"\n{route}");
+    let loaded = load(&loose, &World::default()).unwrap();
+    assert_eq!(loaded.settings.gate.otherwise, Otherwise::Authenticated);
+    assert!(loaded.report.to_string().contains("ignore letter case"), "{}", loaded.report);
+}
+
+#[test]
+fn the_first_upstream_takes_what_names_none() {
+    let text = "[[upstreams]]\nname = \"a\"\naddresses = \"10.0.0.1:80\"\n[[upstreams]]\nname = \"default\"\n\
+                addresses = [\"10.0.0.2:80\", \"[::1]:81\", \"api.internal:82\"]\n\
+                [[route]]\nmatch = \"/a\"\nroles = \"admin\"\nupstream = \"a\"\n[[route]]\nmatch = \"/b\"\nroles = \"admin\"\n";
+    let settings = settings(text);
+    assert_eq!(&*settings.upstreams[0].name, "default");
+    let targets: Vec<_> = settings.gate.routes.iter().map(|rule| rule.target).collect();
+    assert_eq!(targets, [portcullis::Target::Upstream(1), portcullis::Target::Upstream(0)]);
+}
+
+#[test]
+fn the_public_url_has_one_spelling() {
+    let url = |text: &str| settings(&format!("{UPSTREAM}public_url = \"{text}\"")).public_url.to_string();
+    assert_eq!(url("https://API.example.com/"), "https://api.example.com");
+    assert_eq!(url("https://api.example.com:443"), "https://api.example.com");
+    assert_eq!(url("HTTP://localhost:8080"), "http://localhost:8080");
+    let listens = settings(&format!("{UPSTREAM}listen = \"[::1]:8443\""));
+    assert_eq!(&*listens.public_url, "http://[::1]:8443");
+}
+
+#[test]
+fn o3_secrets_come_from_the_environment_or_from_files_and_never_weak() {
+    let from_variable = World { variables: vec![("PORTCULLIS_MASTER_KEY", STRONG.to_owned())], ..World::default() };
+    let key = load(UPSTREAM, &from_variable).unwrap().settings.identity.unwrap().master_key.unwrap();
+    assert_eq!(key.expose().len(), 32);
+    let from_file = World {
+        variables: vec![("PORTCULLIS_ADMIN_TOKEN_FILE", "/run/token".to_owned())],
+        files: vec![("/run/token", format!("{STRONG}\n"))],
+        open: false,
+    };
+    let admin = load(UPSTREAM, &from_file).unwrap().settings.admin;
+    assert_eq!(admin.token.unwrap().expose(), STRONG);
+    for weak in ["", "changeme", "0123456789abcdef0123456789abcdef", "short"] {
+        let world = World { variables: vec![("PORTCULLIS_ADMIN_TOKEN", weak.to_owned())], ..World::default() };
+        let told = load(UPSTREAM, &world).unwrap_err();
+        assert!(told.contains("the operator's token"), "{told}");
+        assert!(weak.is_empty() || weak == "changeme" || !told.contains(weak), "{told}");
+    }
+}
+
+#[test]
+fn o3_a_secret_that_everyone_can_read_is_told() {
+    let world = World { files: vec![("key", STRONG.to_owned())], open: true, ..World::default() };
+    let loaded = load(&format!("{UPSTREAM}master_key_file = \"key\""), &world).unwrap();
+    assert!(loaded.report.to_string().contains("everyone on this machine can read key"), "{}", loaded.report);
+}
+
+#[test]
+fn no_secret_is_in_the_debug_output() {
+    let world = World { variables: vec![("PORTCULLIS_ADMIN_TOKEN", STRONG.to_owned())], ..World::default() };
+    let loaded = load(UPSTREAM, &world).unwrap();
+    assert!(!format!("{loaded:?}").contains(STRONG));
+}
+
+#[test]
+fn t11_a_static_issuer_is_read() {
+    let world = World { variables: vec![("PARTNER", STRONG.to_owned())], ..World::default() };
+    let text = format!(
+        "{UPSTREAM}[[issuer]]\nname = \"partner\"\nissuer = \"https://id.example.com\"\naudience = [\"api\"]\n\
+         secret_env = \"PARTNER\"\nleeway = \"5s\"\ntype = \"at+jwt\"\nclaims = {{ roles = \"realm.roles\", keep = \"org\" }}\n\
+         [[limit]]\nname = \"org\"\nkey = [\"claim:org\", \"address\"]\nquota = \"5 per minute\"\n"
+    );
+    let loaded = load(&text, &world).unwrap();
+    let [issuer] = loaded.settings.gate.issuers.as_slice() else { panic!() };
+    assert_eq!(issuer.name.as_deref(), Some("partner"));
+    assert_eq!(issuer.algorithms, [portcullis_auth::Algorithm::Hs256]);
+    assert_eq!(issuer.leeway, Duration::from_secs(5));
+    assert_eq!((&*issuer.claims.roles, &*issuer.claims.user), ("realm.roles", "sub"));
+    assert_eq!(loaded.settings.gate.limits[0].key, [KeyPart::Claim("org".into()), KeyPart::Address]);
+}
+
+#[test]
+fn t2_a_key_file_that_holds_no_good_key_is_told() {
+    let with = |line: &str, file: &str| {
+        let world = World { files: vec![("keys", file.to_owned())], ..World::default() };
+        let text = format!("{UPSTREAM}[[issuer]]\nname = \"p\"\nissuer = \"https://i\"\naudience = \"a\"\n{line}\n");
+        load(&text, &world).map(drop).unwrap_err()
+    };
+    assert!(with("jwks_file = \"keys\"", "{}").contains("not a valid JWK"));
+    assert!(with("jwks_file = \"keys\"", "{\"keys\":[]}").contains("none of its keys"));
+    let shared = format!("{{\"keys\":[{{\"kty\":\"oct\",\"alg\":\"HS256\",\"k\":\"{STRONG}\"}}]}}");
+    assert!(
+        with("jwks_file = \"keys\"", &shared).contains("none of its keys"),
+        "a key set must not hold shared secrets"
+    );
+    assert!(with("pem_file = \"keys\"\nalgorithms = \"RS256\"", "nonsense").contains("not a PEM public key"));
+    assert!(with("pem_file = \"keys\"", "nonsense").contains("\"algorithms\" is missing"));
+}
+
+#[test]
+fn the_template_is_good_as_it_stands_and_with_every_setting_in_use() {
+    let loaded = load(TEMPLATE, &World::default()).unwrap();
+    assert_eq!(loaded.report.to_string(), "");
+    let uncommented: String = TEMPLATE
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let (x, y) = ("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+    let jwks = format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","alg":"ES256","x":"{x}","y":"{y}"}}]}}"#);
+    let files = vec![("/etc/portcullis/master.key", STRONG.to_owned()), ("/etc/portcullis/partner.jwks.json", jwks)];
+    let loaded = load(&uncommented, &World { files, ..World::default() }).unwrap();
+    assert_eq!(loaded.report.to_string(), "");
+    assert!(loaded.settings.gate.routes.len() > 3 && loaded.settings.gate.limits.len() == 6);
+}
+
+#[test]
+fn the_demo_runs_with_a_good_file() {
+    let loaded = load(crate::demo::CONFIG, &World::default()).unwrap();
+    assert_eq!(loaded.report.to_string(), "");
+}
+
+#[test]
+fn the_published_schema_is_that_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../portcullis.schema.json");
+    let published = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        published == json_schema(),
+        "portcullis.schema.json is out of date; refresh it: cargo run --quiet -- schema > portcullis.schema.json"
+    );
+}
+
+#[test]
+fn the_schema_knows_every_key_of_the_template_and_nothing_is_nullable() {
+    let schema: serde_json::Value = serde_json::from_str(&json_schema()).unwrap();
+    let top = schema["properties"].as_object().unwrap();
+    for key in TEMPLATE.lines().filter_map(|line| line.trim_start_matches('#').split_once(" = ")).map(|(key, _)| key) {
+        assert!(json_schema().contains(&format!("\"{key}\":")), "{key}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+    assert!(top.contains_key("listen") && !top.contains_key("cors"));
+    assert!(!json_schema().contains("\"null\""));
+}

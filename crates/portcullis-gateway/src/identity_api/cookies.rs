@@ -1,0 +1,66 @@
+//! Tokens in cookies (T6), and whose pages may use them.
+
+use axum::http::header::{ORIGIN, SET_COOKIE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use portcullis_auth::CookieNames;
+use portcullis_identity::Tokens;
+
+use super::Api;
+use super::answer::Refused;
+
+impl Api {
+    /// Refuses what another site's page made a browser send.
+    pub(super) fn same_site(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let site = headers.get("sec-fetch-site");
+        let foreign_site = site.is_some_and(|site| site != "same-origin" && site != "none");
+        let foreign_origin = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes() != self.origin.as_bytes());
+        if foreign_site || foreign_origin {
+            return Err(Refused::new(StatusCode::FORBIDDEN, "Cross-site request refused", "cross_site"));
+        }
+        Ok(())
+    }
+
+    /// Hands both tokens over in cookies.
+    pub(super) fn set_cookies(&self, response: &mut Response, tokens: &Tokens) {
+        let pairs = [
+            (self.cookies.access(), tokens.access.expose(), tokens.expires_in),
+            (self.cookies.refresh(), tokens.refresh.expose(), tokens.refresh_expires_in),
+        ];
+        for (name, token, life) in pairs {
+            append(response, &self.cookies, name, token, life.as_secs());
+        }
+    }
+
+    /// Takes both cookies back.
+    pub(super) fn clear_cookies(&self, response: &mut Response) {
+        for name in [self.cookies.access(), self.cookies.refresh()] {
+            append(response, &self.cookies, name, "", 0);
+        }
+    }
+}
+
+fn append(response: &mut Response, cookies: &CookieNames, name: &str, value: &str, max_age: u64) {
+    if let Some(cookie) = cookies.set(name, value, max_age) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+}
+
+/// `scheme://host[:port]` of a URL, as a browser writes it in `Origin`: in lower case, without a default port.
+pub(super) fn origin_of(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_ascii_lowercase() };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default).unwrap_or(authority);
+    format!("{scheme}://{authority}").to_ascii_lowercase()
+}
+
+/// Whether an origin's host is this machine.
+pub(super) fn is_loopback(origin: &str) -> bool {
+    let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}

@@ -1,0 +1,187 @@
+//! What the parts of one client connection share: the bytes' side, the request's side and the driver between them.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode};
+use portcullis::Pass;
+use portcullis_core::{Reason, unmapped};
+
+use super::core::Core;
+use super::deadlines::{Deadlines, Late};
+use crate::config::TransportSettings;
+use crate::proxy::Tunnel;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between two requests.
+    Idle,
+    /// Part of a head has arrived.
+    Head,
+    /// A request is being served.
+    Exchange,
+}
+
+/// One client connection, as its parts see each other. It never leaves its core.
+pub(crate) struct Link {
+    /// The core it lives on.
+    pub(crate) core: Rc<Core>,
+    /// The transport's bounds as they were when the connection was opened.
+    pub(crate) transport: Arc<TransportSettings>,
+    /// Who is at the other end, IPv4 unwrapped.
+    pub(crate) peer: IpAddr,
+    /// Whether the peer is a trusted hop.
+    pub(crate) peer_is_trusted: bool,
+    /// What may take only so long.
+    pub(crate) deadlines: Deadlines,
+    /// The proof of the request under way; the body needs it for its trailers.
+    pub(crate) pass: RefCell<Option<Pass>>,
+    /// Why the request body broke off, for the answer.
+    pub(crate) body_failure: RefCell<Option<Reason>>,
+    /// Set before a 101 is written; taken once it is.
+    pub(crate) tunnel: RefCell<Option<Tunnel>>,
+    /// Whether the response head has been received from the upstream.
+    pub(crate) answered: Cell<bool>,
+    /// Whether the connection must end without looking complete.
+    pub(crate) broken: Cell<bool>,
+    /// Whether unread request bytes may be on their way when we close.
+    pub(crate) lingers: Cell<bool>,
+    /// Whether bytes of an exchange may still wait to be flushed.
+    dirty: Cell<bool>,
+    /// The status of the bare answer that hyper meant to give by itself.
+    swallowed: Cell<Option<StatusCode>>,
+    phase: Cell<Phase>,
+    served: Cell<bool>,
+    tail: Cell<Tail>,
+    body_tail: Cell<Option<Tail>>,
+    peer_text: OnceCell<HeaderValue>,
+}
+
+/// The last four bytes of something.
+pub(crate) type Tail = [u8; 4];
+
+impl Link {
+    /// A connection that has just been accepted.
+    pub(crate) fn new(core: Rc<Core>, transport: Arc<TransportSettings>, peer: IpAddr) -> Rc<Self> {
+        let peer = unmapped(peer);
+        let deadlines = Deadlines::new(Rc::clone(&core.wheel));
+        // Who connects has something to ask: the patience of a kept connection has to be earned.
+        deadlines.set(Late::Idle, transport.head_timeout.min(transport.idle_timeout));
+        Rc::new(Self {
+            core,
+            peer,
+            peer_is_trusted: transport.trusted_hops.trusts(peer),
+            transport,
+            deadlines,
+            pass: RefCell::new(None),
+            body_failure: RefCell::new(None),
+            tunnel: RefCell::new(None),
+            answered: Cell::new(false),
+            broken: Cell::new(false),
+            lingers: Cell::new(false),
+            dirty: Cell::new(false),
+            swallowed: Cell::new(None),
+            phase: Cell::new(Phase::Idle),
+            served: Cell::new(false),
+            tail: Cell::new([0; 4]),
+            body_tail: Cell::new(None),
+            peer_text: OnceCell::new(),
+        })
+    }
+
+    /// Where it stands.
+    pub(crate) const fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Whether at least one request has been served.
+    pub(crate) const fn has_served(&self) -> bool {
+        self.served.get()
+    }
+
+    /// A head is complete: the exchange begins.
+    pub(crate) fn begin_exchange(&self) {
+        self.phase.set(Phase::Exchange);
+        self.dirty.set(true);
+        self.served.set(true);
+        self.answered.set(false);
+        self.body_tail.set(None);
+        self.body_failure.take();
+        self.deadlines.clear_all();
+        if !self.transport.total_timeout.is_zero() {
+            self.deadlines.set(Late::Total, self.transport.total_timeout);
+        }
+    }
+
+    /// The answer has been handed over: the connection waits for the next request.
+    pub(crate) fn end_exchange(&self) {
+        self.phase.set(Phase::Idle);
+        self.pass.take();
+        self.deadlines.clear_all();
+        // If the last bytes read were not the end of this request, the next one has begun already and is a head.
+        let tail = self.tail.get();
+        let clean = tail == *b"\r\n\r\n" || tail.ends_with(b"\n\n") || self.body_tail.get() == Some(tail);
+        let wait = if clean { self.transport.idle_timeout } else { self.transport.head_timeout };
+        self.deadlines.set(Late::Idle, wait);
+    }
+
+    /// Bytes have arrived from the client.
+    pub(crate) fn bytes_read(&self, bytes: &[u8]) {
+        let mut tail = self.tail.get();
+        if let Some(last) = bytes.last_chunk::<4>() {
+            tail = *last;
+        } else {
+            for byte in bytes {
+                tail.rotate_left(1);
+                tail[3] = *byte;
+            }
+        }
+        self.tail.set(tail);
+        if self.phase.get() == Phase::Idle {
+            self.phase.set(Phase::Head);
+            self.deadlines.clear(Late::Idle);
+            self.deadlines.set(Late::Head, self.transport.head_timeout);
+        }
+    }
+
+    /// A piece of the request body has been taken out.
+    pub(crate) fn body_read(&self, bytes: &[u8]) {
+        self.body_tail.set(bytes.last_chunk::<4>().copied());
+    }
+
+    /// Whether what hyper writes now is its own bare answer to a head it cannot read: nothing of an exchange is left to
+    /// write, and none is under way.
+    pub(crate) const fn writes_unasked(&self) -> bool {
+        !self.dirty.get()
+    }
+
+    /// Everything written so far has left.
+    pub(crate) fn flushed(&self) {
+        if self.phase.get() != Phase::Exchange {
+            self.dirty.set(false);
+        }
+    }
+
+    /// Keeps the status of hyper's bare answer; its bytes go nowhere.
+    pub(crate) fn swallow(&self, bytes: &[u8]) {
+        if self.swallowed.get().is_none() {
+            let status = bytes.get(9..12).and_then(|digits| StatusCode::from_bytes(digits).ok());
+            self.swallowed.set(Some(status.unwrap_or(StatusCode::BAD_REQUEST)));
+        }
+    }
+
+    /// Takes the status of hyper's bare answer.
+    pub(crate) fn take_swallowed(&self) -> Option<StatusCode> {
+        self.swallowed.take()
+    }
+
+    /// The peer's address as a header value.
+    pub(crate) fn peer_text(&self) -> &HeaderValue {
+        self.peer_text.get_or_init(|| {
+            HeaderValue::try_from(self.peer.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+        })
+    }
+}

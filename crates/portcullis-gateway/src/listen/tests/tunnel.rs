@@ -1,0 +1,100 @@
+//! WebSocket: granted, not granted, and ended.
+
+use super::*;
+
+const ASKS: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+                    Sec-WebSocket-Key: x\r\n\r\n";
+const GRANTS: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Accept: y\r\n\r\n";
+
+#[test]
+fn a_granted_upgrade_becomes_a_tunnel_in_both_directions() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        // The first words come right behind the head.
+        served.client.send(format!("{GRANTS}welcome"));
+        assert_eq!(served.client.until("!"), "hello!");
+        served.client.send("bye");
+    });
+    let gateway = Gateway::start(&[upstream.address]);
+    let mut client = gateway.client();
+    client.send(ASKS);
+    let head = client.until("\r\n\r\n").to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    for line in ["connection: upgrade\r\n", "upgrade: websocket\r\n", "sec-websocket-accept: y\r\n"] {
+        assert!(head.contains(line), "{head}");
+    }
+    client.until("welcome");
+    client.send("hello!");
+    assert_eq!(client.rest(), "bye");
+    let seen = upstream.received().to_ascii_lowercase();
+    assert!(seen.contains("connection: upgrade\r\n") && seen.contains("upgrade: websocket\r\n"), "{seen}");
+}
+
+#[test]
+fn a_large_message_goes_through_a_tunnel_whole() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        served.client.send(GRANTS);
+        let mut all = Vec::new();
+        served.client.stream.read_to_end(&mut all).unwrap();
+        served.tell(all.len().to_string());
+    });
+    let gateway = Gateway::start(&[upstream.address]);
+    let mut client = gateway.client();
+    client.send(ASKS);
+    client.until("\r\n\r\n");
+    client.send(vec![b'x'; 3_000_000]);
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    upstream.received();
+    assert_eq!(upstream.received(), "3000000");
+}
+
+#[test]
+fn an_upgrade_that_is_not_granted_is_an_ordinary_answer_and_nothing_after_it_is_a_request() {
+    let upstream = Upstream::saying(OK);
+    let gateway = Gateway::start(&[upstream.address]);
+    let mut client = gateway.client();
+    client.send(format!("{ASKS}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let answer = client.answer();
+    assert_eq!((answer.status, &*answer.body), (200, "ok"));
+    assert!(answer.has("connection: close"), "{}", answer.head);
+    assert_eq!(client.rest(), "");
+    upstream.received();
+    assert!(upstream.is_quiet());
+}
+
+#[test]
+fn an_upgrade_to_cleartext_http_2_is_never_asked_for() {
+    let upstream = Upstream::saying(OK);
+    let gateway = Gateway::start(&[upstream.address]);
+    let answer = gateway.ask(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n",
+    );
+    assert_eq!(answer.status, 200);
+    let seen = upstream.received().to_ascii_lowercase();
+    assert!(!seen.contains("upgrade") && !seen.contains("http2"), "{seen}");
+}
+
+#[test]
+fn a_101_to_another_protocol_is_502() {
+    let upstream = Upstream::saying("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n");
+    let gateway = Gateway::start(&[upstream.address]);
+    assert_eq!(gateway.ask(ASKS).status, 502);
+}
+
+#[test]
+fn a_tunnel_in_which_nobody_speaks_is_closed() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        served.client.send(GRANTS);
+        served.client.rest();
+    });
+    let gateway = Gateway::start(&[upstream.address]);
+    let mut client = gateway.client();
+    client.send(ASKS);
+    client.until("\r\n\r\n");
+    let began = std::time::Instant::now();
+    assert_eq!(client.rest(), "");
+    assert!(began.elapsed() > Duration::from_millis(350) && began.elapsed() < Duration::from_millis(900));
+}

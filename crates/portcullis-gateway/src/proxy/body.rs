@@ -1,0 +1,265 @@
+//! Bodies in both directions, with nothing between the sockets but one bounded piece.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::SET_COOKIE;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use portcullis::{Admitted, BodyError};
+use portcullis_core::Reason;
+
+use super::headers::filter_trailers;
+use super::pool::{Address, Connected};
+use crate::listen::{Late, Link};
+
+/// Why a body broke off. Whoever made it has noted the reason for the client where there is still one to tell.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// The request body may not go on.
+    #[error("the request body broke off")]
+    Request,
+    /// The upstream's body broke off.
+    #[error("the response body broke off")]
+    Response,
+    /// It took too long.
+    #[error("a deadline passed")]
+    Late,
+}
+
+/// A request body on its way to an upstream.
+pub(crate) struct RequestBody {
+    /// None where there is nothing to send, and so nothing to admit.
+    body: Option<Admitted<Incoming>>,
+    link: Rc<Link>,
+    response_timeout: Duration,
+    ended: bool,
+}
+
+impl RequestBody {
+    pub(crate) fn new(body: Admitted<Incoming>, link: Rc<Link>, response_timeout: Duration) -> Self {
+        let body = Some(body).filter(|body| !body.is_end_stream());
+        Self { ended: body.is_none(), body, link, response_timeout }
+    }
+
+    /// No body, for a request that is sent again.
+    pub(crate) const fn empty(link: Rc<Link>, response_timeout: Duration) -> Self {
+        Self { body: None, link, response_timeout, ended: true }
+    }
+
+    /// The upstream's turn: it has this long to take more of the body or to answer.
+    fn await_upstream(&self) {
+        if !self.link.answered.get() {
+            self.link.deadlines.set(Late::ResponseHead, self.response_timeout);
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
+        let deadlines = &this.link.deadlines;
+        let Poll::Ready(next) = polled else {
+            // The client's turn.
+            deadlines.clear(Late::ResponseHead);
+            deadlines.begin(Late::RequestBody, this.link.transport.body_timeout);
+            return Poll::Pending;
+        };
+        deadlines.clear(Late::RequestBody);
+        match next {
+            None => {
+                this.ended = true;
+                this.await_upstream();
+                Poll::Ready(None)
+            }
+            Some(Ok(frame)) => {
+                this.await_upstream();
+                if let Some(data) = frame.data_ref() {
+                    this.link.body_read(data);
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                this.ended = true;
+                let Ok(mut trailers) = frame.into_trailers() else { return Poll::Ready(None) };
+                filter_trailers(&mut trailers);
+                if let Some(pass) = &*this.link.pass.borrow() {
+                    pass.apply_to_trailers(&mut trailers);
+                }
+                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+            }
+            Some(Err(error)) => {
+                this.ended = true;
+                let reason = match error {
+                    BodyError::TooLarge(limit) => Reason::BodyTooLarge(limit),
+                    BodyError::Client(_) => Reason::Malformed("the framing of the body is broken"),
+                };
+                this.link.lingers.set(true);
+                this.link.body_failure.replace(Some(reason));
+                Poll::Ready(Some(Err(Broken::Request)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if !self.ended && !self.is_end_stream() {
+            self.link.lingers.set(true);
+        }
+    }
+}
+
+/// A response body on its way to the client.
+pub(crate) struct ResponseBody {
+    kind: Kind,
+    link: Rc<Link>,
+}
+
+enum Kind {
+    Whole(Option<Bytes>),
+    Streamed(Streamed),
+}
+
+/// A body that an upstream sends: it drives the upstream's connection, and gives it back at its end.
+struct Streamed {
+    incoming: Incoming,
+    lender: Option<(Box<Connected>, Rc<Address>)>,
+    read_timeout: Duration,
+}
+
+impl ResponseBody {
+    /// A body that is all there.
+    pub(crate) fn whole(bytes: Bytes, link: Rc<Link>) -> Self {
+        Self { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), link }
+    }
+
+    /// A body that an upstream sends over this connection.
+    pub(crate) fn streamed(
+        incoming: Incoming,
+        connected: Box<Connected>,
+        home: Rc<Address>,
+        read_timeout: Duration,
+        link: Rc<Link>,
+        cx: &mut Context<'_>,
+    ) -> Self {
+        let mut streamed = Streamed { incoming, lender: Some((connected, home)), read_timeout };
+        if streamed.incoming.is_end_stream() {
+            streamed.give_back(cx);
+        }
+        Self { kind: Kind::Streamed(streamed), link }
+    }
+}
+
+impl Streamed {
+    fn give_back(&mut self, cx: &mut Context<'_>) {
+        if let Some((connected, home)) = self.lender.take() {
+            home.give_back(connected, cx);
+        }
+    }
+
+    fn poll(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // Only the connection below puts anything into the body, and it is driven right here: no waker is needed
+        // between the two.
+        let mut aside = Context::from_waker(Waker::noop());
+        let mut driven = false;
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(&mut aside) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    link.deadlines.clear(Late::ResponseBody);
+                    if self.incoming.is_end_stream() {
+                        self.give_back(cx);
+                    }
+                    return Poll::Ready(Some(Ok(match frame.into_data() {
+                        Ok(data) => Frame::data(data),
+                        Err(frame) => Frame::trailers(response_trailers(frame.into_trailers().unwrap_or_default())),
+                    })));
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    self.lender = None;
+                    return Poll::Ready(Some(Err(Broken::Response)));
+                }
+                Poll::Ready(None) => {
+                    self.give_back(cx);
+                    return Poll::Ready(None);
+                }
+                Poll::Pending if driven => {
+                    link.deadlines.begin(Late::ResponseBody, self.read_timeout);
+                    return Poll::Pending;
+                }
+                Poll::Pending => {
+                    driven = true;
+                    if let Some((connected, _)) = &mut self.lender {
+                        // Its end or failure shows in the body, which is asked next.
+                        let _ = connected.drive(cx);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn response_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    filter_trailers(&mut trailers);
+    trailers.remove(SET_COOKIE);
+    trailers
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        match &mut this.kind {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Streamed(streamed) => {
+                let polled = if this.link.deadlines.take_missed().is_some() {
+                    streamed.lender = None;
+                    Poll::Ready(Some(Err(Broken::Late)))
+                } else {
+                    streamed.poll(&this.link, cx)
+                };
+                if matches!(polled, Poll::Ready(Some(Err(_)))) {
+                    this.link.broken.set(true);
+                }
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Streamed(streamed) => streamed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Streamed(streamed) => streamed.incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.link.end_exchange();
+    }
+}

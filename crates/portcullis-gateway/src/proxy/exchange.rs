@@ -1,0 +1,266 @@
+//! One exchange with an upstream, driven inline: the client's task polls the upstream's connection itself.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use http::header::{CONTENT_TYPE, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use portcullis_core::{Reason, RequestId};
+
+use super::body::{RequestBody, ResponseBody};
+use super::head::{Asks, connection_options};
+use super::headers;
+use super::pool::{Borrowed, Connected, Upstream};
+use super::tunnel::Tunnel;
+use crate::listen::{Late, Link};
+
+/// An exchange that yielded no answer.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// What the client is told.
+    pub(crate) reason: Reason,
+    /// Whether the upstream may have seen the request.
+    pub(crate) forwarded: bool,
+}
+
+impl Failed {
+    const fn before(reason: Reason) -> Self {
+        Self { reason, forwarded: false }
+    }
+
+    const fn after(reason: Reason) -> Self {
+        Self { reason, forwarded: true }
+    }
+}
+
+/// Forwards an admitted request (its pass is in the link) and returns the upstream's answer, ready for the client.
+pub(crate) async fn forward(
+    link: &Rc<Link>,
+    upstream: &Upstream,
+    request: Request<Incoming>,
+    asks: Asks,
+    id: RequestId,
+) -> Result<Response<ResponseBody>, Failed> {
+    let mut request = prepare(link, upstream, request, asks, id).map_err(Failed::before)?;
+    let mut fresh = false;
+    loop {
+        let Borrowed { mut connected, home, reused } = upstream.borrow(link, fresh).await.map_err(Failed::before)?;
+        // hyper consumes the head. Where the connection may be stale and saying it twice does no harm (RFC 9110 §9.2.2),
+        // a copy is kept.
+        let spare = (reused && is_repeatable(&request)).then(|| copy(&request));
+        link.deadlines.set(Late::ResponseHead, upstream.settings.response_timeout);
+        let answer = send(link, &mut connected, request).await;
+        link.deadlines.clear(Late::ResponseHead);
+        match answer {
+            Ok(response) => {
+                link.answered.set(true);
+                return receive(link, upstream, Borrowed { connected, home, reused }, response, asks).await;
+            }
+            // Nothing of it was sent: another connection may take it, whatever it is.
+            Err(Unanswered::Unsent(unsent)) if reused => request = *unsent,
+            Err(Unanswered::Lost) if spare.is_some() => match spare {
+                Some(head) => {
+                    request = head.map(|()| RequestBody::empty(Rc::clone(link), upstream.settings.response_timeout))
+                }
+                None => return Err(Failed::after(Reason::UpstreamUnreachable)),
+            },
+            Err(Unanswered::Unsent(_)) => return Err(Failed::before(Reason::UpstreamUnreachable)),
+            Err(Unanswered::Lost) => return Err(Failed::after(Reason::UpstreamUnreachable)),
+            Err(Unanswered::Because(reason)) => return Err(Failed::after(reason)),
+        }
+        fresh = true;
+    }
+}
+
+/// Admits the body and turns the request into the one that the upstream gets.
+fn prepare(
+    link: &Rc<Link>,
+    upstream: &Upstream,
+    mut request: Request<Incoming>,
+    asks: Asks,
+    id: RequestId,
+) -> Result<Request<RequestBody>, Reason> {
+    let mut pass = link.pass.borrow_mut();
+    // A pass that has gone was used before; one request is forwarded by one pass.
+    let pass = pass.as_mut().ok_or(Reason::Internal)?;
+    let version = request.version();
+    let settings = &upstream.settings;
+    headers::prepare_request(request.headers_mut(), link, pass, settings, version, asks.websocket, id)?;
+    if let Some(target) = target(request.uri(), pass.take_rewritten(), &settings.base_path)? {
+        *request.uri_mut() = Uri::from(target);
+    }
+    *request.version_mut() = Version::HTTP_11;
+    let (head, body) = pass.admit(request)?.into_parts();
+    Ok(Request::from_parts(head, RequestBody::new(body, Rc::clone(link), settings.response_timeout)))
+}
+
+/// The target to forward, where it is not the one that is there already.
+fn target(uri: &Uri, rewritten: Option<PathAndQuery>, base_path: &str) -> Result<Option<PathAndQuery>, Reason> {
+    let current = rewritten.as_ref().or_else(|| uri.path_and_query());
+    let text = current.map_or("/", PathAndQuery::as_str);
+    // Characters that RFC 3986 §3.4 has no place for in a query, though browsers send some of them raw.
+    let is_raw =
+        |byte: &u8| matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b'[' | b']');
+    if base_path.is_empty() && !text.as_bytes().iter().any(is_raw) {
+        return Ok(rewritten);
+    }
+    let mut full = String::with_capacity(base_path.len() + text.len() + 8);
+    full.push_str(base_path);
+    for character in text.chars() {
+        match u8::try_from(character) {
+            Ok(byte) if is_raw(&byte) => full.push_str(&format!("%{byte:02X}")),
+            _ => full.push(character),
+        }
+    }
+    PathAndQuery::try_from(full).map(Some).map_err(|_| Reason::Malformed("the request target is not valid"))
+}
+
+/// Whether a request may be sent a second time (RFC 9110 §9.2.2) and still can be: it has no body.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
+        && request.body().is_end_stream()
+}
+
+fn copy(request: &Request<RequestBody>) -> Request<()> {
+    let mut copy = Request::new(());
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Why there is no response head.
+enum Unanswered {
+    /// Nothing was sent; here it is again.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection ended without an answer.
+    Lost,
+    /// For this reason.
+    Because(Reason),
+}
+
+/// Sends a request and drives the connection until its response head is here.
+async fn send(
+    link: &Link,
+    connected: &mut Connected,
+    request: Request<RequestBody>,
+) -> Result<Response<Incoming>, Unanswered> {
+    let mut answer = pin!(connected.sender.try_send_request(request));
+    // The connection is driven right here before the answer is asked for, and nothing else makes one: no waker is
+    // needed between the two.
+    let mut aside = Context::from_waker(Waker::noop());
+    let result = poll_fn(|cx| {
+        if let Some(late) = link.deadlines.take_missed() {
+            return Poll::Ready(Err(match late {
+                Late::RequestBody => Reason::RequestTimeout,
+                _ => Reason::UpstreamTimeout,
+            }));
+        }
+        // Its failure reaches the answer.
+        let _ = connected.drive(cx);
+        answer.as_mut().poll(&mut aside).map(Ok)
+    })
+    .await;
+    let mut error = match result {
+        Ok(Ok(response)) => return Ok(response),
+        Ok(Err(error)) => error,
+        Err(reason) => {
+            if reason == Reason::RequestTimeout {
+                link.lingers.set(true);
+            }
+            return Err(Unanswered::Because(reason));
+        }
+    };
+    if let Some(reason) = link.body_failure.take() {
+        return Err(Unanswered::Because(reason));
+    }
+    if let Some(unsent) = error.take_message() {
+        return Err(Unanswered::Unsent(Box::new(unsent)));
+    }
+    let error = error.into_error();
+    tracing::debug!(%error, "an upstream gave no answer");
+    if error.is_parse() || error.is_user() {
+        return Err(Unanswered::Because(Reason::UpstreamInvalid));
+    }
+    Err(Unanswered::Lost)
+}
+
+/// Turns the upstream's answer into the client's.
+async fn receive(
+    link: &Rc<Link>,
+    upstream: &Upstream,
+    borrowed: Borrowed,
+    response: Response<Incoming>,
+    asks: Asks,
+) -> Result<Response<ResponseBody>, Failed> {
+    let (mut head, incoming) = response.into_parts();
+    let Borrowed { connected, home, .. } = borrowed;
+    let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if head.status.is_informational() && !(asks.websocket && switches && grants_websocket(&head.headers)) {
+        // A 101 that nobody asked for would turn the client's next request into bytes of a tunnel.
+        return Err(Failed::after(Reason::UpstreamInvalid));
+    }
+    headers::prepare_response(&mut head.headers, head.status, switches).map_err(Failed::after)?;
+    headers::drop_admin_set_cookie(&mut head.headers);
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+
+    let good_for = link.pass.borrow().as_ref().and_then(portcullis::Pass::expires);
+    let good_for = good_for.map(|expires| expires.since(link.core.shared.clock.now()));
+    if switches {
+        open_tunnel(link, upstream, connected, good_for).await?;
+        return Ok(Response::from_parts(head, ResponseBody::whole(bytes::Bytes::new(), Rc::clone(link))));
+    }
+    if is_event_stream(&head.headers) {
+        // A stream of events never ends by itself: it ends with the credential that opened it (T13), and the bound of
+        // ordinary exchanges is not for it.
+        link.deadlines.clear(Late::Total);
+        if let Some(good_for) = good_for {
+            link.deadlines.set(Late::Credential, good_for);
+        }
+    }
+    let mut parts = Some((incoming, connected, home));
+    let body = poll_fn(|cx| {
+        Poll::Ready(parts.take().map(|(incoming, connected, home)| {
+            ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link), cx)
+        }))
+    });
+    match body.await {
+        Some(body) => Ok(Response::from_parts(head, body)),
+        None => Err(Failed::after(Reason::Internal)),
+    }
+}
+
+/// Takes the upstream's bare socket out of hyper's hands.
+async fn open_tunnel(
+    link: &Link,
+    upstream: &Upstream,
+    mut connected: Box<Connected>,
+    good_for: Option<std::time::Duration>,
+) -> Result<(), Failed> {
+    poll_fn(|cx| connected.drive(cx)).await.map_err(|_| Failed::after(Reason::UpstreamInvalid))?;
+    let (socket, read_ahead) = connected.into_socket();
+    let idle_timeout = upstream.settings.read_timeout;
+    link.tunnel.replace(Some(Tunnel { socket, read_ahead, idle_timeout, good_for }));
+    Ok(())
+}
+
+/// Whether a 101 switches to WebSocket and nothing else (RFC 6455 §4.2.2).
+fn grants_websocket(headers: &HeaderMap) -> bool {
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    let only = (protocols.next(), protocols.next());
+    matches!(only, (Some(protocol), None) if protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    let name = b"text/event-stream";
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
+}

@@ -1,0 +1,145 @@
+//! The way from a core to the identity endpoints, which live on the service runtime: a bounded queue of whole requests.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use portcullis::{Admitted, BodyError};
+use portcullis_core::{ClientAddress, Principal, Reason, RequestId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::body::ResponseBody;
+use super::exchange::Failed;
+use crate::listen::{Late, Link};
+
+/// The largest body that the identity endpoints take, in bytes: they read a few short members of JSON.
+pub const MAX_IDENTITY_BODY: usize = 10 * 1024;
+
+/// One admitted request to an identity endpoint, its body collected.
+#[derive(Debug)]
+pub struct IdentityRequest {
+    /// The request; its path is normalised.
+    pub request: Request<Bytes>,
+    /// Whose it is.
+    pub client: ClientAddress,
+    /// Its name.
+    pub id: RequestId,
+    /// Who it is from, where that was proven.
+    pub principal: Option<Arc<Principal>>,
+    /// Where the answer goes. Dropping it answers 500.
+    pub reply: oneshot::Sender<Response<Bytes>>,
+}
+
+/// The cores' end of the queue.
+#[derive(Clone, Debug)]
+pub struct IdentityHandle(mpsc::Sender<IdentityRequest>);
+
+/// The service's end of the queue.
+#[derive(Debug)]
+pub struct IdentityRequests(mpsc::Receiver<IdentityRequest>);
+
+/// A queue of at most `capacity` requests; what does not fit is refused with 503.
+#[must_use]
+pub fn identity_channel(capacity: usize) -> (IdentityHandle, IdentityRequests) {
+    let (sender, receiver) = mpsc::channel(capacity.max(1));
+    (IdentityHandle(sender), IdentityRequests(receiver))
+}
+
+impl IdentityHandle {
+    /// Queues a request; gives it back where the queue is full or nobody serves it.
+    pub(crate) fn send(&self, request: IdentityRequest) -> Result<(), Box<IdentityRequest>> {
+        self.0.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request) => Box::new(request),
+        })
+    }
+}
+
+impl IdentityRequests {
+    /// The next request; `None` when every core has ended.
+    pub async fn next(&mut self) -> Option<IdentityRequest> {
+        self.0.recv().await
+    }
+}
+
+/// Collects an admitted request (its pass is in the link) and asks the identity endpoints.
+pub(super) async fn ask(
+    link: &Rc<Link>,
+    mut request: Request<Incoming>,
+    id: RequestId,
+) -> Result<Response<ResponseBody>, Failed> {
+    let before = |reason| Failed { reason, forwarded: false };
+    let handle = link.core.shared.identity.as_ref().ok_or(before(Reason::NotFound))?;
+    let (request, client, principal) = {
+        let mut pass = link.pass.borrow_mut();
+        let pass = pass.as_mut().ok_or(before(Reason::Internal))?;
+        if let Some(target) = pass.take_rewritten() {
+            *request.uri_mut() = Uri::from(target);
+        }
+        pass.apply_to_request(request.headers_mut());
+        let request = pass.admit(request).map_err(before)?;
+        (request, pass.case().client(), pass.principal().cloned())
+    };
+    let (head, body) = request.into_parts();
+    let body = collect(link, body).await.map_err(before)?;
+    let (reply, mut answer) = oneshot::channel();
+    let request = IdentityRequest { request: Request::from_parts(head, body), client, id, principal, reply };
+    handle.send(request).map_err(|_| before(Reason::Overloaded))?;
+    link.deadlines.set(Late::ResponseHead, ANSWER_TIME);
+    let answer = poll_fn(|cx| {
+        if link.deadlines.take_missed().is_some() {
+            return Poll::Ready(Err(Reason::Overloaded));
+        }
+        Pin::new(&mut answer).poll(cx).map(|answer| answer.map_err(|_| Reason::Internal))
+    })
+    .await;
+    link.deadlines.clear(Late::ResponseHead);
+    let answer = answer.map_err(|reason| Failed { reason, forwarded: true })?;
+    Ok(answer.map(|body| ResponseBody::whole(body, Rc::clone(link))))
+}
+
+/// How long an identity endpoint may take. Hashing a password waits in a short queue, so this is long.
+const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// The whole body, within its bound.
+async fn collect(link: &Link, body: Admitted<Incoming>) -> Result<Bytes, Reason> {
+    let too_large = || Reason::BodyTooLarge(MAX_IDENTITY_BODY as u64);
+    if body.size_hint().lower() > MAX_IDENTITY_BODY as u64 {
+        return Err(too_large());
+    }
+    let mut body = std::pin::pin!(body);
+    let mut whole = BytesMut::new();
+    loop {
+        let frame = poll_fn(|cx| {
+            if link.deadlines.take_missed().is_some() {
+                return Poll::Ready(Some(Err(Reason::RequestTimeout)));
+            }
+            let polled = body.as_mut().poll_frame(cx);
+            if polled.is_pending() {
+                link.deadlines.begin(Late::RequestBody, link.transport.body_timeout);
+            } else {
+                link.deadlines.clear(Late::RequestBody);
+            }
+            polled.map_err(|error| match error {
+                BodyError::TooLarge(limit) => Reason::BodyTooLarge(limit),
+                BodyError::Client(_) => Reason::Malformed("the framing of the body is broken"),
+            })
+        })
+        .await;
+        let Some(frame) = frame else { return Ok(whole.freeze()) };
+        // Trailers mean nothing to an identity endpoint.
+        if let Ok(data) = frame?.into_data() {
+            link.body_read(&data);
+            if whole.len() + data.len() > MAX_IDENTITY_BODY {
+                return Err(too_large());
+            }
+            whole.extend_from_slice(&data);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Connections to the upstreams, one pool for each core: nothing in it is locked.
+//!
+//! The connection used last is used first, so that the others grow old and are let go. hyper's connection future is kept
+//! beside its sender and driven by the task of the request that borrows it: no task, no channel between tasks.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper_util::rt::TokioIo;
+use portcullis_core::Reason;
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+
+use super::body::RequestBody;
+use crate::config::UpstreamSettings;
+use crate::listen::{Late, Link, ProxySettings, Tick, Wheel};
+
+/// An upstream's socket.
+pub(crate) type Socket = TokioIo<TcpStream>;
+
+/// One connection to an upstream. Whoever holds it drives it.
+pub(crate) struct Connected {
+    pub(crate) sender: SendRequest<RequestBody>,
+    connection: Connection<Socket, RequestBody>,
+    ended: bool,
+}
+
+impl Connected {
+    /// Lets the connection read and write. Ready when it has ended.
+    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        let polled = self.connection.poll_without_shutdown(cx);
+        self.ended = polled.is_ready();
+        polled
+    }
+
+    /// Whether it can take another request now.
+    fn is_fit(&mut self, cx: &mut Context<'_>) -> bool {
+        // An upstream that closed it, or said something unasked, is seen here.
+        self.drive(cx).is_pending() && self.sender.is_ready()
+    }
+
+    /// The bare socket and what was read ahead of it, after a 101.
+    pub(crate) fn into_socket(self) -> (Socket, bytes::Bytes) {
+        let parts = self.connection.into_parts();
+        (parts.io, parts.read_buf)
+    }
+}
+
+/// An unused connection.
+struct Unused {
+    connected: Box<Connected>,
+    until: Tick,
+}
+
+/// One address of an upstream.
+pub(crate) struct Address {
+    text: Arc<str>,
+    literal: Option<SocketAddr>,
+    unused: RefCell<Vec<Unused>>,
+    failed_until: Cell<Option<Tick>>,
+    wheel: Rc<Wheel>,
+    idle_timeout: Duration,
+    max_idle: usize,
+}
+
+impl Address {
+    /// Takes the connection back if it is fit for another request.
+    pub(crate) fn give_back(&self, mut connected: Box<Connected>, cx: &mut Context<'_>) {
+        if connected.is_fit(cx) {
+            let mut unused = self.unused.borrow_mut();
+            if unused.len() < self.max_idle {
+                unused.push(Unused { connected, until: self.wheel.after(self.idle_timeout) });
+            }
+        }
+    }
+
+    /// An unused connection that is still good.
+    fn take(&self, cx: &mut Context<'_>) -> Option<Box<Connected>> {
+        loop {
+            let Unused { mut connected, until } = self.unused.borrow_mut().pop()?;
+            if until > self.wheel.now() && connected.is_fit(cx) {
+                return Some(connected);
+            }
+        }
+    }
+
+    fn is_skipped(&self) -> bool {
+        self.failed_until.get().is_some_and(|until| until > self.wheel.now())
+    }
+
+    async fn connect(&self) -> Result<Box<Connected>, std::io::Error> {
+        let stream = match self.literal {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect(&*self.text).await?,
+        };
+        stream.set_nodelay(true)?;
+        let (sender, connection) =
+            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        Ok(Box::new(Connected { sender, connection, ended: false }))
+    }
+}
+
+/// One upstream with its addresses.
+pub(crate) struct Upstream {
+    pub(crate) settings: UpstreamSettings,
+    addresses: Vec<Rc<Address>>,
+    next: Cell<usize>,
+}
+
+/// A borrowed connection.
+pub(crate) struct Borrowed {
+    pub(crate) connected: Box<Connected>,
+    pub(crate) home: Rc<Address>,
+    /// Whether it has served a request before, and may thus be stale.
+    pub(crate) reused: bool,
+}
+
+impl Upstream {
+    /// A connection: one that is unused, or a fresh one. The addresses take turns; one that cannot be reached is
+    /// skipped for a while, and the next is tried. Nothing has been sent yet, so trying again is always safe.
+    ///
+    /// # Errors
+    /// [`Reason::UpstreamUnreachable`] or, when time ran out, [`Reason::UpstreamTimeout`].
+    pub(crate) async fn borrow(&self, link: &Link, fresh: bool) -> Result<Borrowed, Reason> {
+        let mut reason = Reason::UpstreamUnreachable;
+        for home in self.candidates() {
+            if !fresh {
+                let taken = poll_fn(|cx| Poll::Ready(home.take(cx))).await;
+                if let Some(connected) = taken {
+                    return Ok(Borrowed { connected, home, reused: true });
+                }
+            }
+            link.deadlines.set(Late::Connect, self.settings.connect_timeout);
+            let connected = connect_in_time(&home, link).await;
+            link.deadlines.clear(Late::Connect);
+            match connected {
+                Ok(connected) => {
+                    home.failed_until.set(None);
+                    return Ok(Borrowed { connected, home, reused: false });
+                }
+                // The whole exchange ran out of time, not this address.
+                Err(Reason::RequestTimeout) => return Err(Reason::UpstreamTimeout),
+                Err(why) => {
+                    home.failed_until.set(Some(home.wheel.after(self.settings.retry_failed_after)));
+                    reason = why;
+                }
+            }
+        }
+        Err(reason)
+    }
+
+    /// The addresses in the order in which to try them: those in disgrace last, for they may be all there is.
+    fn candidates(&self) -> SmallVec<[Rc<Address>; 4]> {
+        let count = self.addresses.len();
+        let first = self.next.get();
+        self.next.set((first + 1) % count.max(1));
+        let mut order: SmallVec<[Rc<Address>; 4]> =
+            (0..count).map(|step| Rc::clone(&self.addresses[(first + step) % count])).collect();
+        if count > 1 {
+            order.sort_by_key(|address| address.is_skipped());
+        }
+        order
+    }
+}
+
+/// Connects until a deadline passes: this address's own, or [`Reason::RequestTimeout`] for the whole exchange's.
+async fn connect_in_time(home: &Address, link: &Link) -> Result<Box<Connected>, Reason> {
+    let mut connecting = std::pin::pin!(home.connect());
+    poll_fn(|cx| {
+        match link.deadlines.take_missed() {
+            Some(Late::Connect) => return Poll::Ready(Err(Reason::UpstreamTimeout)),
+            Some(_) => return Poll::Ready(Err(Reason::RequestTimeout)),
+            None => {}
+        }
+        connecting.as_mut().poll(cx).map_err(|error| {
+            tracing::debug!(address = &*home.text, %error, "an upstream cannot be reached");
+            Reason::UpstreamUnreachable
+        })
+    })
+    .await
+}
+
+/// The upstreams of one core.
+pub(crate) struct Pool {
+    wheel: Rc<Wheel>,
+    built: RefCell<Option<Built>>,
+}
+
+/// The upstreams of one snapshot of the settings.
+struct Built {
+    settings: Arc<[UpstreamSettings]>,
+    upstreams: Vec<Rc<Upstream>>,
+}
+
+impl Pool {
+    pub(crate) const fn new(wheel: Rc<Wheel>) -> Self {
+        Self { wheel, built: RefCell::new(None) }
+    }
+
+    /// The upstream with this index in these settings.
+    pub(crate) fn upstream(&self, settings: &ProxySettings, index: usize) -> Option<Rc<Upstream>> {
+        let mut built = self.built.borrow_mut();
+        if let Some(built) = &*built
+            && Arc::ptr_eq(&built.settings, &settings.upstreams)
+        {
+            return built.upstreams.get(index).cloned();
+        }
+        // A reload: requests under way keep their upstream alive, unused connections are let go.
+        let upstreams: Vec<_> = settings.upstreams.iter().map(|settings| self.build(settings)).collect();
+        let found = upstreams.get(index).cloned();
+        *built = Some(Built { settings: Arc::clone(&settings.upstreams), upstreams });
+        found
+    }
+
+    fn build(&self, settings: &UpstreamSettings) -> Rc<Upstream> {
+        let addresses = settings
+            .addresses
+            .iter()
+            .map(|text| {
+                Rc::new(Address {
+                    text: Arc::clone(text),
+                    literal: text.parse().ok(),
+                    unused: RefCell::default(),
+                    failed_until: Cell::new(None),
+                    wheel: Rc::clone(&self.wheel),
+                    idle_timeout: settings.idle_timeout,
+                    max_idle: settings.max_idle,
+                })
+            })
+            .collect();
+        Rc::new(Upstream { settings: settings.clone(), addresses, next: Cell::new(0) })
+    }
+
+    /// Lets go of connections that nobody has used for long.
+    pub(crate) fn sweep(&self) {
+        let now = self.wheel.now();
+        if let Some(built) = &*self.built.borrow() {
+            for address in built.upstreams.iter().flat_map(|upstream| &upstream.addresses) {
+                address.unused.borrow_mut().retain(|unused| unused.until > now);
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The accounts of a configuration: opening them, serving their endpoints, and keeping them up to date.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use portcullis_auth::{ClaimNames, Issuer};
+use portcullis_core::EventSink;
+use portcullis_identity::{Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports};
+use tokio::sync::Semaphore;
+use tower_service::Service as _;
+
+use super::state_dir::StateDirError;
+use crate::clock::ProcessClock;
+use crate::config::{IdentitySettings, MailDelivery, Settings};
+use crate::proxy::{IdentityRequest, IdentityRequests};
+
+/// How often other processes' writes are looked for; a revocation must be seen within a second.
+const POLL: Duration = Duration::from_millis(250);
+/// How often what has expired is forgotten.
+const TIDY: Duration = Duration::from_secs(60);
+/// Requests to the identity endpoints that are served at once; hashing has a shorter queue of its own.
+const AT_ONCE: usize = 128;
+/// The largest answer of an identity endpoint: a page or a key set.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// Why accounts cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenIdentityError {
+    /// The identity endpoints are turned off.
+    #[error("[identity] is turned off in this configuration, so there are no accounts")]
+    Disabled,
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The accounts themselves.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Where mail goes when there is nowhere to send it: registration is closed then, and what asks for mail anyway is
+/// answered like everything else.
+struct Nowhere;
+
+impl Mailer for Nowhere {
+    fn send(&self, mail: Mail) {
+        tracing::warn!(subject = mail.subject, "a mail was not sent: this version has no mail delivery");
+    }
+}
+
+/// Opens the accounts of a configuration. Gives the catcher too, where mail is caught.
+///
+/// # Errors
+/// [`OpenIdentityError`] in words for an operator.
+pub async fn open_identity(
+    settings: &Settings,
+    events: Arc<dyn EventSink>,
+) -> Result<(Identity, Option<Arc<MailCatcher>>), OpenIdentityError> {
+    let identity = settings.identity.as_ref().ok_or(OpenIdentityError::Disabled)?;
+    let config = identity_config(settings, identity);
+    let catcher = (identity.mail == MailDelivery::Catcher).then(|| Arc::new(MailCatcher::default()));
+    let mailer: Arc<dyn Mailer> = match &catcher {
+        Some(catcher) => Arc::clone(catcher) as _,
+        None => Arc::new(Nowhere),
+    };
+    let identity = Identity::open(config, Ports { clock: Arc::new(ProcessClock), mailer, events }).await?;
+    Ok((identity, catcher))
+}
+
+fn identity_config(settings: &Settings, identity: &IdentitySettings) -> IdentityConfig {
+    let tokens = &identity.tokens;
+    let file = identity.database.expose().strip_prefix("sqlite:").unwrap_or("portcullis.db").to_owned();
+    IdentityConfig {
+        database: settings.state_dir.join(PathBuf::from(file)),
+        master_key: identity.master_key.clone(),
+        public_url: Arc::clone(&settings.public_url),
+        registration: identity.registration,
+        default_role: Arc::clone(&identity.default_role),
+        default_plan: Arc::clone(&identity.default_plan),
+        password_policy: identity.password_policy,
+        audience: Arc::clone(&tokens.audience),
+        algorithm: tokens.algorithm,
+        access_ttl: tokens.access_ttl,
+        refresh_ttl: tokens.refresh_ttl,
+        grace: tokens.grace,
+        leeway: tokens.leeway,
+        max_staleness: tokens.max_staleness,
+        rotate_every: tokens.rotate_every,
+        hash_threads: (settings.transport.cores / 2).max(1),
+    }
+}
+
+/// The issuer of our own tokens.
+#[must_use]
+pub fn own_issuer(settings: &Settings, identity: &Identity) -> Issuer {
+    let config = identity.config();
+    // A claim that a limit counts by must be kept, for our own tokens as for others'.
+    let kept = settings.gate.issuers.iter().flat_map(|issuer| issuer.claims.keep.iter().cloned()).collect();
+    Issuer {
+        name: None,
+        iss: (*config.public_url).into(),
+        audiences: vec![(*config.audience).into()],
+        algorithms: vec![config.algorithm],
+        leeway: config.leeway,
+        typ: Some("at+jwt".into()),
+        keys: identity.keys(),
+        claims: ClaimNames { keep: kept, ..ClaimNames::default() },
+    }
+}
+
+/// Serves what the cores queue, until they have ended.
+pub(super) async fn serve(mut requests: IdentityRequests, router: Router) {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    while let Some(request) = requests.next().await {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let router = router.clone();
+        tokio::spawn(async move {
+            answer(router, request).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn answer(mut router: Router, asked: IdentityRequest) {
+    let IdentityRequest { request, client, id, principal, reply } = asked;
+    let mut request: Request<Body> = request.map(Body::from);
+    let extensions = request.extensions_mut();
+    extensions.insert(client);
+    extensions.insert(id);
+    if let Some(principal) = principal {
+        extensions.insert(principal);
+    }
+    let Ok(response) = router.call(request).await;
+    let (parts, body) = response.into_parts();
+    let response = match Limited::new(body, MAX_ANSWER).collect().await {
+        Ok(body) => Response::from_parts(parts, body.to_bytes()),
+        Err(_) => {
+            let mut failed = Response::new(Bytes::new());
+            *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            failed
+        }
+    };
+    // The client may have gone away meanwhile.
+    drop(reply.send(response));
+}
+
+/// Keeps revocations and keys up to date, for as long as it is polled.
+pub(super) async fn keep_up(identity: Arc<Identity>) {
+    let mut poll = tokio::time::interval(POLL);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        poll.tick().await;
+        match identity.catch_up().await {
+            Ok(()) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::error!(%error, "cannot read the revocations; verification stops when they are too old");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Forgets what has expired and rotates keys that are due, for as long as it is polled.
+pub(super) async fn tidy_up(identity: Arc<Identity>) {
+    let mut poll = tokio::time::interval(TIDY);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        poll.tick().await;
+        if let Err(error) = identity.tidy().await {
+            tracing::error!(%error, "cannot tidy the database up");
+        }
+    }
+}

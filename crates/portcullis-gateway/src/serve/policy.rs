@@ -1,0 +1,55 @@
+//! The policy of the gate: the file's rules, our own issuer, and the routes of the identity endpoints.
+
+use std::sync::Arc;
+
+use portcullis::{Policy, PolicyError, RouteRule, Target};
+use portcullis_auth::access::Requirement;
+use portcullis_auth::{DEFAULT_CACHED_TOKENS, Issuer, TokenVerifier};
+
+use crate::config::Settings;
+use crate::identity_api::{ENDPOINTS, Need, REST};
+use crate::proxy::MAX_IDENTITY_BODY;
+
+/// Builds the policy. `own` is the issuer of our own tokens, where there are any.
+///
+/// # Errors
+/// Every [`PolicyError`] at once.
+pub fn build_policy(settings: &Settings, own: Option<Issuer>) -> Result<Policy, Vec<PolicyError>> {
+    let own_routes = if own.is_some() { own_routes() } else { Vec::new() };
+    let issuers = own.into_iter().chain(settings.gate.issuers.iter().cloned()).collect();
+    let verifier = TokenVerifier::new(issuers, DEFAULT_CACHED_TOKENS);
+    Policy::new(settings.policy_parts(Arc::new(verifier), own_routes))
+}
+
+/// The routes of the identity endpoints. What stands under `/auth` and is none of them stays in this process too.
+#[must_use]
+pub fn own_routes() -> Vec<RouteRule> {
+    let rest = std::iter::once((REST, Need::Nothing));
+    ENDPOINTS
+        .iter()
+        .map(|endpoint| (endpoint.pattern, endpoint.need))
+        .chain(rest)
+        .filter_map(|(pattern, need)| {
+            Some(RouteRule {
+                pattern: pattern.parse().ok()?,
+                access: match need {
+                    Need::Nothing => Requirement::Public,
+                    Need::Login => Requirement::Authenticated,
+                },
+                target: Target::Identity,
+                max_body: MAX_IDENTITY_BODY as u64,
+                ignores_credentials: need == Need::Nothing,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_has_a_route() {
+        assert_eq!(own_routes().len(), ENDPOINTS.len() + 1);
+    }
+}

@@ -1,0 +1,56 @@
+//! Reload (SIGHUP): a good file replaces the rules between two requests; a bad one changes nothing and says so.
+
+use std::sync::Arc;
+
+use portcullis_core::{Clock as _, Event, EventKind, EventSink as _};
+
+use super::identity::own_issuer;
+use super::policy::build_policy;
+use super::running::{Running, proxy_settings};
+use crate::clock::ProcessClock;
+use crate::config::{Settings, Source};
+
+/// Loads the source again.
+pub(super) fn reload(source: &Source, running: &mut Running) {
+    let kind = match try_reload(source, running) {
+        Ok(()) => {
+            tracing::info!("the configuration was loaded anew");
+            EventKind::Reloaded
+        }
+        Err(why) => {
+            tracing::error!("the new configuration is refused, the old one stays:\n{why}");
+            EventKind::ReloadRefused
+        }
+    };
+    running.recorder.record(Event::new(ProcessClock.now(), kind));
+}
+
+fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
+    let loaded = source.load().map_err(|error| error.to_string())?;
+    if loaded.report.warnings() > 0 {
+        tracing::warn!("\n{}", loaded.report);
+    }
+    let settings = keep_fixed(&running.settings, loaded.settings);
+    let own = running.identity.as_ref().map(|identity| own_issuer(&settings, identity));
+    let policy = build_policy(&settings, own)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    running.shared.reload(proxy_settings(&settings), policy);
+    running.settings = settings;
+    Ok(())
+}
+
+/// The new settings, with what takes effect at the start only as it was; `check` names those keys.
+fn keep_fixed(old: &Settings, mut new: Settings) -> Settings {
+    if new.listen != old.listen || new.public_url != old.public_url || new.state_dir != old.state_dir {
+        tracing::warn!("changes of listen, public_url or state_dir take effect at the next start");
+    }
+    new.listen.clone_from(&old.listen);
+    new.public_url = Arc::clone(&old.public_url);
+    new.state_dir.clone_from(&old.state_dir);
+    new.identity.clone_from(&old.identity);
+    new.admin = old.admin.clone();
+    new.log = old.log.clone();
+    new.transport.cores = old.transport.cores;
+    new.gate.max_limit_keys = old.gate.max_limit_keys;
+    new
+}

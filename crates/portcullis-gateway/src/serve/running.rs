@@ -1,0 +1,348 @@
+//! A running gate: every part of it, started in the order in which they need each other and stopped in the reverse.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use portcullis::{Gate, PolicyError};
+use portcullis_core::ports::{Nobody, Revocations};
+use portcullis_core::{Clock as _, EventSink};
+use portcullis_identity::{Identity, MailCatcher};
+use portcullis_limit::{Limiter, MemoryStore};
+use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::identity::{self, OpenIdentityError};
+use super::policy::build_policy;
+use super::state_dir::{StateDir, StateDirError};
+use crate::admin::{self, AdminParts, CaughtMail, MailSource, OperatorToken, OperatorTokenError, ReadyCheck};
+use crate::clock::ProcessClock;
+use crate::config::Settings;
+use crate::identity_api::{Api, router};
+use crate::listen::{self, Cores, ListenError, Listeners, ProxySettings, Shared};
+use crate::proxy::{AccessLog, identity_channel};
+
+/// Requests that may wait for the identity endpoints.
+const IDENTITY_QUEUE: usize = 256;
+/// How often idle limit cells and lifted blocks are reclaimed.
+const SWEEP: Duration = Duration::from_secs(30);
+/// How long the last events may take to be written.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// A running gate.
+#[derive(Debug)]
+pub struct Running {
+    pub(super) settings: Settings,
+    pub(super) shared: Arc<Shared>,
+    pub(super) recorder: Arc<Recorder>,
+    pub(super) identity: Option<Arc<Identity>>,
+    listening: Vec<std::net::SocketAddr>,
+    cores: Cores,
+    admin: Option<(std::net::SocketAddr, oneshot::Sender<()>, JoinHandle<io::Result<()>>)>,
+    events: Option<Arc<EventLog>>,
+    draining: Arc<AtomicBool>,
+    chores: Vec<JoinHandle<()>>,
+    /// Held until everything else has ended.
+    _state: StateDir,
+}
+
+/// Why a gate cannot start; each is one clear line.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The accounts.
+    #[error(transparent)]
+    Identity(#[from] OpenIdentityError),
+    /// The clients' listeners.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The rules contradict each other.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Policy(Vec<PolicyError>),
+    /// The operator's token.
+    #[error(transparent)]
+    OperatorToken(#[from] OperatorTokenError),
+    /// The operator's listener.
+    #[error("the admin listener cannot listen on {address}: {error}; choose another with [admin] listen")]
+    Admin {
+        /// Its address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The event streams.
+    #[error("cannot write events to {}: {error}", directory.display())]
+    Events {
+        /// Their directory.
+        directory: std::path::PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The system gives no threads.
+    #[error("cannot start: {0}")]
+    Threads(io::Error),
+}
+
+impl Running {
+    /// Starts everything. Nothing is left running where a part cannot start.
+    ///
+    /// # Errors
+    /// [`StartError`] of the first part that cannot.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let state = StateDir::lock(&settings.state_dir)?;
+        // Ports first: who finds them taken has changed nothing yet.
+        let listeners = Listeners::bind(&settings.listen, settings.transport.cores)?;
+        let listening = listeners.local_addrs().to_vec();
+        let admin_listener = match settings.admin.listen {
+            Some(address) => {
+                let failed = |error| StartError::Admin { address, error };
+                let listener = TcpListener::bind(address).await.map_err(failed)?;
+                Some((listener.local_addr().map_err(failed)?, listener))
+            }
+            None => None,
+        };
+
+        let metrics = Arc::new(Metrics::new());
+        let events = start_events(&settings)?;
+        let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), events.clone()));
+        let (identity, catcher) = match &settings.identity {
+            Some(_) => {
+                let sink = Arc::clone(&recorder) as Arc<dyn EventSink>;
+                let (identity, catcher) = identity::open_identity(&settings, sink).await?;
+                (Some(Arc::new(identity)), catcher)
+            }
+            None => (None, None),
+        };
+        let own = identity.as_ref().map(|identity| identity::own_issuer(&settings, identity));
+        let policy = build_policy(&settings, own).map_err(StartError::Policy)?;
+        let limiter = Arc::new(Limiter::new(MemoryStore::with_capacity(settings.gate.max_limit_keys)));
+        let blocks = Arc::new(BlockTable::default());
+        let revocations: Arc<dyn Revocations> = match &identity {
+            Some(identity) => identity.revocations(),
+            None => Arc::new(Nobody),
+        };
+        let gate = Arc::new(Gate::new(
+            policy,
+            Arc::clone(&limiter),
+            revocations,
+            Arc::clone(&blocks) as _,
+            Arc::clone(&recorder) as _,
+        ));
+        sample(&metrics, &gate, &limiter, events.as_ref());
+
+        let mut chores = vec![tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
+        let mut handle = None;
+        if let Some(identity) = &identity {
+            let (sender, requests) = identity_channel(IDENTITY_QUEUE);
+            handle = Some(sender);
+            let router = router(Arc::new(Api::new(Arc::clone(identity))));
+            chores.push(tokio::spawn(identity::serve(requests, router)));
+            chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
+            chores.push(tokio::spawn(identity::tidy_up(Arc::clone(identity))));
+        }
+        let draining = Arc::new(AtomicBool::new(false));
+        let admin = match admin_listener {
+            Some((address, listener)) => {
+                let token = OperatorToken::resolve(&settings.admin, &settings.state_dir)?;
+                let parts = AdminParts {
+                    token,
+                    hosts: settings.admin.hosts.clone(),
+                    metrics: Arc::clone(&metrics),
+                    ready: ready_checks(identity.clone(), Arc::clone(&draining)),
+                    mails: catcher.map(mail_source),
+                    clock: Arc::new(ProcessClock),
+                };
+                let (stop, stopped) = oneshot::channel();
+                let stopped = async move { drop(stopped.await) };
+                Some((address, stop, tokio::spawn(admin::serve(listener, parts, stopped))))
+            }
+            None => None,
+        };
+
+        let shared = Arc::new(Shared::new(
+            gate,
+            Arc::new(ProcessClock),
+            proxy_settings(&settings),
+            metrics,
+            handle,
+            settings.log.access.then(access_log),
+        ));
+        let cores = listen::run(listeners, &shared).map_err(StartError::Threads)?;
+        Ok(Self {
+            settings,
+            shared,
+            recorder,
+            identity,
+            listening,
+            cores,
+            admin,
+            events,
+            draining,
+            chores,
+            _state: state,
+        })
+    }
+
+    /// Says where it stands.
+    pub fn announce(&self) {
+        for address in &self.listening {
+            tracing::info!("listening on http://{address}, known as {}", self.settings.public_url);
+        }
+        for upstream in &self.settings.upstreams {
+            tracing::info!("upstream {} at {}", upstream.name, upstream.addresses.join(", "));
+        }
+        if let Some((address, ..)) = &self.admin {
+            tracing::info!(
+                "admin listener on http://{address}, its token in {}/admin-token",
+                self.settings.state_dir.display()
+            );
+        }
+        tracing::info!("state in {}", self.settings.state_dir.display());
+        if let Some(identity) = &self.settings.identity
+            && !identity.registration
+        {
+            tracing::info!(
+                "registration is closed (no mail is configured); create accounts with `portcullis users create`"
+            );
+        }
+    }
+
+    /// The accounts, where there are any.
+    #[must_use]
+    pub const fn identity(&self) -> Option<&Arc<Identity>> {
+        self.identity.as_ref()
+    }
+
+    /// Drains and stops: accepts nothing more, finishes what is under way within the drain time, then closes the rest.
+    ///
+    /// # Errors
+    /// Where a core could not run.
+    pub async fn stop(self) -> io::Result<()> {
+        self.draining.store(true, Ordering::SeqCst);
+        let drain = self.settings.transport.drain_timeout;
+        tracing::info!("stopping; requests under way have {drain:?}");
+        self.cores.stop(drain);
+        let cores = self.cores;
+        let ended = tokio::task::spawn_blocking(move || cores.join()).await.unwrap_or(Ok(()));
+        if let Some((_, stop, server)) = self.admin {
+            // A listener that has ended by itself hears nothing.
+            let _ = stop.send(());
+            drop(tokio::time::timeout(Duration::from_secs(1), server).await);
+        }
+        for chore in self.chores {
+            chore.abort();
+        }
+        if let Some(identity) = self.identity {
+            identity.close().await;
+        }
+        if let Some(events) = self.events {
+            let flushed = tokio::task::spawn_blocking(move || events.flush(FLUSH)).await;
+            if !flushed.unwrap_or(false) {
+                tracing::warn!("some events could not be written before the end");
+            }
+        }
+        tracing::info!("stopped");
+        ended
+    }
+}
+
+/// What the cores read of the settings.
+pub(super) fn proxy_settings(settings: &Settings) -> ProxySettings {
+    ProxySettings { transport: Arc::new(settings.transport.clone()), upstreams: settings.upstreams.clone().into() }
+}
+
+fn start_events(settings: &Settings) -> Result<Option<Arc<EventLog>>, StartError> {
+    let Some(directory) = &settings.log.events_dir else { return Ok(None) };
+    let failed = |error| StartError::Events { directory: directory.clone(), error };
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    let options = EventLogOptions { directory: Some(directory.clone()), ..EventLogOptions::default() };
+    EventLog::start(options, Arc::new(ProcessClock)).map(|log| Some(Arc::new(log))).map_err(failed)
+}
+
+fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, events: Option<&Arc<EventLog>>) {
+    let add = |name, help, value: Box<dyn Fn() -> u64 + Send + Sync>| metrics.sample(Sample { name, help, value });
+    let (keys, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
+    add("portcullis_limit_keys", "Keys that limits hold at the moment.", Box::new(move || keys.store().len() as u64));
+    add(
+        "portcullis_limit_evictions_total",
+        "Live limit cells that were evicted because the store was full.",
+        Box::new(move || evicted.store().evictions()),
+    );
+    let (hits, misses, held) = (Arc::clone(gate), Arc::clone(gate), Arc::clone(gate));
+    add(
+        "portcullis_tokens_remembered_hits",
+        "Tokens that were verified before, since the last reload.",
+        Box::new(move || hits.policy().verifier().hits()),
+    );
+    add(
+        "portcullis_tokens_remembered_misses",
+        "Tokens that had to be verified, since the last reload.",
+        Box::new(move || misses.policy().verifier().misses()),
+    );
+    add(
+        "portcullis_tokens_remembered",
+        "Verified tokens that are remembered.",
+        Box::new(move || held.policy().verifier().remembered() as u64),
+    );
+    if let Some(events) = events {
+        let events = Arc::clone(events);
+        add(
+            "portcullis_events_dropped_total",
+            "Events that were dropped because the queue was full.",
+            Box::new(move || events.stats().dropped),
+        );
+    }
+}
+
+fn ready_checks(identity: Option<Arc<Identity>>, draining: Arc<AtomicBool>) -> Vec<ReadyCheck> {
+    let mut checks = vec![ReadyCheck::flag("stopping", move || !draining.load(Ordering::SeqCst))];
+    if let Some(identity) = identity {
+        checks.push(ReadyCheck::new("database", move || {
+            let identity = Arc::clone(&identity);
+            async move { identity.is_ready().await }
+        }));
+    }
+    checks
+}
+
+fn mail_source(catcher: Arc<MailCatcher>) -> MailSource {
+    let caught = |mail: portcullis_identity::Mail| CaughtMail {
+        to: mail.to.as_str().to_owned(),
+        subject: mail.subject.to_owned(),
+        text: mail.text,
+        at: mail.at,
+    };
+    Arc::new(move || catcher.mails().into_iter().map(caught).collect())
+}
+
+async fn sweep(limiter: Arc<Limiter>, blocks: Arc<BlockTable>) {
+    let mut poll = tokio::time::interval(SWEEP);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        poll.tick().await;
+        let now = ProcessClock.now();
+        limiter.store().sweep(now);
+        blocks.purge(now);
+    }
+}
+
+/// One readable line for each request. The path is a stranger's words: it is ASCII without control characters by the
+/// time it gets here, or it is shown escaped.
+fn access_log() -> AccessLog {
+    Arc::new(|line| {
+        let path = line.path.escape_default();
+        let (who, why) = (line.user.unwrap_or("-"), line.reason.unwrap_or("-"));
+        let millis = line.took.as_secs_f64() * 1000.0;
+        tracing::info!(
+            "{} {} {path} -> {} {why} {millis:.1} ms user {who}",
+            line.client,
+            line.method,
+            line.status.as_u16()
+        );
+    })
+}
