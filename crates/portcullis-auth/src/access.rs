@@ -77,9 +77,7 @@ impl Roles {
                     return Err(RolesError::Permission { role: role.clone(), permission: permission.clone() });
                 }
             }
-            let mut held = BTreeSet::new();
-            collect(rules, role, &mut Vec::new(), &mut held)?;
-            permissions.insert(role.clone(), held);
+            resolve(rules, role, &mut Vec::new(), &mut permissions)?;
         }
         Ok(Self { permissions })
     }
@@ -91,11 +89,15 @@ impl Roles {
     }
 
     /// Whether the principal holds the permission: by one of its roles, or because the credential itself says so.
+    ///
+    /// What a credential says adds to its roles, so only an issuer whose `claims.permissions` is configured is heard
+    /// ([`crate::ClaimNames`]), and only in so many words: a `*` in a token is a text like any other, for whoever asks an
+    /// issuer for a scope often chooses its name.
     #[must_use]
     pub fn grants(&self, principal: &Principal, permission: &str) -> bool {
         let parts = principal.parts();
-        let by_role = parts.roles.iter().filter_map(|role| self.permissions.get(role)).flatten();
-        by_role.chain(&parts.permissions).any(|held| covers(held, permission))
+        let mut by_role = parts.roles.iter().filter_map(|role| self.permissions.get(role)).flatten();
+        by_role.any(|held| covers(held, permission)) || parts.permissions.iter().any(|held| **held == *permission)
     }
 }
 
@@ -111,6 +113,8 @@ pub fn permits(requirement: &Requirement, principal: Option<&Principal>, roles: 
     let allowed = match requirement {
         Requirement::Public | Requirement::Authenticated => true,
         Requirement::AnyRole(wanted) => wanted.iter().any(|role| principal.has_role(role)),
+        // To ask for no permission at all is a mistake, not an open door.
+        Requirement::Permissions { all, any } if all.is_empty() && any.is_empty() => false,
         Requirement::Permissions { all, any } => {
             all.iter().all(|permission| roles.grants(principal, permission))
                 && (any.is_empty() || any.iter().any(|permission| roles.grants(principal, permission)))
@@ -119,25 +123,32 @@ pub fn permits(requirement: &Requirement, principal: Option<&Principal>, roles: 
     if allowed { Ok(()) } else { Err(Reason::InsufficientPermissions) }
 }
 
-fn collect(
-    rules: &BTreeMap<Box<str>, RoleRule>,
-    role: &str,
-    path: &mut Vec<Box<str>>,
-    held: &mut BTreeSet<Box<str>>,
+/// Puts a role's permissions and those of its ancestors into `resolved`. Every role is walked once, however many heirs it
+/// has.
+fn resolve<'a>(
+    rules: &'a BTreeMap<Box<str>, RoleRule>,
+    role: &'a str,
+    path: &mut Vec<&'a str>,
+    resolved: &mut BTreeMap<Box<str>, BTreeSet<Box<str>>>,
 ) -> Result<(), RolesError> {
+    if resolved.contains_key(role) {
+        return Ok(());
+    }
     let Some(rule) = rules.get(role) else {
-        let heir = path.last().cloned().unwrap_or_default();
-        return Err(RolesError::UnknownParent { role: heir, parent: role.into() });
+        let heir = path.last().copied().unwrap_or_default();
+        return Err(RolesError::UnknownParent { role: heir.into(), parent: role.into() });
     };
-    if path.iter().any(|seen| &**seen == role) {
+    if path.contains(&role) {
         return Err(RolesError::Cycle(role.into()));
     }
-    held.extend(rule.permissions.iter().cloned());
-    path.push(role.into());
+    let mut held: BTreeSet<Box<str>> = rule.permissions.iter().cloned().collect();
+    path.push(role);
     for parent in &rule.inherits {
-        collect(rules, parent, path, held)?;
+        resolve(rules, parent, path, resolved)?;
+        held.extend(resolved.get(parent).into_iter().flatten().cloned());
     }
     path.pop();
+    resolved.insert(role.into(), held);
     Ok(())
 }
 
@@ -218,6 +229,54 @@ mod tests {
     }
 
     #[test]
+    fn z3_a_credential_adds_what_it_says_in_so_many_words() {
+        let roles = example();
+        let bearing = |role: &str, permissions: &[&str]| {
+            let parts = holder(role).parts().clone();
+            let permissions = permissions.iter().map(|text| (*text).into()).collect();
+            Principal::new(PrincipalParts { permissions, ..parts }).unwrap()
+        };
+        assert!(roles.grants(&bearing("user", &["reports:read"]), "reports:read"));
+        assert!(roles.grants(&bearing("nobody", &["reports:read"]), "reports:read"));
+        for scope in ["*", "reports:*", "reports", "reports:", "REPORTS:READ", ""] {
+            assert!(!roles.grants(&bearing("user", &[scope]), "reports:read"), "{scope}");
+        }
+        // A role of another issuer that nobody defined here stands for nothing.
+        assert!(!roles.grants(&bearing("*", &[]), "reports:read"));
+    }
+
+    #[test]
+    fn z3_wildcards_cover_whole_parts_and_inheritance_is_not_repeated() {
+        for (held, wanted, covered) in [
+            ("posts:*", "posts:comments:read", true),
+            ("posts:*", "posts", false),
+            ("posts:*", "posts:", true),
+            ("posts:comments:*", "posts:read", false),
+            ("*", "anything:at:all", true),
+            ("posts:read", "posts:read:all", false),
+        ] {
+            assert_eq!(covers(held, wanted), covered, "{held} {wanted}");
+        }
+        // A diamond is no cycle; a role may not be its own parent.
+        let diamond = BTreeMap::from([
+            ("a".into(), rule(&["b", "c"], &[])),
+            ("b".into(), rule(&["d"], &[])),
+            ("c".into(), rule(&["d"], &[])),
+            ("d".into(), rule(&[], &["x:y"])),
+        ]);
+        assert!(Roles::new(&diamond).unwrap().grants(&holder("a"), "x:y"));
+        let own_parent = BTreeMap::from([("a".into(), rule(&["a"], &[]))]);
+        assert_eq!(Roles::new(&own_parent).unwrap_err(), RolesError::Cycle("a".into()));
+        // Forty layers of two parents each are 2^40 ways, and must not be walked one by one.
+        let mut ladder = BTreeMap::from([("r40".into(), rule(&[], &["x:y"]))]);
+        for layer in 0..40 {
+            let parent = format!("r{}", layer + 1);
+            ladder.insert(format!("r{layer}").into(), rule(&[&parent, &parent], &[]));
+        }
+        assert!(Roles::new(&ladder).unwrap().grants(&holder("r0"), "x:y"));
+    }
+
+    #[test]
     fn z4_nobody_and_somebody_who_may_not_are_two_answers() {
         let roles = example();
         let admin_only = Requirement::AnyRole(vec!["admin".into()]);
@@ -232,6 +291,10 @@ mod tests {
         assert_eq!(permits(&both, Some(&holder("user")), &roles), Err(Reason::InsufficientPermissions));
         assert_eq!(permits(&both, Some(&holder("moderator")), &roles), Ok(()));
         assert_eq!(permits(&both, None, &roles), Err(Reason::AuthenticationRequired));
+        let nothing = Requirement::Permissions { all: Vec::new(), any: Vec::new() };
+        for empty in [nothing, Requirement::AnyRole(Vec::new())] {
+            assert_eq!(permits(&empty, Some(&holder("admin")), &roles), Err(Reason::InsufficientPermissions));
+        }
     }
 
     #[test]

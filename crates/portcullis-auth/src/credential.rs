@@ -16,8 +16,13 @@ pub enum Presented<'a> {
         /// Where it stood.
         scheme: Scheme,
     },
-    /// Something that cannot be judged; the text is for the operator.
-    Malformed(&'static str),
+    /// Something that cannot be judged.
+    Malformed {
+        /// What is wrong with it, for the operator.
+        why: &'static str,
+        /// Where it stood: a browser sends cookies by itself, an explicit credential is somebody's intention.
+        scheme: Scheme,
+    },
 }
 
 /// The names of our cookies (T6).
@@ -72,9 +77,9 @@ impl CookieNames {
     }
 
     /// Whether a cookie of this name is ours, in either spelling: a page on plain http must not plant the other one.
-    fn owns(name: &str) -> bool {
-        let bare = name.strip_prefix("__Host-").or_else(|| name.strip_prefix("__Secure-")).unwrap_or(name);
-        matches!(bare, "portcullis_access" | "portcullis_refresh" | "portcullis_admin")
+    fn owns(name: &[u8]) -> bool {
+        let bare = name.strip_prefix(b"__Host-").or_else(|| name.strip_prefix(b"__Secure-")).unwrap_or(name);
+        matches!(bare, b"portcullis_access" | b"portcullis_refresh" | b"portcullis_admin")
     }
 }
 
@@ -82,89 +87,102 @@ impl CookieNames {
 #[must_use]
 pub fn presented<'a>(headers: &'a HeaderMap, cookies: &CookieNames) -> Presented<'a> {
     let mut explicit = headers.get_all(AUTHORIZATION).iter();
-    match (explicit.next(), explicit.next()) {
-        (Some(value), None) => bearer(value),
-        (Some(_), Some(_)) => Presented::Malformed("several Authorization headers"),
-        (None, _) => match cookie(headers, cookies.access) {
-            Ok(Some(token)) => Presented::Token { token, scheme: Scheme::Cookie },
-            Ok(None) => Presented::Nothing,
-            Err(why) => Presented::Malformed(why),
-        },
+    let (found, scheme) = match (explicit.next(), explicit.next()) {
+        (Some(value), None) => (bearer(value).map(Some), Scheme::Bearer),
+        (Some(_), Some(_)) => (Err("several Authorization headers"), Scheme::Bearer),
+        (None, _) => (cookie(headers, cookies.access), Scheme::Cookie),
+    };
+    match found {
+        Ok(Some(token)) => Presented::Token { token, scheme },
+        Ok(None) => Presented::Nothing,
+        Err(why) => Presented::Malformed { why, scheme },
     }
 }
 
 /// `Bearer` and a token (RFC 6750 §2.1); the scheme's case does not matter (RFC 9110 §11.1).
-fn bearer(value: &HeaderValue) -> Presented<'_> {
-    let Ok(text) = value.to_str() else { return Presented::Malformed("Authorization is not ASCII") };
-    let Some((scheme, token)) = text.split_once(' ') else {
-        return Presented::Malformed("Authorization is not a scheme and a credential");
-    };
+fn bearer(value: &HeaderValue) -> Result<&str, &'static str> {
+    let text = value.to_str().map_err(|_| "Authorization is not ASCII")?;
+    let (scheme, token) = text.split_once(' ').ok_or("Authorization is not a scheme and a credential")?;
     let token = token.trim_matches(' ');
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Presented::Malformed("the Authorization scheme is not Bearer");
+        return Err("the Authorization scheme is not Bearer");
     }
     if token.is_empty() || token.contains([' ', ',']) {
-        return Presented::Malformed("Authorization does not hold one token");
+        return Err("Authorization does not hold one token");
     }
-    Presented::Token { token, scheme: Scheme::Bearer }
+    Ok(token)
 }
 
 /// The value of the one cookie with this name.
 ///
+/// Read as bytes: one cookie of the API's own that is not ASCII (`name=José`) must not hide ours beside it.
+///
 /// # Errors
-/// Several cookies of the name: somebody on a neighbouring domain may have planted one, and nobody can tell which.
+/// Several cookies of the name (somebody on a neighbouring domain may have planted one, and nobody can tell which), or
+/// a value that is not ASCII.
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, &'static str> {
     let mut found = None;
-    for header in headers.get_all(COOKIE) {
-        let Ok(text) = header.to_str() else { continue };
-        for pair in text.split(';') {
-            let Some((held, value)) = pair.trim_matches([' ', '\t']).split_once('=') else { continue };
-            if held == name {
-                if found.is_some() {
-                    return Err("several cookies of one name");
-                }
-                found = Some(value);
-            }
+    for (held, value) in headers.get_all(COOKIE).iter().flat_map(pairs).filter_map(split) {
+        if held == name.as_bytes() && found.replace(value).is_some() {
+            return Err("several cookies of one name");
         }
     }
-    Ok(found.filter(|value| !value.is_empty()))
+    match found {
+        None | Some([]) => Ok(None),
+        Some(value) if value.is_ascii() => std::str::from_utf8(value).map(Some).map_err(|_| "our cookie is not ASCII"),
+        Some(_) => Err("our cookie is not ASCII"),
+    }
 }
 
 /// Takes our own cookies out of a request's `Cookie` headers; what nobody else set stays as it is.
 pub fn strip_cookies(headers: &mut HeaderMap) {
-    let ours = |pair: &str| pair.trim().split_once('=').is_some_and(|(name, _)| CookieNames::owns(name.trim()));
-    let held: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
-    if !held.iter().any(|value| value.to_str().is_ok_and(|text| text.split(';').any(ours))) {
+    let ours = |pair: &&[u8]| split(pair).is_some_and(|(name, _)| CookieNames::owns(name.trim_ascii()));
+    if !headers.get_all(COOKIE).iter().flat_map(pairs).any(|pair| ours(&pair)) {
         return;
     }
+    let held: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
     headers.remove(COOKIE);
     for value in held {
-        let Ok(text) = value.to_str() else {
-            headers.append(COOKIE, value);
-            continue;
-        };
-        let left: Vec<&str> = text.split(';').map(str::trim).filter(|pair| !pair.is_empty() && !ours(pair)).collect();
+        let left: Vec<&[u8]> = pairs(&value).filter(|pair| !pair.is_empty() && !ours(pair)).collect();
         if !left.is_empty()
-            && let Ok(value) = HeaderValue::try_from(left.join("; "))
+            && let Ok(value) = HeaderValue::from_bytes(&left.join(&b"; "[..]))
         {
             headers.append(COOKIE, value);
         }
     }
 }
 
+/// The pairs of a `Cookie` header, white space around them removed (RFC 6265 §4.2.1).
+fn pairs(header: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    header.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
+}
+
+/// The name and the value around the first `=`.
+fn split(pair: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    Some((&pair[..at], &pair[at + 1..]))
+}
+
 /// Drops an upstream's attempts to set cookies under our names.
 pub fn drop_set_cookies(headers: &mut HeaderMap) {
-    let ours = |value: &HeaderValue| {
-        let name = value.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
-        std::str::from_utf8(name).is_ok_and(|name| CookieNames::owns(name.trim()))
-    };
-    if !headers.get_all(SET_COOKIE).iter().any(ours) {
+    if !headers.get_all(SET_COOKIE).iter().any(sets_ours) {
         return;
     }
-    let kept: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|value| !ours(value)).cloned().collect();
+    let kept: Vec<HeaderValue> =
+        headers.get_all(SET_COOKIE).iter().filter(|value| !sets_ours(value)).cloned().collect();
     headers.remove(SET_COOKIE);
     for value in kept {
         headers.append(SET_COOKIE, value);
+    }
+}
+
+/// Whether a `Set-Cookie` ends up as a cookie of ours. A browser keeps `=name=value` as a cookie without a name and
+/// sends it back as `name=value`, which is another way to plant one (RFC 6265bis §5.6).
+fn sets_ours(value: &HeaderValue) -> bool {
+    let Some((name, value)) = pairs(value).next().and_then(split) else { return false };
+    match name.trim_ascii() {
+        b"" => split(value).is_some_and(|(name, _)| CookieNames::owns(name.trim_ascii())),
+        name => CookieNames::owns(name),
     }
 }
 
@@ -176,7 +194,7 @@ mod tests {
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&str, &str)| {
-            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
         };
         let mut map = HeaderMap::new();
         for (name, value) in pairs.iter().map(pair) {
@@ -189,7 +207,7 @@ mod tests {
         match presented(&headers(pairs), &CookieNames::new(true)) {
             Presented::Nothing => "nothing".into(),
             Presented::Token { token, scheme } => format!("{} {token}", scheme.as_str()),
-            Presented::Malformed(_) => "malformed".into(),
+            Presented::Malformed { scheme, .. } => format!("malformed {}", scheme.as_str()),
         }
     }
 
@@ -199,19 +217,30 @@ mod tests {
             (&[][..], "nothing"),
             (&[("authorization", "Bearer abc")], "bearer abc"),
             (&[("authorization", "bEARER  abc")], "bearer abc"),
-            (&[("authorization", "Basic YTpi")], "malformed"),
-            (&[("authorization", "Bearer")], "malformed"),
-            (&[("authorization", "Bearer ")], "malformed"),
-            (&[("authorization", "Bearer a b")], "malformed"),
-            (&[("authorization", "")], "malformed"),
-            (&[("authorization", "Bearer a"), ("authorization", "Bearer b")], "malformed"),
+            (&[("authorization", "Basic YTpi")], "malformed bearer"),
+            (&[("authorization", "Bearer")], "malformed bearer"),
+            (&[("authorization", "Bearer ")], "malformed bearer"),
+            (&[("authorization", "Bearer a b")], "malformed bearer"),
+            (&[("authorization", "")], "malformed bearer"),
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer b")], "malformed bearer"),
             (&[("cookie", "a=b; __Host-portcullis_access=tok")], "cookie tok"),
             (&[("cookie", "portcullis_access=tok")], "nothing"),
             (&[("cookie", "__Host-portcullis_access=")], "nothing"),
-            (&[("cookie", "__Host-portcullis_access=a; __Host-portcullis_access=b")], "malformed"),
-            (&[("cookie", "__Host-portcullis_access=a"), ("cookie", "__Host-portcullis_access=b")], "malformed"),
+            (&[("cookie", "__Host-portcullis_access=a; __Host-portcullis_access=b")], "malformed cookie"),
+            (&[("cookie", "__Host-portcullis_access=a"), ("cookie", "__Host-portcullis_access=b")], "malformed cookie"),
+            (&[("cookie", "name=José; __Host-portcullis_access=tok")], "cookie tok"),
+            (&[("cookie", "__Host-portcullis_access=tök")], "malformed cookie"),
+            (&[("cookie", "x__Host-portcullis_access=tok")], "nothing"),
+            (&[("cookie", "__host-portcullis_access=tok")], "nothing"),
+            (&[("cookie", "__Host-portcullis_access =tok")], "nothing"),
+            (&[("cookie", "a=\"; __Host-portcullis_access=tok; b=\"")], "cookie tok"),
+            (&[("cookie", ";;; =; =x; __Host-portcullis_access")], "nothing"),
+            (&[("authorization", "Bearer tök")], "malformed bearer"),
+            (&[("authorization", "Bearer\ttok")], "malformed bearer"),
+            (&[("authorization", "Bearer a,b")], "malformed bearer"),
+            (&[("proxy-authorization", "Bearer a")], "nothing"),
             (&[("cookie", "__Host-portcullis_access=a"), ("authorization", "Bearer b")], "bearer b"),
-            (&[("cookie", "__Host-portcullis_access=a"), ("authorization", "Basic b")], "malformed"),
+            (&[("cookie", "__Host-portcullis_access=a"), ("authorization", "Basic b")], "malformed bearer"),
         ] {
             assert_eq!(what(pairs), expected, "{pairs:?}");
         }
@@ -227,13 +256,31 @@ mod tests {
         let mut only = headers(&[("cookie", "portcullis_access=x")]);
         strip_cookies(&mut only);
         assert!(only.is_empty());
+        let mut beside = headers(&[("cookie", "name=José; __Host-portcullis_refresh=secret;b=2")]);
+        strip_cookies(&mut beside);
+        assert_eq!(beside[COOKIE].as_bytes(), "name=José; b=2".as_bytes(), "not ASCII, and still stripped");
+        let untouched = headers(&[("cookie", "a=1;b=\"x\";  c")]);
+        let mut same = untouched.clone();
+        strip_cookies(&mut same);
+        assert_eq!(same, untouched);
     }
 
     #[test]
     fn t6_an_upstream_cannot_set_our_cookies() {
-        let mut map = headers(&[("set-cookie", "portcullis_access=evil; Path=/"), ("set-cookie", "own=1")]);
+        let mut map = headers(&[
+            ("set-cookie", "portcullis_access=evil; Path=/"),
+            ("set-cookie", " __Host-portcullis_refresh =evil"),
+            ("set-cookie", "__Secure-portcullis_admin=é"),
+            ("set-cookie", "=portcullis_access=evil"),
+            ("set-cookie", " = portcullis_access=evil; Path=/"),
+            ("set-cookie", "own=portcullis_access=1"),
+            ("set-cookie", "name=José"),
+            ("set-cookie", "="),
+            ("set-cookie", "flag"),
+        ]);
         drop_set_cookies(&mut map);
-        assert_eq!(map.get_all(SET_COOKIE).iter().collect::<Vec<_>>(), ["own=1"]);
+        let left: Vec<&[u8]> = map.get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(left, [&b"own=portcullis_access=1"[..], "name=José".as_bytes(), b"=", b"flag"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use portcullis_core::{Principal, PrincipalParts, Reason, Scheme, Timestamp};
 use crate::algorithm::Algorithm;
 use crate::claims::{ClaimNames, Claims};
 use crate::jws::Unverified;
-use crate::key::KeySource;
+use crate::key::{KeyMark, KeySet, KeySource};
 
 /// One issuer of tokens.
 #[derive(Clone, Debug)]
@@ -32,14 +32,15 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Judges a token that names this issuer.
+    /// Judges a token that names this issuer, by this set of its keys: who it is, and which key said so.
     pub(crate) fn judge(
         &self,
-        token: Unverified<'_>,
+        token: &Unverified<'_>,
         claims: &Claims,
+        keys: &KeySet,
         scheme: Scheme,
         now: Timestamp,
-    ) -> Result<Principal, Reason> {
+    ) -> Result<(Principal, KeyMark), Reason> {
         if let Some(expected) = &self.typ {
             // RFC 7515 §4.1.9: the type's name has no case and may leave out "application/".
             let held = token.header.typ.as_deref().unwrap_or_default();
@@ -48,11 +49,10 @@ impl Issuer {
                 return Err(Reason::InvalidToken("the token is of another type"));
             }
         }
-        let keys = self.keys.load();
         if !self.algorithms.iter().any(|algorithm| token.is_signed_by(*algorithm)) {
             return Err(Reason::InvalidToken("the token's algorithm is not allowed for its issuer"));
         }
-        token.verify(&keys.1).map_err(|error| Reason::InvalidToken(error.why()))?;
+        let key = token.verify(keys).map_err(|error| Reason::InvalidToken(error.why()))?;
 
         // From here on the claims are the issuer's own words.
         if !claims.is_for(&self.audiences) {
@@ -69,7 +69,7 @@ impl Issuer {
         if self.is_over(expires, now) {
             return Err(Reason::TokenExpired);
         }
-        self.principal(claims, expires, scheme)
+        Ok((self.principal(claims, expires, scheme)?, key))
     }
 
     /// Whether a token with this expiry is over. The moment itself is over already (RFC 7519 §4.1.4: "on or after").

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::algorithm::Algorithm;
 use crate::json;
-use crate::key::{KeySet, VerificationKey};
+use crate::key::{KeyMark, KeySet};
 
 /// A longer token is refused before any work is done for it.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
@@ -98,25 +98,21 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// Verifies the signature with the one key that is meant, and gives the payload.
-    pub(crate) fn verify(self, keys: &KeySet) -> Result<Vec<u8>, JwsError> {
-        let key = keys.find(self.header.kid.as_deref(), &self.header.alg)?;
-        self.verify_with(key)
-    }
-
-    /// Whether the header names this algorithm.
-    pub(crate) fn is_signed_by(&self, algorithm: Algorithm) -> bool {
-        *self.header.alg == *algorithm.as_str()
-    }
-
-    fn verify_with(self, key: &VerificationKey) -> Result<Vec<u8>, JwsError> {
+    /// Verifies the signature with the one key that is meant, and tells which that was.
+    pub(crate) fn verify(&self, keys: &KeySet) -> Result<KeyMark, JwsError> {
+        let (key, mark) = keys.find(self.header.kid.as_deref(), &self.header.alg)?;
         if !self.is_signed_by(key.algorithm()) {
             return Err(JwsError::Algorithm);
         }
         if !key.verifies(self.signed, &self.signature) {
             return Err(JwsError::Signature);
         }
-        Ok(self.payload)
+        Ok(mark)
+    }
+
+    /// Whether the header names this algorithm.
+    pub(crate) fn is_signed_by(&self, algorithm: Algorithm) -> bool {
+        *self.header.alg == *algorithm.as_str()
     }
 }
 
@@ -125,7 +121,9 @@ impl<'a> Unverified<'a> {
 /// # Errors
 /// [`JwsError`] says which rule it breaks; to a client all of them are one answer.
 pub fn verify(token: &str, keys: &KeySet) -> Result<Vec<u8>, JwsError> {
-    Unverified::parse(token)?.verify(keys)
+    let parsed = Unverified::parse(token)?;
+    parsed.verify(keys)?;
+    Ok(parsed.payload)
 }
 
 impl Header {
@@ -166,4 +164,72 @@ pub(crate) fn encode(bytes: impl AsRef<[u8]>) -> String {
 pub(crate) fn signing_input(algorithm: Algorithm, kid: &str, typ: &str, payload: &[u8]) -> String {
     let header = serde_json::json!({ "alg": algorithm.as_str(), "kid": kid, "typ": typ });
     format!("{}.{}", encode(header.to_string()), encode(payload))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header(json: &str) -> Result<Header, JwsError> {
+        Header::parse(json.as_bytes())
+    }
+
+    #[test]
+    fn t2_each_rule_has_its_own_answer() {
+        let keys = KeySet::default();
+        for (token, error) in [
+            ("", JwsError::Parts),
+            ("a.b", JwsError::Parts),
+            ("a.b.c.d.e", JwsError::Parts),
+            ("a.b.c", JwsError::Base64),
+            ("eyJhbGciOiJFUzI1NiJ9.e30.e30=", JwsError::Base64),
+            // 0x7b7d is "e30"; "e31" has the same bytes and other trailing bits.
+            ("e31.e30.e30", JwsError::Base64),
+            ("e3+.e30.e30", JwsError::Base64),
+            ("e30.e30.e30", JwsError::Header),
+            ("W10.e30.e30", JwsError::Header),
+            ("eyJhbGciOiJFUzI1NiJ9.e30.", JwsError::UnknownKey),
+        ] {
+            assert_eq!(verify(token, &keys).unwrap_err(), error, "{token}");
+        }
+        assert_eq!(verify(&"a".repeat(MAX_TOKEN_BYTES + 1), &keys).unwrap_err(), JwsError::TooLong);
+    }
+
+    #[test]
+    fn t2_header_members_are_read_once_and_by_their_type() {
+        assert!(header(r#"{"alg":"ES256","kid":"k","typ":"JWT","cty":"x","x5t":"y","unknown":[1]}"#).is_ok());
+        for (json, error) in [
+            (r#"{"alg":"none","alg":"ES256"}"#, JwsError::Header),
+            (r#"{"alg":"ES256","\u0061lg":"none"}"#, JwsError::Header),
+            (r#"{"ALG":"ES256"}"#, JwsError::Header),
+            (r#"{"alg":null}"#, JwsError::Header),
+            (r#"{"alg":"ES256","kid":{}}"#, JwsError::Header),
+            (r#"{"alg":"ES256","typ":1}"#, JwsError::Header),
+            (r#"{"alg":"ES256","crit":["exp","exp"]}"#, JwsError::Extension),
+            (r#"{"alg":"ES256","crit":null}"#, JwsError::Extension),
+            (r#"{"alg":"ES256","b64":true}"#, JwsError::Extension),
+            (r#"{"alg":"dir","enc":"A256GCM"}"#, JwsError::Extension),
+        ] {
+            assert_eq!(header(json).unwrap_err(), error, "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(text in "\\PC{0,40}\\.?\\PC{0,40}\\.?\\PC{0,40}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Unverified::parse(&text);
+            let _ = json::object(&bytes);
+            let token = format!("{}.{}.{}", encode(&bytes), encode(&bytes), encode(&bytes));
+            prop_assert!(verify(&token, &KeySet::default()).is_err());
+        }
+
+        #[test]
+        fn base64url_has_one_spelling(text in "[A-Za-z0-9_-]{0,12}") {
+            if let Ok(bytes) = decode(&text) {
+                prop_assert_eq!(encode(bytes), text);
+            }
+        }
+    }
 }

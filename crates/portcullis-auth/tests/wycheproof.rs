@@ -81,3 +81,24 @@ fn t2_all_26_key_vectors_are_judged_at_import_or_by_the_key_that_is_meant() {
     }
     assert_eq!(judged, 26);
 }
+
+#[test]
+fn t2_the_signature_vectors_of_the_third_file_agree() {
+    let Some(file) = vectors("wp_json_web_crypto_test.json") else { return };
+    let mut judged = 0;
+    for group in list(&file, "testGroups") {
+        let held = if group["public"].is_object() { &group["public"] } else { &group["private"] };
+        let keys = match held["keys"].is_array() {
+            true => KeySet::from_jwks(&held.to_string()),
+            false => VerificationKey::from_jwk(&held.to_string(), None).and_then(|key| KeySet::new(vec![key])),
+        };
+        // The rest are for encryption, which is none of a verifier's business.
+        for test in list(group, "tests").iter().filter(|test| test.get("jws").is_some()) {
+            let token = test["jws"].as_str().map_or_else(|| test["jws"].to_string(), str::to_owned);
+            let accepted = keys.as_ref().is_ok_and(|keys| jws::verify(&token, keys).is_ok());
+            assert_eq!(accepted, test["result"] == "valid", "tcId {}: {}", test["tcId"], test["comment"]);
+            judged += 1;
+        }
+    }
+    assert_eq!(judged, 49);
+}

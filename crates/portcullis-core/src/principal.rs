@@ -65,22 +65,26 @@ pub struct Principal {
     plan_header: Option<HeaderValue>,
 }
 
-/// A claim that cannot be told to an upstream in a header: it holds control characters or, for a role, a comma.
+/// A claim that cannot be told to an upstream in a header as it is: it holds control characters, begins or ends with
+/// white space, is too long or, for a role, holds a comma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the claim `{0}` holds characters that cannot be sent in a header")]
 pub struct InvalidPrincipal(pub &'static str);
+
+/// OpenID Connect Core §2 allows a `sub` of at most 255 characters.
+const MAX_SUBJECT_BYTES: usize = 255;
 
 impl Principal {
     /// Checks that every part can be told to an upstream and renders the header values once.
     ///
     /// # Errors
-    /// [`InvalidPrincipal`] names the claim that holds control characters, is empty where it must not be, or (a role)
-    /// holds the comma that separates roles.
+    /// [`InvalidPrincipal`] names the claim that holds control characters, begins or ends with white space, is empty where
+    /// it must not be, is too long (a subject of more than 255 bytes), or (a role) holds the comma that separates roles.
     pub fn new(parts: PrincipalParts) -> Result<Self, InvalidPrincipal> {
-        if parts.subject.is_empty() {
+        if parts.subject.is_empty() || parts.subject.len() > MAX_SUBJECT_BYTES {
             return Err(InvalidPrincipal("sub"));
         }
-        if parts.roles.iter().any(|role| role.is_empty() || role.contains(',')) {
+        if parts.roles.iter().any(|role| role.is_empty() || role.contains(',') || !survives_a_header(role)) {
             return Err(InvalidPrincipal("role"));
         }
         let subject_header = header_value(&parts.subject).ok_or(InvalidPrincipal("sub"))?;
@@ -135,10 +139,46 @@ impl Principal {
     }
 }
 
-/// The text as a header value, `None` if it holds control characters.
+/// The text as a header value, `None` if an upstream would read another text from it.
 fn header_value(text: &str) -> Option<HeaderValue> {
-    if text.bytes().any(|byte| byte.is_ascii_control()) {
-        return None;
+    survives_a_header(text).then(|| HeaderValue::from_bytes(text.as_bytes()).ok())?
+}
+
+/// Whether an upstream reads the very text that we wrote. White space at the ends is not part of a field's value (RFC
+/// 9110 §5.5), so `" ann"` here would be `"ann"` there: two people for us, one for the API.
+fn survives_a_header(text: &str) -> bool {
+    !text.chars().any(char::is_control) && text.trim() == text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(subject: &str, role: &str, plan: Option<&str>) -> Result<Principal, InvalidPrincipal> {
+        Principal::new(PrincipalParts {
+            subject: subject.into(),
+            issuer: None,
+            roles: std::iter::once(role.into()).collect(),
+            permissions: Vec::new(),
+            plan: plan.map(Into::into),
+            session: None,
+            token_id: None,
+            version: 0,
+            expires: Timestamp::MAX,
+            scheme: Scheme::Bearer,
+            claims: BTreeMap::new(),
+        })
     }
-    HeaderValue::from_bytes(text.as_bytes()).ok()
+
+    #[test]
+    fn z5_an_upstream_reads_the_very_identity_that_was_proven() {
+        assert!(made("Ann Müller", "team lead", Some("gold")).is_ok());
+        for subject in ["", " ann", "ann ", "\tann", "an\nn", "an\0n", "\u{85}ann", "ann\u{a0}", &"a".repeat(256)] {
+            assert_eq!(made(subject, "viewer", None).unwrap_err(), InvalidPrincipal("sub"), "{subject:?}");
+        }
+        for role in ["", " admin", "admin ", "viewer,admin", "admin\r"] {
+            assert_eq!(made("ann", role, None).unwrap_err(), InvalidPrincipal("role"), "{role:?}");
+        }
+        assert_eq!(made("ann", "viewer", Some(" gold")).unwrap_err(), InvalidPrincipal("plan"));
+    }
 }

@@ -283,7 +283,13 @@ impl Gate {
                 trace.remark(Stage::Authenticate, || "nothing presented".to_owned());
                 return Ok(None);
             }
-            Presented::Malformed(why) => {
+            // Two cookies of our name may be a neighbouring domain's doing: on a public route that is nobody, too.
+            Presented::Malformed { why, scheme: Scheme::Cookie } if route.access == Requirement::Public => {
+                trace.remark(Stage::Authenticate, || why.to_owned());
+                case.clears_cookie = true;
+                return Ok(None);
+            }
+            Presented::Malformed { why, .. } => {
                 trace.remark(Stage::Authenticate, || why.to_owned());
                 return Err(Reason::InvalidToken(why));
             }

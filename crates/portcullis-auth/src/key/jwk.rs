@@ -89,7 +89,7 @@ fn elliptic(
         "P-256" => (Algorithm::Es256, 32),
         "P-384" => (Algorithm::Es384, 48),
         "P-521" => (Algorithm::Es512, 66),
-        _ => return Err(KeyError::Jwk("unknown \"crv\"")),
+        other => return Err(KeyError::Curve(other.to_owned())),
     };
     if algorithm.is_some_and(|algorithm| algorithm != only) {
         return Err(KeyError::Mismatch(algorithm.unwrap_or(only).to_string()));
@@ -108,18 +108,44 @@ fn edwards(
     kid: Option<Box<str>>,
     algorithm: Option<Algorithm>,
 ) -> Result<VerificationKey, KeyError> {
-    if text(members, "crv")? != "Ed25519" {
-        return Err(KeyError::Jwk("unknown \"crv\""));
+    let curve = text(members, "crv")?;
+    if curve != "Ed25519" {
+        return Err(KeyError::Curve(curve.to_owned()));
     }
     if algorithm.is_some_and(|algorithm| algorithm != Algorithm::EdDsa) {
         return Err(KeyError::Mismatch(algorithm.unwrap_or(Algorithm::EdDsa).to_string()));
     }
     let x = bytes(members, "x")?;
-    if x.len() != 32 {
-        return Err(KeyError::Invalid);
+    let point = <[u8; 32]>::try_from(x.as_slice()).map_err(|_| KeyError::Invalid)?;
+    if is_of_small_order(point) {
+        return Err(KeyError::Weak("an Ed25519 point of small order accepts signatures that anybody can make"));
     }
     let public = public_members(&[("kty", "OKP"), ("crv", "Ed25519"), ("x", &jws::encode(&x))]);
     VerificationKey::from_public_bytes(Algorithm::EdDsa, kid, &x, public)
+}
+
+/// Whether an Ed25519 public key is one of the eight points whose multiples are few (RFC 8032 §5.1.7 leaves them to the
+/// verifier): under the neutral one, a signature of `R = 1, S = 0` verifies for every message.
+fn is_of_small_order(mut point: [u8; 32]) -> bool {
+    /// The coordinate y of each, little-endian, in hexadecimal: 0, 1, -1 and the two of order eight; then 0 and 1 again,
+    /// written as p and p + 1.
+    const COORDINATES: [&str; 7] = [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ];
+    // The highest bit is the sign of x.
+    point[31] &= 0x7f;
+    let mut text = String::with_capacity(64);
+    for byte in point {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or_default());
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or_default());
+    }
+    COORDINATES.contains(&text.as_str())
 }
 
 /// The JWK members of a SubjectPublicKeyInfo, read as the algorithm says it must be.
@@ -146,10 +172,7 @@ pub(super) fn members_of_spki(algorithm: Algorithm, spki: &[u8]) -> Result<Map<S
         }
         EdDsa | Es256 | Es384 | Es512 => Err(mismatch()),
         _ if kind == RSA => {
-            let mut key = key;
-            let mut numbers = der::take(&mut key, der::SEQUENCE).ok_or(KeyError::Pem("not an RSA public key"))?;
-            let modulus = der::take(&mut numbers, der::INTEGER).ok_or(KeyError::Pem("not an RSA public key"))?;
-            let exponent = der::take(&mut numbers, der::INTEGER).ok_or(KeyError::Pem("not an RSA public key"))?;
+            let (modulus, exponent) = split_rsa(key).ok_or(KeyError::Pem("not an RSA public key"))?;
             let (n, e) = (jws::encode(trimmed(modulus)), jws::encode(trimmed(exponent)));
             Ok(public_members(&[("kty", "RSA"), ("n", &n), ("e", &e)]))
         }
@@ -166,8 +189,19 @@ fn split_spki(mut spki: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut algorithm = der::take(&mut inside, der::SEQUENCE)?;
     let kind = der::take(&mut algorithm, der::OBJECT_IDENTIFIER)?;
     let key = der::take(&mut inside, der::BIT_STRING)?;
+    if !inside.is_empty() {
+        return None;
+    }
     // The first byte of a bit string counts unused bits; a key has none.
     Some((kind, key.strip_prefix(&[0])?))
+}
+
+/// Modulus and exponent of an RSAPublicKey (RFC 8017 §A.1.1).
+fn split_rsa(mut key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut numbers = der::take(&mut key, der::SEQUENCE)?;
+    let modulus = der::take(&mut numbers, der::INTEGER)?;
+    let exponent = der::take(&mut numbers, der::INTEGER)?;
+    (key.is_empty() && numbers.is_empty()).then_some((modulus, exponent))
 }
 
 fn public_members(pairs: &[(&str, &str)]) -> Map<String, Value> {

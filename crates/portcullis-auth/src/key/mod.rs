@@ -8,7 +8,7 @@ mod signing;
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use aws_lc_rs::{constant_time, hmac};
 
@@ -26,6 +26,10 @@ pub struct VerificationKey {
     /// The public members of its JWK; `None` for a shared secret, which is never shown.
     public: Option<serde_json::Map<String, serde_json::Value>>,
 }
+
+/// Tells keys apart; see [`VerificationKey::mark`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyMark([u8; 32]);
 
 #[derive(Clone)]
 enum Material {
@@ -57,6 +61,9 @@ pub enum KeyError {
     /// The key's type or curve does not go with its algorithm.
     #[error("the key does not go with the algorithm {0}")]
     Mismatch(String),
+    /// A curve we do not follow.
+    #[error("\"{0}\" is not a supported curve")]
+    Curve(String),
     /// An algorithm we do not follow.
     #[error("\"{0}\" is not a supported signature algorithm")]
     Algorithm(String),
@@ -166,6 +173,25 @@ impl VerificationKey {
         // A map without `alg`, `kid` and `use`, sorted by name and without white space, is what the RFC asks for.
         let canonical = serde_json::to_vec(&std::collections::BTreeMap::from_iter(self.public.as_ref()?)).ok()?;
         Some(crate::jws::encode(digest(&SHA256, &canonical)))
+    }
+
+    /// The key's mark: what it is, what it is called and what it verifies, in one hash. Equal marks mean the same key.
+    fn mark(&self) -> KeyMark {
+        let mut context = Context::new(&SHA256);
+        context.update(self.algorithm.as_str().as_bytes());
+        // A name of nothing and no name at all are two things.
+        context.update(&[u8::from(self.kid.is_some())]);
+        let kid = self.kid.as_deref().unwrap_or_default();
+        context.update(&kid.len().to_be_bytes());
+        context.update(kid.as_bytes());
+        match &self.material {
+            // A hash under the secret stands for it.
+            Material::Secret(key) => context.update(hmac::sign(key, b"portcullis key mark").as_ref()),
+            Material::Public(_) => context.update(self.thumbprint().unwrap_or_default().as_bytes()),
+        }
+        let mut mark = [0; 32];
+        mark.copy_from_slice(context.finish().as_ref());
+        KeyMark(mark)
     }
 
     /// The public JWK, `None` for a shared secret.

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 
-use super::{KeyError, VerificationKey, jwk};
+use super::{KeyError, KeyMark, VerificationKey, jwk};
 use crate::jws::JwsError;
 
 /// Keys that verify for one issuer.
 #[derive(Clone, Debug, Default)]
 pub struct KeySet {
     keys: Vec<VerificationKey>,
+    /// The mark of each, in the same order.
+    marks: Vec<KeyMark>,
 }
 
 impl KeySet {
@@ -30,11 +32,13 @@ impl KeySet {
         if keys.iter().any(VerificationKey::is_secret) && !keys.iter().all(VerificationKey::is_secret) {
             return Err(KeyError::MixedSet);
         }
-        Ok(Self { keys })
+        let marks = keys.iter().map(VerificationKey::mark).collect();
+        Ok(Self { keys, marks })
     }
 
-    /// Reads a JWK set (RFC 7517 §5). Keys for encryption and of unknown types are passed over, as the RFC asks; a key
-    /// for signatures that is weak or broken fails the whole set, so that nobody finds out by a refused login.
+    /// Reads a JWK set (RFC 7517 §5). Keys for something else than signatures and of types, curves or algorithms that we do
+    /// not follow are passed over, as the RFC asks: an issuer may add one at any time. A key for signatures that is weak or
+    /// broken fails the whole set, so that nobody finds out by a refused login.
     ///
     /// # Errors
     /// [`KeyError`] of the first such key, or of the set.
@@ -46,11 +50,15 @@ impl KeySet {
         let mut keys = Vec::new();
         for entry in entries {
             let Value::Object(entry) = entry else { return Err(KeyError::Jwk("a key is not an object")) };
-            let signs = entry.get("use").is_none_or(|value| value == "sig");
             let known =
                 entry.get("kty").and_then(Value::as_str).is_some_and(|kty| ["RSA", "EC", "OKP", "oct"].contains(&kty));
-            if signs && known {
-                keys.push(jwk::key_from_members(entry, None)?);
+            if !known {
+                continue;
+            }
+            match jwk::key_from_members(entry, None) {
+                Ok(key) => keys.push(key),
+                Err(KeyError::Use | KeyError::Algorithm(_) | KeyError::Curve(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         if keys.is_empty() {
@@ -72,25 +80,23 @@ impl KeySet {
         &self.keys
     }
 
-    /// The one key that a header can mean: by `kid` where it names one, else the only one of its algorithm.
-    pub(crate) fn find(&self, kid: Option<&str>, alg: &str) -> Result<&VerificationKey, JwsError> {
-        match kid {
-            Some(kid) => match self.keys.iter().find(|key| key.kid() == Some(kid)) {
-                Some(key) => Ok(key),
-                // A single unnamed key (a PEM file, a secret) fits every name.
-                None => match self.keys.as_slice() {
-                    [only] if only.kid().is_none() => Ok(only),
-                    _ => Err(JwsError::UnknownKey),
-                },
-            },
-            None => {
-                let mut fitting = self.keys.iter().filter(|key| key.algorithm().as_str() == alg);
-                match (fitting.next(), fitting.next()) {
-                    (Some(key), None) => Ok(key),
-                    (None, _) if self.keys.len() == 1 => Err(JwsError::Algorithm),
-                    _ => Err(JwsError::UnknownKey),
-                }
-            }
+    /// Whether the key with this mark is among them.
+    pub(crate) fn holds(&self, mark: KeyMark) -> bool {
+        self.marks.contains(&mark)
+    }
+
+    /// The one key that a header can mean, with its mark: by `kid` where it names one, else the only one of its algorithm.
+    pub(crate) fn find(&self, kid: Option<&str>, alg: &str) -> Result<(&VerificationKey, KeyMark), JwsError> {
+        let mut fitting = self.keys.iter().zip(self.marks.iter().copied()).filter(|(key, _)| match (kid, key.kid()) {
+            (Some(kid), Some(held)) => kid == held,
+            // A single unnamed key (a PEM file, a secret) fits every name.
+            (Some(_), None) => self.keys.len() == 1,
+            (None, _) => key.algorithm().as_str() == alg,
+        });
+        match (fitting.next(), fitting.next()) {
+            (Some(found), None) => Ok(found),
+            (None, _) if kid.is_none() && self.keys.len() == 1 => Err(JwsError::Algorithm),
+            _ => Err(JwsError::UnknownKey),
         }
     }
 }
@@ -108,7 +114,8 @@ impl KeySource {
         Self { place: Arc::new(ArcSwap::from_pointee((0, keys))) }
     }
 
-    /// Replaces the set. Tokens that were verified with the old one are verified again.
+    /// Replaces the set. A token that was verified by a key which the new set still holds stays remembered; any other is
+    /// judged anew.
     pub fn replace(&self, keys: KeySet) {
         self.place.rcu(|held| (held.0 + 1, keys.clone()));
     }

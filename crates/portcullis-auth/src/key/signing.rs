@@ -10,6 +10,7 @@ use aws_lc_rs::signature::{
     self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding, RsaKeyPair,
 };
 use portcullis_core::Secret;
+use zeroize::Zeroizing;
 
 use super::{KeyError, VerificationKey, der};
 use crate::algorithm::Algorithm;
@@ -58,7 +59,8 @@ impl SigningKey {
     pub fn generate(algorithm: Algorithm) -> Result<Self, SigningError> {
         use Algorithm::{EdDsa, Es256, Es384, Es512, Hs256, Hs384, Hs512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
         let library = |_| SigningError::Library;
-        let bytes = match algorithm {
+        // Each branch makes the only copy that this function holds; it is wiped on the way out.
+        let bytes = Zeroizing::new(match algorithm {
             Hs256 | Hs384 | Hs512 => {
                 let mut secret = vec![0; secret_len(algorithm)];
                 fill(&mut secret).map_err(library)?;
@@ -73,7 +75,7 @@ impl SigningKey {
                 let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(library)?;
                 pair.as_der().map_err(library)?.as_ref().to_vec()
             }
-        };
+        });
         Self::from_private(algorithm, &bytes)
     }
 
@@ -114,7 +116,8 @@ impl SigningKey {
                 (Material::Rsa(Box::new(pair), rsa_of(algorithm), private), verification)
             }
         };
-        // A secret has no thumbprint that could be shown: its name is drawn at random by being hashed under itself.
+        // A secret has no public half to take a thumbprint of; its name is a hash under itself. That tells no more than any
+        // token signed with it does, and the name need not be stored beside the secret.
         let kid = match verification.thumbprint() {
             Some(thumbprint) => thumbprint,
             None => {
