@@ -120,7 +120,6 @@ impl Wheel {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the remainder is smaller than the number of slots")]
 const fn slot(tick: u64) -> usize {
     (tick % SLOTS) as usize
 }

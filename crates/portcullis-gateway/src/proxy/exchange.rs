@@ -106,7 +106,7 @@ fn target(uri: &Uri, rewritten: Option<PathAndQuery>, base_path: &str) -> Result
     // Characters that RFC 3986 §3.4 has no place for in a query, though browsers send some of them raw.
     let is_raw =
         |byte: &u8| matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b'[' | b']');
-    if base_path.is_empty() && !text.as_bytes().iter().any(|byte| is_raw(byte)) {
+    if base_path.is_empty() && !text.as_bytes().iter().any(is_raw) {
         return Ok(rewritten);
     }
     let mut full = String::with_capacity(base_path.len() + text.len() + 8);
