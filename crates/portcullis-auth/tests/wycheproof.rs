@@ -3,6 +3,8 @@
 //! The vectors are not part of this tree: `PORTCULLIS_VECTORS` names their folder (by default `../shared/data` beside the
 //! project). Without them these tests are skipped and say so; with `CI` set they fail.
 
+#![expect(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -119,12 +119,15 @@ pub(crate) enum Phase {
 pub(crate) struct LimitTable {
     rules: Vec<Compiled>,
     by_pattern: PatternTable<u32>,
+    /// From the number in a limit's keys to its index.
+    by_id: HashMap<u32, u32>,
 }
 
 #[derive(Clone, Debug)]
 struct Compiled {
     rule: LimitRule,
     phase: Phase,
+    id: u32,
 }
 
 /// What a request's keys are made of.
@@ -148,8 +151,20 @@ impl LimitTable {
                 by_pattern.insert(pattern, index);
             }
         }
-        let rules = rules.into_iter().map(|rule| Compiled { phase: phase_of(&rule), rule }).collect();
-        Self { rules, by_pattern }
+        let mut by_id = HashMap::new();
+        let rules = (0..)
+            .zip(rules)
+            .map(|(index, rule)| {
+                // Two names of one number are as good as impossible; the later one takes the next that is free.
+                let mut id = id_of(&rule.name);
+                while by_id.contains_key(&id) {
+                    id = id.wrapping_add(1);
+                }
+                by_id.insert(id, index);
+                Compiled { phase: phase_of(&rule), rule, id }
+            })
+            .collect();
+        Self { rules, by_pattern, by_id }
     }
 
     /// The limits that cover the request; each once, even where several of its patterns do.
@@ -162,8 +177,9 @@ impl LimitTable {
         all
     }
 
-    pub(crate) fn rule(&self, index: u32) -> &LimitRule {
-        &self.rules[index as usize].rule
+    /// The rule whose keys bear this number.
+    pub(crate) fn rule(&self, id: u32) -> &LimitRule {
+        &self.rules[self.by_id.get(&id).map_or(0, |index| *index as usize)].rule
     }
 
     pub(crate) fn rules(&self) -> impl Iterator<Item = &LimitRule> {
@@ -179,12 +195,12 @@ impl LimitTable {
     ) -> SmallVec<[Ask<'t>; 4]> {
         let mut asks = SmallVec::new();
         for index in covering {
-            let Compiled { rule, phase: charged } = &self.rules[*index as usize];
+            let Compiled { rule, phase: charged, id } = &self.rules[*index as usize];
             if *charged != phase || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
                 continue;
             }
             let Some(rate) = rate_for(rule, facts.principal) else { continue };
-            let key = key_for(rule, *index, facts);
+            let key = key_for(rule, *id, facts);
             asks.push(Ask { rate, key, cost: rule.cost, enforce: rule.enforce });
         }
         asks
@@ -217,8 +233,14 @@ fn rate_for<'t>(rule: &'t LimitRule, principal: Option<&Principal>) -> Option<&'
     })
 }
 
-fn key_for(rule: &LimitRule, index: u32, facts: &KeyFacts<'_>) -> Key {
-    let mut key = Key::new(index);
+/// A limit's number in its keys: FNV-1a of its name, not its place in the file, so that a reload that inserts a limit
+/// above others does not make them count in each other's cells.
+fn id_of(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+fn key_for(rule: &LimitRule, id: u32, facts: &KeyFacts<'_>) -> Key {
+    let mut key = Key::new(id);
     for part in &rule.key {
         if push_part(&mut key, part, facts).is_none() {
             key.push_address(facts.client.key(facts.ipv6_prefix));

@@ -228,7 +228,7 @@ impl Running {
         tracing::info!("stopping; requests under way have {drain:?}");
         self.cores.stop(drain);
         let cores = self.cores;
-        let ended = tokio::task::spawn_blocking(move || cores.join()).await.unwrap_or_else(|_| Ok(()));
+        let ended = tokio::task::spawn_blocking(move || cores.join()).await.unwrap_or(Ok(()));
         if let Some((_, stop, server)) = self.admin {
             // A listener that has ended by itself hears nothing.
             let _ = stop.send(());

@@ -58,7 +58,7 @@ impl Operator {
             .expect("mail.json is a list")
             .iter()
             .map(|mail| Mail { to: text(mail, "to"), subject: text(mail, "subject"), text: text(mail, "text") })
-            .filter(|mail| mail.to.contains(to))
+            .filter(|mail| mail.to == to)
             .collect()
     }
 

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -18,6 +18,8 @@ pub(crate) struct Origin {
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
+    /// Requests that were read and are not yet in the list: their answer may already be with the client.
+    under_way: AtomicUsize,
     connections: Mutex<Vec<Arc<Mutex<Recorded>>>>,
     requests: Mutex<Vec<Seen>>,
 }
@@ -186,6 +188,10 @@ impl Origin {
 
     /// The requests that have been read so far, in the order in which they were answered.
     pub(crate) fn requests(&self) -> Vec<Seen> {
+        let patience = Instant::now() + Duration::from_millis(300);
+        while self.shared.under_way.load(Ordering::SeqCst) > 0 && Instant::now() < patience {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         locked(&self.shared.requests).clone()
     }
 
@@ -223,11 +229,16 @@ fn serve(stream: TcpStream, shared: &Shared, handler: &dyn Fn(&mut Exchange<'_>)
     let _ = stream.set_nodelay(true);
     let mut wire = Wire { stream, unread: Vec::new(), recorded: Arc::clone(&recorded) };
     while let Ok((seen, unread)) = wire.request() {
+        shared.under_way.fetch_add(1, Ordering::SeqCst);
         let mut exchange = Exchange { seen, wire: &mut wire, unread };
         let outcome = handler(&mut exchange);
         let finished = exchange.unread == Framing::Done || exchange.unread == Framing::Length(0);
         let seen = std::mem::take(&mut exchange.seen);
-        locked(&shared.requests).push(seen);
+        // A request whose body broke off was never a request.
+        if finished || outcome.is_ok() {
+            locked(&shared.requests).push(seen);
+        }
+        shared.under_way.fetch_sub(1, Ordering::SeqCst);
         if outcome.is_err() || !finished {
             break;
         }
