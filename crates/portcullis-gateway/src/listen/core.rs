@@ -112,7 +112,7 @@ fn refuse(core: &Core, stream: &TcpStream) {
     let mut problem = Problem::new(&Reason::Overloaded, id);
     core.shared.gate.policy().response_headers().apply(&mut problem.headers);
     // It has a right to an answer, not to our time.
-    let _ = stream.try_write(&wire::bytes(&problem, id, core.shared.clock.now()));
+    let _ = socket2::SockRef::from(stream).send(&wire::bytes(&problem, id, core.shared.clock.now()));
 }
 
 /// Runs one core until it is told to stop and has drained.

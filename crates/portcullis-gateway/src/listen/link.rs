@@ -108,6 +108,7 @@ impl Link {
         self.dirty.set(true);
         self.served.set(true);
         self.answered.set(false);
+        self.lingers.set(false);
         self.body_tail.set(None);
         self.body_failure.take();
         self.deadlines.clear_all();

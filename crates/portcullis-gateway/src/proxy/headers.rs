@@ -300,28 +300,26 @@ fn set_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 /// The operator's session is nobody's business but the operator's listener's. Cookies know no ports, so a browser sends
 /// it here too.
 fn drop_admin_cookie(headers: &mut HeaderMap) {
-    let is_ours = |pair: &str| pair.trim().split('=').next() == Some(crate::admin::SESSION_COOKIE);
-    if !headers.get_all(COOKIE).iter().any(|value| contains(value.as_bytes(), crate::admin::SESSION_COOKIE.as_bytes()))
-    {
+    let is_ours = |pair: &[u8]| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        name.trim_ascii() == crate::admin::SESSION_COOKIE.as_bytes()
+    };
+    let mut pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    if !pairs.any(is_ours) {
         return;
     }
     let kept: SmallVec<[HeaderValue; 2]> = headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| {
-            let Ok(text) = value.to_str() else { return Some(value.clone()) };
-            let rest: Vec<&str> = text.split(';').filter(|pair| !is_ours(pair)).collect();
-            HeaderValue::from_str(rest.join(";").trim()).ok().filter(|value| !value.is_empty())
+            let rest: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_ours(pair)).collect();
+            HeaderValue::from_bytes(rest.join(&b';').trim_ascii()).ok().filter(|value| !value.is_empty())
         })
         .collect();
     headers.remove(COOKIE);
     for value in kept {
         headers.append(COOKIE, value);
     }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }
 
 /// Drops an upstream's cookie of the operator's session name: a page must not overwrite it.

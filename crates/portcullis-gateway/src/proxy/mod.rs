@@ -114,7 +114,11 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
             finish(link, &line, answered)
         }
     };
-    if link.core.draining.get() || closes(asks, response.status()) {
+    let closes = closes(asks, response.status());
+    if closes {
+        link.lingers.set(true);
+    }
+    if closes || link.core.draining.get() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

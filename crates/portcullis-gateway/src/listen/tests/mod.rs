@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use portcullis::{Gate, Otherwise, Policy, PolicyParts, RouteRule, Target};
 use portcullis_auth::access::{Requirement, Roles};
-use portcullis_auth::{CookieNames, TokenVerifier};
+use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
 use portcullis_core::ports::Nobody;
-use portcullis_core::{Event, EventSink, TrustedHops};
+use portcullis_core::{Clock, Event, EventSink, TrustedHops};
 use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_shield::{Preset, ResponseHeaders};
 use portcullis_watch::Metrics;
@@ -66,6 +66,35 @@ impl EventSink for Quiet {
     fn record(&self, _: Event) {}
 }
 
+/// The key that signs this run's tokens.
+fn key() -> &'static SigningKey {
+    static KEY: std::sync::OnceLock<SigningKey> = std::sync::OnceLock::new();
+    KEY.get_or_init(|| SigningKey::generate(Algorithm::Es256).unwrap())
+}
+
+/// A token that is good for this long.
+pub(crate) fn token(good_for: Duration) -> String {
+    let expires = ProcessClock.now().after(good_for).as_secs_ceil();
+    let claims = format!(
+        "{{\"iss\":\"https://a\",\"aud\":\"api\",\"sub\":\"u1\",\"exp\":{expires},\"jti\":\"j\",\"sid\":\"s\",\"role\":\"viewer\",\
+         \"ver\":1}}"
+    );
+    key().sign("at+jwt", claims.as_bytes()).unwrap()
+}
+
+fn issuer() -> Issuer {
+    Issuer {
+        name: None,
+        iss: "https://a".into(),
+        audiences: vec!["api".into()],
+        algorithms: vec![Algorithm::Es256],
+        leeway: Duration::ZERO,
+        typ: Some("at+jwt".into()),
+        keys: KeySource::new(KeySet::new(vec![key().verification_key().clone()]).unwrap()),
+        claims: ClaimNames::default(),
+    }
+}
+
 /// A gate that lets everybody through to the first upstream, with bodies of at most `max_body` bytes.
 pub(crate) fn policy(max_body: u64) -> Policy {
     let identity = RouteRule {
@@ -90,7 +119,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         max_body,
         limits: Vec::new(),
         roles: Roles::new(&std::collections::BTreeMap::new()).unwrap(),
-        verifier: Arc::new(TokenVerifier::new(Vec::new(), 16)),
+        verifier: Arc::new(TokenVerifier::new(vec![issuer()], 16)),
         cookies: CookieNames::new(false),
         public_origin: "http://127.0.0.1".into(),
         forward_credentials: false,

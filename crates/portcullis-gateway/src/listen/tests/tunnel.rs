@@ -98,3 +98,54 @@ fn a_tunnel_in_which_nobody_speaks_is_closed() {
     assert_eq!(client.rest(), "");
     assert!(began.elapsed() > Duration::from_millis(350) && began.elapsed() < Duration::from_millis(900));
 }
+
+/// Seconds are all that a token's end is told in, so it is good for one to two of them.
+fn ended_with_the_token(began: std::time::Instant) {
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(2_400), "{took:?}");
+}
+
+fn patient(upstream: &Upstream) -> Gateway {
+    let settings = UpstreamSettings { read_timeout: Duration::from_secs(60), ..super::upstream(&[upstream.address]) };
+    Gateway::with(transport(), settings, None)
+}
+
+#[test]
+fn t13_a_tunnel_ends_with_the_credential_that_opened_it() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        served.client.send(GRANTS);
+        served.client.rest();
+        served.tell("ended".to_owned());
+    });
+    let gateway = patient(&upstream);
+    let mut client = gateway.client();
+    let began = std::time::Instant::now();
+    let token = token(Duration::from_secs(1));
+    client.send(ASKS.replace("Sec-", &format!("Authorization: Bearer {token}\r\nSec-")));
+    assert!(client.until("\r\n\r\n").starts_with("HTTP/1.1 101"));
+    assert_eq!(client.rest(), "");
+    ended_with_the_token(began);
+    let seen = upstream.received();
+    assert!(seen.contains("x-user-id: u1\r\n") && !seen.contains(&token), "{seen}");
+    assert_eq!(upstream.received(), "ended");
+}
+
+#[test]
+fn t13_a_stream_of_events_ends_with_the_credential_that_opened_it() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        served.client.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n");
+        while served.client.stream.write_all(b"data: x\n\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let gateway = patient(&upstream);
+    let mut client = gateway.client();
+    let began = std::time::Instant::now();
+    let token = token(Duration::from_secs(1));
+    client.send(format!("GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    let all = client.rest();
+    assert!(all.starts_with("HTTP/1.1 200") && all.contains("data: x") && !all.ends_with("0\r\n\r\n"), "{all}");
+    ended_with_the_token(began);
+}
