@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::header::ORIGIN;
+use http::header::{ORIGIN, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 use portcullis_auth::Lookup;
@@ -367,7 +367,8 @@ impl Case {
 fn permit(policy: &Policy, route: &Route, facts: &Facts<'_>, case: &Case) -> Result<(), Reason> {
     let principal = case.principal.as_deref();
     if principal.is_some_and(|principal| principal.parts().scheme == Scheme::Cookie)
-        && !is_safe(facts.method)
+        // A WebSocket is opened by a GET, and a browser lets every page open one with the cookies of its target.
+        && (!is_safe(facts.method) || facts.headers.contains_key(UPGRADE))
         && is_cross_site(facts.headers, &policy.public_origin)
     {
         return Err(Reason::CrossSite);

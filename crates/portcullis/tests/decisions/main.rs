@@ -145,6 +145,10 @@ fn a_cookie_does_not_obey_another_site() {
         assert_eq!(house.status("POST /projects", &with(extra)), expected, "{extra:?}");
     }
     assert_eq!(house.status("GET /projects", &with(&[("sec-fetch-site", "cross-site")])), 200, "safe methods obey");
+    let socket = [("upgrade", "websocket"), ("origin", "https://evil.example")];
+    assert_eq!(house.status("GET /projects", &with(&socket)), 403, "a WebSocket is no safe method");
+    let socket = [("upgrade", "websocket"), ("origin", "https://api.example.com")];
+    assert_eq!(house.status("GET /projects", &with(&socket)), 200);
 }
 
 #[test]
