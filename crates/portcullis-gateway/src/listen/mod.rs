@@ -1,7 +1,7 @@
 //! Accepting connections: one current-thread runtime for each core, each with its own listening sockets.
 //!
 //! Nothing that a connection does leaves its core, so nothing on the way of a request needs a lock. What must be exact
-//! across cores (connections per address, the gate's limits) is shared through [`Shared`] and [`admission`].
+//! across cores (connections per address, the gate's limits) is shared through [`Shared`] and `admission`.
 
 mod admission;
 mod bind;

@@ -1,5 +1,5 @@
 //! The reverse proxy: a door of the gate. Every request becomes facts, the gate decides, and only what has a
-//! [`Pass`](portcullis::Pass) is carried to an upstream or to the identity endpoints.
+//! [`Pass`] is carried to an upstream or to the identity endpoints.
 
 mod body;
 mod exchange;
