@@ -187,7 +187,7 @@ pub struct AdminSettings {
 /// What is logged where.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// Whether each served request is logged on standard error.
+    /// Whether each served request is logged on standard error (false).
     pub access: bool,
     /// Directory of the JSON-lines streams (`events.jsonl`, `limits.jsonl`); `None` turns them off.
     pub events_dir: Option<PathBuf>,

@@ -54,7 +54,7 @@ pub(crate) struct AdminTable {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LogTable {
-    /// Whether each served request is logged on standard error. Default: true.
+    /// Whether each request is logged on standard error; a line costs more than deciding about the request. Default: false.
     pub(crate) access: Option<At<bool>>,
     /// Whether events are written as JSON lines. Default: true.
     pub(crate) events: Option<At<bool>>,

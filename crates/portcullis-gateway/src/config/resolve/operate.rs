@@ -137,5 +137,5 @@ pub(super) fn log(cx: &Context<'_>, raw: &Raw, state_dir: &Path) -> LogSettings 
     let table = raw.log.as_ref().map_or(&none, Table::get);
     let events = table.events.as_ref().is_none_or(|at| *at.get());
     let directory = table.events_dir.as_ref().map_or_else(|| state_dir.join("logs"), |at| cx.path(at));
-    LogSettings { access: table.access.as_ref().is_none_or(|at| *at.get()), events_dir: events.then_some(directory) }
+    LogSettings { access: table.access.as_ref().is_some_and(|at| *at.get()), events_dir: events.then_some(directory) }
 }
