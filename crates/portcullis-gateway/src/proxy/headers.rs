@@ -300,7 +300,11 @@ fn set_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 /// The operator's session is nobody's business but the operator's listener's. Cookies know no ports, so a browser sends
 /// it here too.
 fn drop_admin_cookie(headers: &mut HeaderMap) {
-    let is_ours = |pair: &str| pair.trim().split('=').next() == Some(crate::admin::SESSION_COOKIE);
+    // Bytes, not text: one cookie with a byte beyond ASCII must not carry the operator's past this.
+    let is_ours = |pair: &[u8]| {
+        pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
+            == crate::admin::SESSION_COOKIE.as_bytes()
+    };
     if !headers.get_all(COOKIE).iter().any(|value| contains(value.as_bytes(), crate::admin::SESSION_COOKIE.as_bytes()))
     {
         return;
@@ -309,9 +313,8 @@ fn drop_admin_cookie(headers: &mut HeaderMap) {
         .get_all(COOKIE)
         .iter()
         .filter_map(|value| {
-            let Ok(text) = value.to_str() else { return Some(value.clone()) };
-            let rest: Vec<&str> = text.split(';').filter(|pair| !is_ours(pair)).collect();
-            HeaderValue::from_str(rest.join(";").trim()).ok().filter(|value| !value.is_empty())
+            let rest: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b';').filter(|pair| !is_ours(pair)).collect();
+            HeaderValue::from_bytes(rest.join(&b';').trim_ascii()).ok().filter(|value| !value.is_empty())
         })
         .collect();
     headers.remove(COOKIE);
@@ -327,7 +330,10 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 /// Drops an upstream's cookie of the operator's session name: a page must not overwrite it.
 pub(crate) fn drop_admin_set_cookie(headers: &mut HeaderMap) {
     let is_ours = |value: &HeaderValue| {
-        let name = value.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+        // A cookie without a name ("=name=value") comes back from a browser as "name=value".
+        let said = value.as_bytes().trim_ascii();
+        let said = said.strip_prefix(b"=").unwrap_or(said);
+        let name = said.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default();
         name.trim_ascii() == crate::admin::SESSION_COOKIE.as_bytes()
     };
     if !headers.get_all(SET_COOKIE).iter().any(is_ours) {
@@ -415,5 +421,18 @@ mod tests {
         let mut answer = map(&[("set-cookie", "portcullis_admin=evil; Path=/"), ("set-cookie", "a=1")]);
         drop_admin_set_cookie(&mut answer);
         assert_eq!(answer.get_all(SET_COOKIE).iter().collect::<Vec<_>>(), ["a=1"]);
+    }
+
+    #[test]
+    fn t6_the_operators_cookie_is_found_beside_bytes_beyond_ascii_and_without_a_name() {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::from_bytes(b"a=\xff; portcullis_admin=secret; b=2").unwrap());
+        drop_admin_cookie(&mut headers);
+        assert_eq!(headers[COOKIE].as_bytes(), b"a=\xff; b=2");
+        for evil in ["=portcullis_admin=x", " = portcullis_admin=x", "portcullis_admin", "portcullis_admin; Path=/"] {
+            let mut answer = map(&[("set-cookie", evil), ("set-cookie", "a=portcullis_admin")]);
+            drop_admin_set_cookie(&mut answer);
+            assert_eq!(answer.get_all(SET_COOKIE).iter().collect::<Vec<_>>(), ["a=portcullis_admin"], "{evil}");
+        }
     }
 }
