@@ -531,3 +531,36 @@ async fn no_secret_is_shown_by_debug() {
     let shown = format!("{tokens:?} {:?}", house.identity);
     assert!(!shown.contains(tokens.refresh.expose()) && !shown.contains(tokens.access.expose()));
 }
+
+/// Many logins queue for two hashing threads, so that the last of them are still waiting when the account changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a7_a_login_that_waits_while_the_account_is_disabled_leaves_no_session() {
+    let house = Arc::new(House::new().await);
+    house.create("ada@example.com").await;
+    let logins: Vec<_> = (0..12)
+        .map(|_| {
+            let house = Arc::clone(&house);
+            tokio::spawn(async move { house.login("ada@example.com", PASSWORD).await })
+        })
+        .collect();
+    // One of them is done, so that all have read the account as it was.
+    while house.records.0.lock().unwrap().iter().all(|kind| *kind != EventKind::LoginSucceeded) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    house.identity.set_disabled("ada@example.com", true, Origin::default()).await.unwrap();
+    let mut refused = 0;
+    let mut let_in = Vec::new();
+    for login in logins {
+        match login.await.unwrap() {
+            Ok(tokens) => let_in.push(tokens),
+            Err(IdentityError::Disabled) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(refused > 0, "none of the logins was still waiting");
+    // What was let in before is revoked, and stays so when the account comes back.
+    house.identity.set_disabled("ada@example.com", false, Origin::default()).await.unwrap();
+    for tokens in &let_in {
+        assert!(matches!(house.refresh(tokens).await, Err(IdentityError::InvalidRefresh)));
+    }
+}

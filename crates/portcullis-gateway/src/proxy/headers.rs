@@ -325,7 +325,10 @@ fn drop_admin_cookie(headers: &mut HeaderMap) {
 /// Drops an upstream's cookie of the operator's session name: a page must not overwrite it.
 pub(crate) fn drop_admin_set_cookie(headers: &mut HeaderMap) {
     let is_ours = |value: &HeaderValue| {
-        let name = value.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+        // A cookie without a name ("=name=value") comes back from a browser as "name=value".
+        let said = value.as_bytes().trim_ascii();
+        let said = said.strip_prefix(b"=").unwrap_or(said);
+        let name = said.split(|byte| matches!(byte, b'=' | b';')).next().unwrap_or_default();
         name.trim_ascii() == crate::admin::SESSION_COOKIE.as_bytes()
     };
     if !headers.get_all(SET_COOKIE).iter().any(is_ours) {
@@ -413,5 +416,18 @@ mod tests {
         let mut answer = map(&[("set-cookie", "portcullis_admin=evil; Path=/"), ("set-cookie", "a=1")]);
         drop_admin_set_cookie(&mut answer);
         assert_eq!(answer.get_all(SET_COOKIE).iter().collect::<Vec<_>>(), ["a=1"]);
+    }
+
+    #[test]
+    fn t6_the_operators_cookie_is_found_beside_bytes_beyond_ascii_and_without_a_name() {
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::from_bytes(b"a=\xff; portcullis_admin=secret; b=2").unwrap());
+        drop_admin_cookie(&mut headers);
+        assert_eq!(headers[COOKIE].as_bytes(), b"a=\xff; b=2");
+        for evil in ["=portcullis_admin=x", " = portcullis_admin=x", "portcullis_admin", "portcullis_admin; Path=/"] {
+            let mut answer = map(&[("set-cookie", evil), ("set-cookie", "a=portcullis_admin")]);
+            drop_admin_set_cookie(&mut answer);
+            assert_eq!(answer.get_all(SET_COOKIE).iter().collect::<Vec<_>>(), ["a=portcullis_admin"], "{evil}");
+        }
     }
 }

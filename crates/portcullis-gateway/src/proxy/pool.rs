@@ -21,6 +21,9 @@ use super::body::RequestBody;
 use crate::config::UpstreamSettings;
 use crate::listen::{Late, Link, ProxySettings, Tick, Wheel};
 
+/// What is read ahead of an upstream for a client that does not keep up, in bytes; hyper's own bound is six times that.
+const MAX_BUFFER: usize = 64 * 1024;
+
 /// An upstream's socket.
 pub(crate) type Socket = TokioIo<TcpStream>;
 
@@ -103,8 +106,11 @@ impl Address {
             None => TcpStream::connect(&*self.text).await?,
         };
         stream.set_nodelay(true)?;
-        let (sender, connection) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(std::io::Error::other)?;
         Ok(Box::new(Connected { sender, connection, ended: false }))
     }
 }

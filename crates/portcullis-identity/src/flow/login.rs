@@ -92,11 +92,10 @@ impl Identity {
         let email = Email::parse(&credentials.email).ok();
         let address = email.as_ref().map_or("", Email::as_str);
         let now = self.now();
-        let account: Option<(String, String, String, String, i64, Option<i64>)> =
-            sqlx::query_as("SELECT id, password, role, plan, version, disabled_at FROM account WHERE email = $1")
-                .bind(address)
-                .fetch_optional(self.store.read())
-                .await?;
+        let account: Option<(String, String)> = sqlx::query_as("SELECT id, password FROM account WHERE email = $1")
+            .bind(address)
+            .fetch_optional(self.store.read())
+            .await?;
         // Asked for a known account too, so that both take the same statements.
         let pending: Option<(String,)> = sqlx::query_as(
             "SELECT password FROM pending WHERE email = $1 AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1",
@@ -113,14 +112,23 @@ impl Identity {
         if !self.hasher.verify(&credentials.password, hash).await? {
             return Err(IdentityError::InvalidCredentials);
         }
-        let Some((id, _, role, plan, version, disabled)) = account else { return Err(IdentityError::NotVerified) };
-        if disabled.is_some() {
-            return Err(IdentityError::Disabled);
-        }
+        let Some((id, proven)) = account else { return Err(IdentityError::NotVerified) };
 
         let session = Uuid::now_v7().to_string();
         let refresh = token::random()?;
         let mut transaction = self.store.write().await?;
+        // Asked again where nothing can come between: the hash may have waited long, and a password that was replaced or
+        // an account that was disabled meanwhile must not leave a session behind.
+        let current: Option<(String, String, i64, Option<i64>)> =
+            sqlx::query_as("SELECT role, plan, version, disabled_at FROM account WHERE id = $1 AND password = $2")
+                .bind(&id)
+                .bind(&proven)
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let (role, plan, version, disabled) = current.ok_or(IdentityError::InvalidCredentials)?;
+        if disabled.is_some() {
+            return Err(IdentityError::Disabled);
+        }
         sqlx::query("INSERT INTO session (id, account_id, delivery, created_at) VALUES ($1, $2, $3, $4)")
             .bind(&session)
             .bind(&id)
