@@ -52,18 +52,9 @@ impl MasterKey {
                 Err(OpenError::MasterKey("of this database is missing; put its file (master.key) back"))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut bytes = vec![0; 32];
-                aws_lc_rs::rand::fill(&mut bytes).map_err(|_| OpenError::Crypto)?;
-                let bytes = Secret::new(bytes);
-                let text = Secret::new(hex::encode(bytes.expose()));
-                let mut out =
-                    std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(io)?;
-                out.write_all(text.expose().as_bytes()).and_then(|()| out.sync_all()).map_err(io)?;
-                // The name must be as durable as the bytes: the database will depend on it.
-                if let Some(folder) = file.parent() {
-                    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
-                }
-                Self::new(bytes.expose())
+                create(file)?;
+                // Read back, because another process may have been first.
+                Self::load_or_create(file, true)
             }
             Err(error) => Err(io(error)),
         }
@@ -86,6 +77,31 @@ impl MasterKey {
         let plain = self.0.open_in_place(nonce, Aad::from(place.as_bytes()), &mut buffer).map_err(|_| wrong())?;
         Ok(Secret::new(plain.to_vec()))
     }
+}
+
+/// Makes the key's file, unless somebody else has. The name appears with the whole key behind it or not at all: a kill in
+/// between leaves nothing that a later start would stumble over.
+fn create(file: &Path) -> Result<(), OpenError> {
+    let io = |error| OpenError::MasterKeyFile { path: file.to_owned(), error };
+    let mut key = vec![0; 32];
+    let mut name = [0; 8];
+    aws_lc_rs::rand::fill(&mut key).and_then(|()| aws_lc_rs::rand::fill(&mut name)).map_err(|_| OpenError::Crypto)?;
+    let text = Secret::new(hex::encode(Secret::new(key).expose()));
+    let draft = file.with_extension(hex::encode(name));
+    let written = (|| {
+        let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        out.write_all(text.expose().as_bytes())?;
+        out.sync_all()?;
+        match std::fs::hard_link(&draft, file) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        }
+    })();
+    let removed = std::fs::remove_file(&draft);
+    written.and(removed).map_err(io)?;
+    // The name must be as durable as the bytes: the database will depend on it.
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
 }
 
 #[cfg(test)]
@@ -123,5 +139,25 @@ mod tests {
         assert!(MasterKey::load_or_create(&file, true).unwrap().open("a", &sealed).is_ok());
         std::fs::write(&file, "zz").unwrap();
         assert!(MasterKey::load_or_create(&file, true).is_err());
+    }
+
+    #[test]
+    fn processes_that_start_at_once_agree_on_one_master_key() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("master.key");
+            let start = std::sync::Barrier::new(8);
+            let sealed: Vec<_> = std::thread::scope(|scope| {
+                let open = || {
+                    start.wait();
+                    MasterKey::load_or_create(&file, false).map(|key| key.seal("a", b"s").unwrap())
+                };
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap().unwrap()).collect()
+            });
+            let key = MasterKey::load_or_create(&file, true).unwrap();
+            assert!(sealed.iter().all(|sealed| key.open("a", sealed).is_ok()));
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the key");
+        }
     }
 }
