@@ -141,12 +141,25 @@ impl House {
         self.identity.revocations().standing(&self.principal(tokens), self.clock.now())
     }
 
-    async fn audit(&self) -> Vec<String> {
+    /// The database behind the house's back.
+    async fn database(&self) -> sqlx::SqlitePool {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("portcullis.db"));
-        let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+        sqlx::SqlitePool::connect_with(options).await.unwrap()
+    }
+
+    async fn audit(&self) -> Vec<String> {
         let rows: Vec<(String,)> =
-            sqlx::query_as("SELECT action FROM audit ORDER BY id").fetch_all(&pool).await.unwrap();
+            sqlx::query_as("SELECT action FROM audit ORDER BY id").fetch_all(&self.database().await).await.unwrap();
         rows.into_iter().map(|(action,)| action).collect()
+    }
+
+    async fn count(&self, statement: &'static str) -> i64 {
+        let (count,): (i64,) = sqlx::query_as(statement).fetch_one(&self.database().await).await.unwrap();
+        count
+    }
+
+    async fn execute(&self, statement: &'static str) {
+        sqlx::query(statement).execute(&self.database().await).await.unwrap();
     }
 }
 
@@ -563,4 +576,44 @@ async fn a7_a_login_that_waits_while_the_account_is_disabled_leaves_no_session()
     for tokens in &let_in {
         assert!(matches!(house.refresh(tokens).await, Err(IdentityError::InvalidRefresh)));
     }
+}
+
+/// Keeps the only hashing thread busy, so that whoever logs in now has read the account long before the password is
+/// checked; gives that login.
+async fn slow_login(house: &House) -> tokio::task::JoinHandle<Result<Tokens, IdentityError>> {
+    let login = |email: &str| {
+        let identity = Arc::clone(&house.identity);
+        let credentials = Credentials { email: email.to_owned(), password: secret(PASSWORD), delivery: Delivery::Body };
+        tokio::spawn(async move { identity.login(credentials, Origin::default()).await })
+    };
+    for _ in 0..10 {
+        login("nobody@example.com");
+    }
+    let slow = login("ann@example.com");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!slow.is_finished(), "the login still waits for its hash");
+    slow
+}
+
+#[tokio::test]
+async fn a6_a_password_replaced_while_it_is_checked_opens_no_session() {
+    let house = House::with(|config| config.hash_threads = 1).await;
+    house.create("ann@example.com").await;
+    let slow = slow_login(&house).await;
+    // What a reset does, in the middle: everything of the old password ends.
+    house.execute("UPDATE account SET password = 'another hash', version = version + 1").await;
+    assert!(matches!(slow.await.unwrap(), Err(IdentityError::InvalidCredentials)));
+    assert_eq!(house.count("SELECT count(*) FROM session").await, 0);
+}
+
+#[tokio::test]
+async fn a8_a_second_logout_writes_nothing() {
+    let house = House::new().await;
+    house.create("ann@example.com").await;
+    let tokens = house.login("ann@example.com", PASSWORD).await.unwrap();
+    for _ in 0..5 {
+        house.identity.logout(tokens.refresh.expose(), Origin::default()).await.unwrap();
+    }
+    assert_eq!(house.count("SELECT count(*) FROM revocation").await, 1);
+    assert_eq!(house.audit().await.iter().filter(|action| *action == "logged_out").count(), 1);
 }

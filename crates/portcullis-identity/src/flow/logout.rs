@@ -33,10 +33,13 @@ impl Identity {
     pub async fn end_session(&self, session: &str, origin: Origin) -> Result<(), IdentityError> {
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let account: Option<(String,)> = sqlx::query_as("SELECT account_id FROM session WHERE id = $1")
-            .bind(session)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        // A session that has ended was revoked for as long as its tokens live. Whoever repeats the logout gets the same
+        // answer and writes nothing, so that an old token cannot be used to fill the database.
+        let account: Option<(String,)> =
+            sqlx::query_as("SELECT account_id FROM session WHERE id = $1 AND revoked_at IS NULL")
+                .bind(session)
+                .fetch_optional(&mut *transaction)
+                .await?;
         let Some((account,)) = account else { return Ok(()) };
         revoke_session(&mut transaction, session, now, self.token_end(now)).await?;
         audit::write(&mut transaction, now, "logged_out", Some(&account), origin, None).await?;
