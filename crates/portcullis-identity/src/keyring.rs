@@ -105,7 +105,7 @@ impl Keyring {
     }
 
     /// Whether the present key has signed for longer than it should.
-    pub(crate) async fn is_due(&self, store: &Store, every: Duration, now: Timestamp) -> Result<bool, IdentityError> {
+    pub(crate) async fn is_due(&self, store: &Store, every: Duration, now: Timestamp) -> Result<bool, sqlx::Error> {
         let newest: Option<(i64,)> = sqlx::query_as(
             "SELECT created_at FROM signing_key WHERE retired_at IS NULL ORDER BY created_at DESC LIMIT 1",
         )

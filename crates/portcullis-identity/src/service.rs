@@ -82,6 +82,8 @@ pub struct Identity {
     pub(crate) keyring: Keyring,
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
+    /// How long a token may still be presented after it was issued, under this configuration or an earlier one.
+    token_life: Duration,
 }
 
 /// The place that every database seals, so that a wrong master key is found at once.
@@ -107,13 +109,13 @@ impl Identity {
             aws_lc_rs::rand::fill(&mut fresh).map_err(|_| OpenError::Crypto)?;
             let refresh_key = sealed_value(&store, &master, REFRESH_KEY, || fresh).await?;
             let refresh_key = hmac::Key::new(hmac::HMAC_SHA256, refresh_key.expose());
-            let token_life = config.access_ttl + config.leeway;
+            let token_life = longest_access_ttl(&store, config.access_ttl).await? + config.leeway;
             let keyring = Keyring::open(&store, master, config.algorithm, token_life, now).await?;
             let revocations = Arc::new(RevocationView::new(config.max_staleness));
             revocations.catch_up(&store, now).await?;
-            Ok((keyring, refresh_key, revocations))
+            Ok((keyring, refresh_key, revocations, token_life))
         };
-        let (keyring, refresh_key, revocations) = match opened.await {
+        let (keyring, refresh_key, revocations, token_life) = match opened.await {
             Ok(parts) => parts,
             Err(error) => {
                 store.close().await;
@@ -121,7 +123,7 @@ impl Identity {
             }
         };
         let hasher = Hasher::start(config.hash_threads)?;
-        Ok(Self { config, ports, store, hasher, keyring, refresh_key, revocations })
+        Ok(Self { config, ports, store, hasher, keyring, refresh_key, revocations, token_life })
     }
 
     /// The record of revocations, for the gate.
@@ -190,8 +192,7 @@ impl Identity {
             .await?;
         transaction.commit().await?;
         self.revocations.forget_expired(&self.store, now).await?;
-        let due = self.keyring.is_due(&self.store, self.config.rotate_every, now).await;
-        if due.map_err(|_| OpenError::Crypto)? {
+        if self.keyring.is_due(&self.store, self.config.rotate_every, now).await? {
             self.rotate_keys(Origin::default()).await?;
         }
         Ok(())
@@ -213,7 +214,7 @@ impl Identity {
 
     /// Until when something revoked now could still be presented.
     pub(crate) fn token_end(&self, now: Timestamp) -> Timestamp {
-        now.after(self.config.access_ttl + self.config.leeway)
+        now.after(self.token_life)
     }
 
     pub(crate) fn record(&self, kind: EventKind, user: Option<&str>, origin: Origin, reason: Option<&'static str>) {
@@ -234,6 +235,36 @@ impl Identity {
 
 /// How long audit rows are kept (W1).
 const AUDIT_KEPT: Duration = Duration::from_secs(90 * 86_400);
+
+const ACCESS_TTL: &str = "longest_access_ttl";
+
+/// The longest life that access tokens of this database ever had. Revocations and retired keys are kept by it: a shorter
+/// life in the configuration is one of new tokens, and must neither forget what revokes an older one nor the key that
+/// verifies it.
+async fn longest_access_ttl(store: &Store, configured: Duration) -> Result<Duration, OpenError> {
+    let mut transaction = store.write().await?;
+    let held: Option<(Vec<u8>,)> = sqlx::query_as("SELECT value FROM meta WHERE name = $1")
+        .bind(ACCESS_TTL)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let held = match held {
+        Some((secs,)) => <[u8; 8]>::try_from(secs).map(u64::from_be_bytes).map_err(|_| OpenError::Crypto)?,
+        None => 0,
+    };
+    let configured_secs = configured.as_secs().saturating_add(u64::from(configured.subsec_nanos() > 0));
+    if configured_secs <= held {
+        return Ok(Duration::from_secs(held));
+    }
+    sqlx::query(
+        "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(ACCESS_TTL)
+    .bind(configured_secs.to_be_bytes().to_vec())
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(configured)
+}
 
 /// A sealed value of the database, made if it is absent.
 async fn sealed_value(

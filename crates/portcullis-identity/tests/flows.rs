@@ -617,3 +617,23 @@ async fn a8_a_second_logout_writes_nothing() {
     assert_eq!(house.count("SELECT count(*) FROM revocation").await, 1);
     assert_eq!(house.audit().await.iter().filter(|action| *action == "logged_out").count(), 1);
 }
+
+#[tokio::test]
+async fn t7_a_shorter_life_of_new_tokens_forgets_no_revocation_of_an_older_one() {
+    let house = House::with(|config| config.access_ttl = Duration::from_secs(86_400)).await;
+    house.create("ann@example.com").await;
+    let tokens = house.login("ann@example.com", PASSWORD).await.unwrap();
+    // The operator shortens the life of access tokens to 15 minutes and restarts; then the user logs out.
+    let restarted = house.second().await;
+    restarted.logout(tokens.refresh.expose(), Origin::default()).await.unwrap();
+    restarted.rotate_keys(Origin::default()).await.unwrap();
+    house.clock.advance(Duration::from_secs(3_600));
+    restarted.tidy().await.unwrap();
+    restarted.catch_up().await.unwrap();
+    let principal = house.principal(&tokens);
+    assert_eq!(restarted.revocations().standing(&principal, house.clock.now()), Standing::Revoked);
+    assert_eq!(restarted.keys().load().1.keys().len(), 2, "T3: the older token's key still verifies");
+    house.clock.advance(Duration::from_secs(86_400));
+    restarted.catch_up().await.unwrap();
+    assert_eq!(restarted.keys().load().1.keys().len(), 1);
+}
