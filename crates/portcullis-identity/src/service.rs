@@ -190,6 +190,11 @@ impl Identity {
             .bind(millis(now.before(AUDIT_KEPT)))
             .execute(&mut *transaction)
             .await?;
+        // Nothing is left to verify with them, and a private key that is gone cannot be stolen.
+        sqlx::query("DELETE FROM signing_key WHERE retired_at <= $1")
+            .bind(millis(now.before(self.token_life)))
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         self.revocations.forget_expired(&self.store, now).await?;
         if self.keyring.is_due(&self.store, self.config.rotate_every, now).await? {

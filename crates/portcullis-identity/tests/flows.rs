@@ -637,3 +637,14 @@ async fn t7_a_shorter_life_of_new_tokens_forgets_no_revocation_of_an_older_one()
     restarted.catch_up().await.unwrap();
     assert_eq!(restarted.keys().load().1.keys().len(), 1);
 }
+
+#[tokio::test]
+async fn t3_a_retired_private_key_is_destroyed_when_its_last_token_has_expired() {
+    let house = House::new().await;
+    house.identity.rotate_keys(Origin::default()).await.unwrap();
+    house.identity.tidy().await.unwrap();
+    assert_eq!(house.identity.list_keys().await.unwrap().len(), 2, "its tokens live");
+    house.clock.advance(Duration::from_secs(931));
+    house.identity.tidy().await.unwrap();
+    assert_eq!(house.identity.list_keys().await.unwrap().len(), 1);
+}
