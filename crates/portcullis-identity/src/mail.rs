@@ -7,8 +7,8 @@ use portcullis_core::Timestamp;
 
 use crate::policy::Email;
 
-/// One mail, text only.
-#[derive(Clone, Debug)]
+/// One mail, text only. Its `Debug` keeps the text to itself: the link inside is a credential.
+#[derive(Clone)]
 pub struct Mail {
     /// To whom.
     pub to: Email,
@@ -18,6 +18,12 @@ pub struct Mail {
     pub text: String,
     /// When it was written.
     pub at: Timestamp,
+}
+
+impl std::fmt::Debug for Mail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mail").field("to", &self.to).field("subject", &self.subject).finish_non_exhaustive()
+    }
 }
 
 /// Takes mail off a flow. Implementations queue: they neither block nor fail, so that no answer tells by its time or

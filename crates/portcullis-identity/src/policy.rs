@@ -163,11 +163,8 @@ mod tests {
 
     #[test]
     fn a2_common_passwords_are_refused_in_every_dress() {
-        for password in ["Password123", "Qwertyuiop1", "PASSWORD1234a", "Iloveyou2024", "!!Sunshine99"] {
+        for password in ["Password123", "Qwertyuiop1", "Iloveyou2024", "!!Sunshine99"] {
             let told = messages(PasswordPolicy::Special, password);
-            if password == "PASSWORD1234a" {
-                continue;
-            }
             assert!(told.contains(&"Must not be a common password"), "{password}: {told:?}");
         }
         assert!(!is_common("correct horse battery staple"));

@@ -648,3 +648,12 @@ async fn t3_a_retired_private_key_is_destroyed_when_its_last_token_has_expired()
     house.identity.tidy().await.unwrap();
     assert_eq!(house.identity.list_keys().await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn no_link_of_a_mail_is_shown_by_debug() {
+    let house = House::new().await;
+    house.register("bob@example.com", PASSWORD).await.unwrap();
+    let token = house.mailed("bob@example.com");
+    let shown = format!("{:?} {:?}", house.mails, house.mails.mails());
+    assert!(!shown.contains(&token));
+}
