@@ -85,7 +85,8 @@ impl RevocationView {
                 }
             }
         }
-        self.fresh_at.fetch_max(now.as_nanos(), Ordering::Release);
+        // Stored as it is, not the greatest seen: after a clock was set back a record from the future would never grow old.
+        self.fresh_at.store(now.as_nanos(), Ordering::Release);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use portcullis_auth::{ClaimNames, Issuer};
+use portcullis_auth::{Algorithm, ClaimNames, Issuer};
 use portcullis_core::EventSink;
 use portcullis_identity::{Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports};
 use tokio::sync::Semaphore;
@@ -105,7 +105,8 @@ pub fn own_issuer(settings: &Settings, identity: &Identity) -> Issuer {
         name: None,
         iss: (*config.public_url).into(),
         audiences: vec![(*config.audience).into()],
-        algorithms: vec![config.algorithm],
+        // Each of our keys is pinned to its own algorithm; after a change the retired ones must still verify.
+        algorithms: Algorithm::ALL.to_vec(),
         leeway: config.leeway,
         typ: Some("at+jwt".into()),
         keys: identity.keys(),
