@@ -12,9 +12,25 @@ use crate::error::OpenError;
 const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
+/// How long a start rests before it is tried again while others start.
+const REST: Duration = Duration::from_millis(50);
+
 /// Opens the file, making it (mode 0600) if it is absent, and brings its schema up to date.
+///
+/// Changing a new file to write-ahead logging does not wait for its turn as other statements do: SQLite answers "locked"
+/// at once. So the whole start is tried again for as long as a write would wait.
 pub(crate) async fn open(path: &Path) -> Result<Store, OpenError> {
     make_private(path)?;
+    let deadline = tokio::time::Instant::now() + BUSY;
+    loop {
+        match try_open(path).await {
+            Err(OpenError::Locked(_)) if tokio::time::Instant::now() < deadline => tokio::time::sleep(REST).await,
+            done => return done,
+        }
+    }
+}
+
+async fn try_open(path: &Path) -> Result<Store, OpenError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
