@@ -60,6 +60,14 @@ impl Mailer for MailCatcher {
     }
 }
 
+/// The subjects of our mails.
+pub(crate) mod subject {
+    /// For a new registration.
+    pub(crate) const VERIFY: &str = "Confirm your e-mail address";
+    /// For the owner of an address that somebody tried to register again.
+    pub(crate) const KNOWN: &str = "You already have an account";
+}
+
 /// The texts of our mails. Nothing in them comes from a stranger but the link's token, which we drew.
 pub(crate) mod text {
     use portcullis_core::Timestamp;

@@ -2,7 +2,6 @@
 //! machine away from requests that need no hash.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use argon2::password_hash::phc::PasswordHash;
@@ -13,26 +12,47 @@ use portcullis_core::Secret;
 use tokio::sync::oneshot;
 
 use crate::error::{IdentityError, OpenError};
+use crate::token;
 
 /// The parameters that OWASP's cheat sheet gives for Argon2id: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
-/// How many passwords may wait; at some 30 ms each a client waits for half a second at most.
+/// How many passwords may wait; at some 30 ms for each hash, two for a failed login, a client waits for a second at most.
 const QUEUE: usize = 16;
 
 /// Hashes and verifies passwords on threads of its own.
 #[derive(Debug)]
 pub(crate) struct Hasher {
     queue: SyncSender<Job>,
-    /// Verified against when there is no account, so that its absence takes as long as its presence.
+    /// Verified against when there is nothing else, so that absence takes as long as presence.
     dummy: Arc<str>,
-    verified: AtomicU64,
+}
+
+/// The hashes that a login may match; each is replaced by a dummy where it is absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Candidates<'a> {
+    /// That of the account.
+    pub(crate) account: Option<&'a str>,
+    /// That of the newest pending registration of the address.
+    pub(crate) pending: Option<&'a str>,
+}
+
+/// What a password is the password of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proven {
+    /// The account.
+    Account,
+    /// The pending registration, and not the account.
+    Pending,
+    /// Neither.
+    Nothing,
 }
 
 #[derive(Debug)]
 enum Job {
     Hash(Secret<String>, oneshot::Sender<Result<String, IdentityError>>),
-    Verify(Secret<String>, Arc<str>, oneshot::Sender<Result<bool, IdentityError>>),
+    /// The account's hash, then the pending registration's.
+    Verify(Secret<String>, [Arc<str>; 2], oneshot::Sender<Result<Proven, IdentityError>>),
 }
 
 impl Hasher {
@@ -47,8 +67,10 @@ impl Hasher {
                 .spawn(move || work(&jobs))
                 .map_err(OpenError::Threads)?;
         }
-        let dummy = hash("a password that nobody has").map_err(|_| OpenError::Crypto)?.into();
-        Ok(Self { queue, dummy, verified: AtomicU64::new(0) })
+        // Drawn, not written here: whoever logs in with the dummy's password would be done a hash sooner.
+        let nobodys = token::random().map_err(|_| OpenError::Crypto)?;
+        let dummy = hash(nobodys.expose()).map_err(|_| OpenError::Crypto)?.into();
+        Ok(Self { queue, dummy })
     }
 
     /// The PHC string of a password.
@@ -58,20 +80,22 @@ impl Hasher {
         answer.await.map_err(|_| IdentityError::Crypto)?
     }
 
-    /// Whether the password is the one that was hashed; without a hash, as slowly, that it is not.
-    pub(crate) async fn verify(&self, password: &Secret<String>, hash: Option<&str>) -> Result<bool, IdentityError> {
-        let known = hash.is_some();
-        let hash = hash.map_or_else(|| Arc::clone(&self.dummy), Arc::from);
+    /// What the password is the password of.
+    pub(crate) async fn verify(
+        &self,
+        password: &Secret<String>,
+        candidates: Candidates<'_>,
+    ) -> Result<Proven, IdentityError> {
+        let or_dummy = |hash: Option<&str>| hash.map_or_else(|| Arc::clone(&self.dummy), Arc::from);
+        let hashes = [or_dummy(candidates.account), or_dummy(candidates.pending)];
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Job::Verify(password.clone(), hash, reply)).map_err(|_| IdentityError::Overloaded)?;
-        self.verified.fetch_add(1, Ordering::Relaxed);
-        Ok(answer.await.map_err(|_| IdentityError::Crypto)?? && known)
-    }
-
-    /// How many passwords were verified, dummies included.
-    #[cfg(test)]
-    pub(crate) fn verified(&self) -> u64 {
-        self.verified.load(Ordering::Relaxed)
+        self.queue.try_send(Job::Verify(password.clone(), hashes, reply)).map_err(|_| IdentityError::Overloaded)?;
+        // A dummy proves nothing, even to whoever knew its password.
+        Ok(match answer.await.map_err(|_| IdentityError::Crypto)?? {
+            Proven::Account if candidates.account.is_none() => Proven::Nothing,
+            Proven::Pending if candidates.pending.is_none() => Proven::Nothing,
+            proven => proven,
+        })
     }
 }
 
@@ -81,10 +105,24 @@ fn work(jobs: &Mutex<Receiver<Job>>) {
         match job {
             // Whoever asked may have gone away; there is nobody to tell then.
             Ok(Job::Hash(password, reply)) => drop(reply.send(hash(password.expose()))),
-            Ok(Job::Verify(password, hash, reply)) => drop(reply.send(verify(password.expose(), &hash))),
+            Ok(Job::Verify(password, hashes, reply)) => {
+                drop(reply.send(prove(&hashes, |hash| verify(password.expose(), hash))));
+            }
             Err(_) => return,
         }
     }
+}
+
+/// A password that is the account's costs one hash. Any other costs two, whatever there is to compare it with: the time
+/// says neither whether the address has an account nor whether somebody has registered it.
+fn prove(
+    [account, pending]: &[Arc<str>; 2],
+    mut matches: impl FnMut(&str) -> Result<bool, IdentityError>,
+) -> Result<Proven, IdentityError> {
+    if matches(account)? {
+        return Ok(Proven::Account);
+    }
+    Ok(if matches(pending)? { Proven::Pending } else { Proven::Nothing })
 }
 
 fn argon2() -> Result<Argon2<'static>, IdentityError> {
@@ -115,10 +153,39 @@ mod tests {
         let password = Secret::new("Str0ngEnough".to_owned());
         let hash = hasher.hash(&password).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        assert!(hasher.verify(&password, Some(&hash)).await.unwrap());
-        assert!(!hasher.verify(&Secret::new("other".to_owned()), Some(&hash)).await.unwrap());
-        assert!(!hasher.verify(&Secret::new("a password that nobody has".to_owned()), None).await.unwrap());
-        assert_eq!(hasher.verified(), 3, "an unknown account costs a hash too");
+    }
+
+    #[test]
+    fn a6_every_failed_login_costs_two_hashes_and_the_right_password_one() {
+        let hashes = ["account", "pending"].map(Arc::from);
+        for (password, proven, cost) in
+            [("account", Proven::Account, 1), ("pending", Proven::Pending, 2), ("other", Proven::Nothing, 2)]
+        {
+            let mut hashed = 0;
+            let told = prove(&hashes, |hash| {
+                hashed += 1;
+                Ok(hash == password)
+            });
+            assert_eq!((told.unwrap(), hashed), (proven, cost), "{password}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a6_a_password_proves_what_it_is_the_password_of_and_a_dummy_proves_nothing() {
+        let hasher = Hasher::start(1).unwrap();
+        let mine = Secret::new("Str0ngEnough".to_owned());
+        let hash = hasher.hash(&mine).await.unwrap();
+        let (text, hash) = (hash.as_str(), Some(hash.as_str()));
+        for (account, pending, proven) in [
+            (hash, None, Proven::Account),
+            (hash, hash, Proven::Account),
+            (None, hash, Proven::Pending),
+            (None, None, Proven::Nothing),
+        ] {
+            assert_eq!(hasher.verify(&mine, Candidates { account, pending }).await.unwrap(), proven);
+        }
+        let known = Hasher { dummy: text.into(), ..hasher };
+        assert_eq!(known.verify(&mine, Candidates::default()).await.unwrap(), Proven::Nothing);
     }
 
     #[tokio::test]

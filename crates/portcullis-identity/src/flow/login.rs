@@ -7,6 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::error::IdentityError;
+use crate::password::{Candidates, Proven};
 use crate::policy::Email;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
@@ -69,7 +70,8 @@ pub(crate) struct Holder {
 impl Identity {
     /// Logs in.
     ///
-    /// Exactly one hash is computed whoever asks: that of the account, of its newest pending registration, or a dummy.
+    /// The right password costs one hash; any other costs two, of the account and of the newest pending registration, or of
+    /// dummies in their place.
     ///
     /// # Errors
     /// [`IdentityError::InvalidCredentials`] for a wrong password and an unknown address alike; with the right password
@@ -104,15 +106,18 @@ impl Identity {
         .bind(millis(now))
         .fetch_optional(self.store.read())
         .await?;
-        let hash = match (&account, &pending) {
-            (Some(account), _) => Some(account.1.as_str()),
-            (None, Some((hash,))) => Some(hash.as_str()),
-            (None, None) => None,
+        let candidates = Candidates {
+            account: account.as_ref().map(|(_, hash)| hash.as_str()),
+            pending: pending.as_ref().map(|(hash,)| hash.as_str()),
         };
-        if !self.hasher.verify(&credentials.password, hash).await? {
-            return Err(IdentityError::InvalidCredentials);
+        match self.hasher.verify(&credentials.password, candidates).await? {
+            Proven::Account => {}
+            // Also where the address has an account: whoever registers it with a password of their own and then logs in
+            // must not learn that from the answer.
+            Proven::Pending => return Err(IdentityError::NotVerified),
+            Proven::Nothing => return Err(IdentityError::InvalidCredentials),
         }
-        let Some((id, proven)) = account else { return Err(IdentityError::NotVerified) };
+        let (id, proven) = account.ok_or(IdentityError::InvalidCredentials)?;
 
         let session = Uuid::now_v7().to_string();
         let refresh = token::random()?;

@@ -6,7 +6,7 @@ use portcullis_core::Secret;
 use uuid::Uuid;
 
 use crate::error::IdentityError;
-use crate::mail::{Mail, text};
+use crate::mail::{Mail, subject, text};
 use crate::policy::{self, Email, Violation};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
@@ -51,38 +51,38 @@ impl Identity {
             .bind(email.as_str())
             .fetch_optional(&mut *transaction)
             .await?;
-        if known.is_none() {
-            sqlx::query(
-                "INSERT INTO pending (id, email, name, password, token_hash, created_at, expires_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            )
-            .bind(Uuid::now_v7().to_string())
-            .bind(email.as_str())
-            .bind(name)
-            .bind(password)
-            .bind(token_hash)
-            .bind(millis(now))
-            .bind(millis(now.after(VERIFICATION_TTL)))
-            .execute(&mut *transaction)
-            .await?;
-            sqlx::query(
-                "DELETE FROM pending WHERE email = $1 AND id NOT IN \
-                 (SELECT id FROM pending WHERE email = $1 ORDER BY created_at DESC, id DESC LIMIT $2)",
-            )
-            .bind(email.as_str())
-            .bind(MAX_PENDING)
-            .execute(&mut *transaction)
-            .await?;
-        }
+        // Kept for a known address as well, though its token is mailed to nobody: without it a login with this password
+        // would say that the address has an account.
+        sqlx::query(
+            "INSERT INTO pending (id, email, name, password, token_hash, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(Uuid::now_v7().to_string())
+        .bind(email.as_str())
+        .bind(name)
+        .bind(password)
+        .bind(token_hash)
+        .bind(millis(now))
+        .bind(millis(now.after(VERIFICATION_TTL)))
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "DELETE FROM pending WHERE email = $1 AND id NOT IN \
+             (SELECT id FROM pending WHERE email = $1 ORDER BY created_at DESC, id DESC LIMIT $2)",
+        )
+        .bind(email.as_str())
+        .bind(MAX_PENDING)
+        .execute(&mut *transaction)
+        .await?;
         let action = if known.is_some() { "registered_known" } else { "registered" };
         audit::write(&mut transaction, now, action, known.as_ref().map(|(id,)| id.as_str()), origin, None).await?;
         transaction.commit().await?;
 
         let url = &self.config.public_url;
         let (subject, text) = if known.is_some() {
-            ("You already have an account", text::already_registered(url))
+            (subject::KNOWN, text::already_registered(url))
         } else {
-            ("Confirm your e-mail address", text::verify(url, token.expose(), now))
+            (subject::VERIFY, text::verify(url, token.expose(), now))
         };
         self.ports.mailer.send(Mail { to: email, subject, text, at: now });
         Ok(())

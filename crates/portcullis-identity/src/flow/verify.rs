@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::error::IdentityError;
-use crate::mail::{Mail, text};
+use crate::mail::{Mail, subject, text};
 use crate::policy::Email;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
@@ -71,6 +71,10 @@ impl Identity {
         .bind(millis(now))
         .fetch_all(&mut *transaction)
         .await?;
+        let known: Option<(String,)> = sqlx::query_as("SELECT id FROM account WHERE email = $1")
+            .bind(email.as_ref().map_or("", Email::as_str))
+            .fetch_optional(&mut *transaction)
+            .await?;
         let mut mails = Vec::new();
         for (id, created) in rows {
             let token = token::random()?;
@@ -79,14 +83,17 @@ impl Identity {
                 .bind(id)
                 .execute(&mut *transaction)
                 .await?;
-            mails.push(text::verify(&self.config.public_url, token.expose(), moment(created)));
+            mails.push((subject::VERIFY, text::verify(&self.config.public_url, token.expose(), moment(created))));
+        }
+        // Whatever is pending beside an account can make none, so its owner is told instead of being sent a dead link.
+        if known.is_some() && !mails.is_empty() {
+            mails = vec![(subject::KNOWN, text::already_registered(&self.config.public_url))];
         }
         audit::write(&mut transaction, now, "verification_resent", None, origin, None).await?;
         transaction.commit().await?;
         if let Some(email) = email {
-            for text in mails {
-                let to = email.clone();
-                self.ports.mailer.send(Mail { to, subject: "Confirm your e-mail address", text, at: now });
+            for (subject, text) in mails {
+                self.ports.mailer.send(Mail { to: email.clone(), subject, text, at: now });
             }
         }
         Ok(())

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
 
 mod house;
+mod records;
+mod strangers;
 mod tokens;
 
 use std::sync::Arc;
