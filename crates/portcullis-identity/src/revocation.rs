@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use portcullis_core::ports::{Revocations, Standing};
 use portcullis_core::{Principal, Timestamp};
 
-use crate::store::{Store, Write, millis, moment};
+use crate::store::{Store, StoreError, Write, millis, moment, sql};
 
 /// What is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,15 @@ pub(crate) async fn write(
         Revoked::Session(id) => ("session", id, 0),
         Revoked::User(id, version) => ("user", id, version),
     };
-    sqlx::query("INSERT INTO revocation (kind, subject, version, expires_at) VALUES ($1, $2, $3, $4)")
+    // Its number must be seen before any greater one is, or a reader who has passed the greater never comes back for it. So
+    // whoever draws a number keeps the next one waiting until it has committed.
+    transaction.lock("revocations", "").await?;
+    sql("INSERT INTO revocation (kind, subject, version, expires_at) VALUES ($1, $2, $3, $4)")
         .bind(kind)
         .bind(subject)
         .bind(version)
         .bind(millis(expires))
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await?;
     Ok(())
 }
@@ -65,12 +68,11 @@ impl RevocationView {
     /// are seen too.
     pub(crate) async fn catch_up(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
         let seen = self.entries.read().seen;
-        let rows: Vec<(i64, String, String, i64, i64)> = sqlx::query_as(
-            "SELECT seq, kind, subject, version, expires_at FROM revocation WHERE seq > $1 ORDER BY seq",
-        )
-        .bind(seen)
-        .fetch_all(store.read())
-        .await?;
+        let rows: Vec<(i64, String, String, i64, i64)> =
+            sql("SELECT seq, kind, subject, version, expires_at FROM revocation WHERE seq > $1 ORDER BY seq")
+                .bind(seen)
+                .fetch_all(store.read())
+                .await?;
         if !rows.is_empty() {
             let mut entries = self.entries.write();
             for (seq, kind, subject, version, expires) in rows {
@@ -91,17 +93,14 @@ impl RevocationView {
     }
 
     /// Drops what cannot revoke anything living any more, here and in the database.
-    pub(crate) async fn forget_expired(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
+    pub(crate) async fn forget_expired(&self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
         {
             let mut entries = self.entries.write();
             entries.sessions.retain(|_, expires| *expires > now);
             entries.users.retain(|_, (_, expires)| *expires > now);
         }
         let mut transaction = store.write().await?;
-        sqlx::query("DELETE FROM revocation WHERE expires_at <= $1")
-            .bind(millis(now))
-            .execute(&mut *transaction)
-            .await?;
+        sql("DELETE FROM revocation WHERE expires_at <= $1").bind(millis(now)).execute(&mut transaction).await?;
         transaction.commit().await
     }
 }

@@ -76,7 +76,7 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
     let tokens = &identity.tokens;
     let file = identity.database.expose().strip_prefix("sqlite:").unwrap_or("portcullis.db").to_owned();
     IdentityConfig {
-        database: settings.state_dir.join(PathBuf::from(file)),
+        database: settings.state_dir.join(PathBuf::from(file)).into(),
         master_key: identity.master_key.clone(),
         public_url: Arc::clone(&settings.public_url),
         registration: identity.registration,

@@ -33,7 +33,7 @@ pub(crate) struct House {
 
 pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
     IdentityConfig {
-        database: folder.path().join("portcullis.db"),
+        database: folder.path().join("portcullis.db").into(),
         master_key: None,
         public_url: "https://api.example.com".into(),
         registration: true,
