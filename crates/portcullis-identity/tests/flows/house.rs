@@ -1,4 +1,4 @@
-//! Accounts in a temporary SQLite file, with a clock that stands still.
+//! Accounts in a database of their own, with a clock that stands still.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,10 +7,12 @@ use portcullis_auth::{Algorithm, ClaimNames, Issuer, Lookup, TokenVerifier};
 use portcullis_core::ports::{Revocations as _, Standing};
 use portcullis_core::{Clock as _, Event, EventKind, EventSink, ManualClock, Principal, Scheme, Secret, Timestamp};
 use portcullis_identity::{
-    Credentials, Delivery, Identity, IdentityConfig, IdentityError, MailCatcher, NewAccount, Origin, PasswordPolicy,
-    Ports, Registration, Tokens,
+    Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, MailCatcher, NewAccount, Origin,
+    PasswordPolicy, Ports, Registration, Tokens,
 };
 use tempfile::TempDir;
+
+use super::raw::Raw;
 
 pub(crate) const PASSWORD: &str = "Correct-Horse-42";
 
@@ -33,8 +35,12 @@ pub(crate) struct House {
 
 pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
     IdentityConfig {
-        database: folder.path().join("portcullis.db").into(),
-        master_key: None,
+        database: crate::database(folder),
+        // Made beside a file; a server's database has no such place.
+        master_key: match crate::database(folder) {
+            Database::Sqlite(_) => None,
+            Database::Postgres(_) => Some(Secret::new((0..32).collect())),
+        },
         public_url: "https://api.example.com".into(),
         registration: true,
         default_role: "viewer".into(),
@@ -140,24 +146,20 @@ impl House {
     }
 
     /// The database behind the house's back.
-    pub(crate) async fn database(&self) -> sqlx::SqlitePool {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("portcullis.db"));
-        sqlx::SqlitePool::connect_with(options).await.unwrap()
+    pub(crate) async fn raw(&self) -> Raw {
+        Raw::connect(&self.identity.config().database, self.folder.path()).await
     }
 
     pub(crate) async fn audit(&self) -> Vec<String> {
-        let rows: Vec<(String,)> =
-            sqlx::query_as("SELECT action FROM audit ORDER BY id").fetch_all(&self.database().await).await.unwrap();
-        rows.into_iter().map(|(action,)| action).collect()
+        self.raw().await.texts("SELECT action FROM audit ORDER BY id").await
     }
 
     pub(crate) async fn count(&self, statement: &'static str) -> i64 {
-        let (count,): (i64,) = sqlx::query_as(statement).fetch_one(&self.database().await).await.unwrap();
-        count
+        self.raw().await.count(statement).await
     }
 
     pub(crate) async fn execute(&self, statement: &'static str) {
-        sqlx::query(statement).execute(&self.database().await).await.unwrap();
+        self.raw().await.execute(statement).await;
     }
 }
 
