@@ -44,7 +44,10 @@ impl fmt::Debug for Database {
 /// The address of a PostgreSQL database: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with libpq's parameters. What it
 /// leaves out comes from libpq's variables (`PGPASSWORD`, `PGHOST` …) and from `~/.pgpass`.
 #[derive(Clone)]
-pub struct PostgresUrl(PgConnectOptions);
+pub struct PostgresUrl {
+    options: PgConnectOptions,
+    holds_password: bool,
+}
 
 /// Why a text is no address of a PostgreSQL database. It says nothing of the text itself: a password with an unescaped
 /// `?` or `@` may be anywhere in it.
@@ -88,29 +91,39 @@ impl PostgresUrl {
         if !parameters.is_empty() && !parameters.split('&').all(known) {
             return Err(PostgresUrlError::Parameter);
         }
-        url.parse().map(Self).map_err(|_| PostgresUrlError::Unreadable)
+        let options = url.parse().map_err(|_| PostgresUrlError::Unreadable)?;
+        let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
+        let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+        let holds_password = user.contains(':') || parameters.split('&').any(|each| each.starts_with("password="));
+        Ok(Self { options, holds_password })
+    }
+
+    /// Whether the password stands in the URL itself.
+    #[must_use]
+    pub const fn holds_password(&self) -> bool {
+        self.holds_password
     }
 
     /// Whether what is said on the way to the server can be read or changed by whoever stands between: neither is it on
     /// this machine, nor must it show a certificate that proves its name.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        let host = self.0.get_host();
-        let here = self.0.get_socket().is_some()
+        let host = self.options.get_host();
+        let here = self.options.get_socket().is_some()
             || host == "localhost"
             || host.starts_with('/')
             || host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        !here && !matches!(self.0.get_ssl_mode(), PgSslMode::VerifyFull)
+        !here && !matches!(self.options.get_ssl_mode(), PgSslMode::VerifyFull)
     }
 
     pub(crate) const fn options(&self) -> &PgConnectOptions {
-        &self.0
+        &self.options
     }
 }
 
 impl fmt::Display for PostgresUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(options) = self;
+        let Self { options, .. } = self;
         write!(f, "postgres://{}@", options.get_username())?;
         match options.get_socket() {
             Some(socket) => write!(f, "{}", socket.display())?,
@@ -138,6 +151,13 @@ mod tests {
         for shown in [format!("{url}"), format!("{url:?}"), format!("{database}"), format!("{database:?}")] {
             assert_eq!(shown, "postgres://ann@db.example.com:5433/accounts");
         }
+    }
+
+    #[test]
+    fn it_is_known_whether_a_url_holds_its_password() {
+        let holds = |url: &str| PostgresUrl::parse(url).unwrap().holds_password();
+        assert!(holds("postgres://ann:hunter2@h/d") && holds("postgres://h/d?user=ann&password=hunter2"));
+        assert!(!holds("postgres://ann@h:5432/d") && !holds("postgres://h:5432/d?user=a:b@c"));
     }
 
     #[test]

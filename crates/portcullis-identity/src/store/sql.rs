@@ -119,13 +119,18 @@ pub(crate) fn sql(text: impl Into<Text>) -> Statement {
     Statement { text: text.into(), values: Vec::new() }
 }
 
-/// Runs a statement by the driver of where it is to run.
+/// Runs a statement by the driver of where it is to run. The drivers' futures are kilobytes large and stand in every flow
+/// several times, so that each has a place of its own.
 macro_rules! run {
     ($statement:expr, $on:expr, $query:path, $method:ident $($then:tt)*) => {{
         let Statement { text, values } = $statement;
         match $on.into() {
-            On::Sqlite(executor) => $query(text.sqlite, for_sqlite(values)?).$method(executor).await $($then)*,
-            On::SqlitePool(executor) => $query(text.sqlite, for_sqlite(values)?).$method(executor).await $($then)*,
+            On::Sqlite(executor) => {
+                Box::pin($query(text.sqlite, for_sqlite(values)?).$method(executor)).await $($then)*
+            }
+            On::SqlitePool(executor) => {
+                Box::pin($query(text.sqlite, for_sqlite(values)?).$method(executor)).await $($then)*
+            }
             On::Postgres(executor) => {
                 limited($query(text.postgres, for_postgres(values)?).$method(executor)).await $($then)*
             }
@@ -166,7 +171,7 @@ impl Statement {
 
 /// Waits for a server no longer than it could possibly need. A network that swallows everything gives no error by itself.
 pub(super) async fn limited<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    match tokio::time::timeout(SILENCE, work).await {
+    match Box::pin(tokio::time::timeout(SILENCE, work)).await {
         Ok(done) => done,
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
