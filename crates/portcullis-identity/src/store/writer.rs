@@ -17,9 +17,9 @@ use super::StoreError;
 /// How many flows share a commit. The first of them waits for the work of all others, a few dozen microseconds each.
 const GROUP: usize = 64;
 /// How many flows may wait for their turn; whoever comes then is told at once that too many do.
-const QUEUE: usize = 512;
+pub(super) const QUEUE: usize = 512;
 /// How long a flow waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The way to the writer.
 #[derive(Clone, Debug)]
