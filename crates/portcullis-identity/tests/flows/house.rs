@@ -64,7 +64,11 @@ impl House {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut IdentityConfig)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// In a folder that says where its database is.
+    pub(crate) async fn at(folder: TempDir, change: impl FnOnce(&mut IdentityConfig)) -> Self {
         let mut config = config(&folder);
         change(&mut config);
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
@@ -80,12 +84,19 @@ impl House {
 
     /// The same database in a second process, as it were.
     pub(crate) async fn second(&self) -> Identity {
+        self.second_with(|_| ()).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn second_with(&self, change: impl FnOnce(&mut IdentityConfig)) -> Identity {
+        let mut config = config(&self.folder);
+        change(&mut config);
         let ports = Ports {
             clock: Arc::clone(&self.clock) as _,
             mailer: Arc::clone(&self.mails) as _,
             events: Arc::clone(&self.records) as _,
         };
-        Identity::open(config(&self.folder), ports).await.unwrap()
+        Identity::open(config, ports).await.unwrap()
     }
 
     pub(crate) async fn register(&self, email: &str, password: &str) -> Result<(), IdentityError> {

@@ -2,6 +2,7 @@
 //! says which by its `database`.
 
 pub(crate) mod house;
+mod instances;
 pub(crate) mod raw;
 mod records;
 mod strangers;

@@ -94,6 +94,27 @@ impl Cluster {
         format!("postgres:///{name}?user=portcullis&host={}", self.directory.display())
     }
 
+    /// Kills the server and everything it has started with a signal that it cannot catch.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+
+    /// Starts it again after [`Self::kill`].
+    pub(crate) fn restart(&mut self) {
+        // The children of a killed server need a moment to find out; until then a new one refuses to start.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            self.server = serve(&self.programs, &self.directory);
+            std::thread::sleep(Duration::from_millis(100));
+            if self.server.try_wait().unwrap().is_none() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{}", self.log());
+        }
+        self.wait_until_ready();
+    }
+
     fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.client("pg_isready").stdout(Stdio::null()).status().unwrap().success() {

@@ -4,8 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a surprise is a failure")]
 
+#[path = "../flows/mod.rs"]
 mod flows;
-#[path = "support/postgres.rs"]
+mod outage;
+#[path = "../support/postgres.rs"]
 mod server;
 
 use std::sync::OnceLock;
@@ -20,11 +22,15 @@ fn database(folder: &TempDir) -> Database {
     if !server::is_installed() {
         return folder.path().join("portcullis.db").into();
     }
-    let file = folder.path().join(flows::raw::URL);
-    let url = std::fs::read_to_string(&file).unwrap_or_else(|_| {
+    let url = std::fs::read_to_string(folder.path().join(flows::raw::URL)).unwrap_or_else(|_| {
         let url = SERVER.get_or_init(server::Cluster::start).database();
-        std::fs::write(&file, &url).unwrap();
+        keep_url(folder, &url);
         url
     });
     PostgresUrl::parse(&url).unwrap().into()
+}
+
+/// Says where the database of a folder is.
+fn keep_url(folder: &TempDir, url: &str) {
+    std::fs::write(folder.path().join(flows::raw::URL), url).unwrap();
 }
