@@ -43,7 +43,7 @@ pub(crate) fn is_installed() -> bool {
         assert!(found || std::env::var_os("CI").is_none(), "PostgreSQL is not installed");
         if !found {
             let line = "SKIPPED: PostgreSQL is not installed; \"cargo xtask test\" installs it\n";
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
         }
         found
     })
@@ -60,24 +60,24 @@ fn programs() -> Option<PathBuf> {
 impl Cluster {
     /// Makes and starts a server.
     pub(crate) fn start() -> Self {
-        let programs = programs().unwrap();
-        let made = as_owner("mktemp").args(["-d", "--tmpdir", "portcullis-pg-XXXXXX"]).output().unwrap();
+        let programs = programs().expect("the caller has asked whether it is installed");
+        let made = as_owner("mktemp").args(["-d", "--tmpdir", "portcullis-pg-XXXXXX"]).output().expect("it can be run");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let directory = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+        let directory = PathBuf::from(String::from_utf8(made.stdout).expect("the name is ASCII").trim());
         let mut keeper = as_owner("sh")
             .args(["-c", KEEPER])
             .arg(&directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
-            .unwrap();
-        let stdin = keeper.stdin.take().unwrap();
+            .expect("it can be started");
+        let stdin = keeper.stdin.take().expect("it was asked for");
         let initdb = as_owner(programs.join("initdb"))
             .args(["--username=portcullis", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"])
             .arg("--pgdata")
             .arg(directory.join("data"))
             .output()
-            .unwrap();
+            .expect("it can be run");
         assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
         let server = serve(&programs, &directory);
         let keeper = Some((keeper, stdin));
@@ -89,15 +89,15 @@ impl Cluster {
     /// Makes an empty database; gives its URL.
     pub(crate) fn database(&self) -> String {
         let name = format!("d{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let made = self.client("createdb").arg(&name).output().unwrap();
+        let made = self.client("createdb").arg(&name).output().expect("it can be run");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         format!("postgres:///{name}?user=portcullis&host={}", self.directory.display())
     }
 
     /// Kills the server and everything it has started with a signal that it cannot catch.
     pub(crate) fn kill(&mut self) {
-        self.server.kill().unwrap();
-        self.server.wait().unwrap();
+        self.server.kill().expect("it runs");
+        self.server.wait().expect("it was started");
     }
 
     /// Starts it again after [`Self::kill`].
@@ -107,7 +107,7 @@ impl Cluster {
         loop {
             self.server = serve(&self.programs, &self.directory);
             std::thread::sleep(Duration::from_millis(100));
-            if self.server.try_wait().unwrap().is_none() {
+            if self.server.try_wait().expect("it was started").is_none() {
                 break;
             }
             assert!(Instant::now() < deadline, "{}", self.log());
@@ -117,7 +117,7 @@ impl Cluster {
 
     fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while !self.client("pg_isready").stdout(Stdio::null()).status().unwrap().success() {
+        while !self.client("pg_isready").stdout(Stdio::null()).status().expect("it can be run").success() {
             assert!(Instant::now() < deadline, "the server did not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -145,7 +145,8 @@ impl Drop for Cluster {
 }
 
 fn serve(programs: &Path, directory: &Path) -> Child {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).unwrap();
+    let log =
+        std::fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).expect("the log can be made");
     as_owner(programs.join("postgres"))
         .arg("-D")
         .arg(directory.join("data"))
@@ -155,16 +156,17 @@ fn serve(programs: &Path, directory: &Path) -> Child {
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
-        .unwrap()
+        .expect("it can be started")
 }
 
 /// A command as somebody who may run a server: whoever we are, or for root the server's own user or nobody.
 fn as_owner(program: impl AsRef<std::ffi::OsStr>) -> Command {
     use std::os::unix::fs::MetadataExt as _;
-    let mut command = if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-        let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let mut command = if std::fs::metadata("/proc/self").expect("every process is there").uid() == 0 {
+        let users = std::fs::read_to_string("/etc/passwd").expect("everybody may read it");
         let entry = |name: &str| users.lines().find(|line| line.split(':').next() == Some(name));
-        let entry: Vec<&str> = entry("postgres").or(entry("nobody")).unwrap().split(':').collect();
+        let entry: Vec<&str> =
+            entry("postgres").or(entry("nobody")).expect("every machine has a nobody").split(':').collect();
         let mut command = Command::new("setpriv");
         let (user, group) = (format!("--reuid={}", entry[2]), format!("--regid={}", entry[3]));
         command.args([&user, &group, "--clear-groups"]).arg(program.as_ref());
