@@ -47,6 +47,7 @@ impl fmt::Debug for Database {
 pub struct PostgresUrl {
     options: PgConnectOptions,
     holds_password: bool,
+    connections: u32,
 }
 
 /// Why a text is no address of a PostgreSQL database. It says nothing of the text itself: a password with an unescaped
@@ -95,7 +96,23 @@ impl PostgresUrl {
         let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?']).next().unwrap_or_default());
         let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
         let holds_password = user.contains(':') || parameters.split('&').any(|each| each.starts_with("password="));
-        Ok(Self { options, holds_password })
+        Ok(Self { options, holds_password, connections: Self::CONNECTIONS })
+    }
+
+    /// How many connections one instance opens at most. A flow holds one for about a millisecond, and an ordinary server has
+    /// a hundred for everybody.
+    pub const CONNECTIONS: u32 = 16;
+
+    /// With another number of connections.
+    #[must_use]
+    pub fn with_connections(self, connections: u32) -> Self {
+        Self { connections, ..self }
+    }
+
+    /// How many connections one instance opens at most.
+    #[must_use]
+    pub const fn connections(&self) -> u32 {
+        self.connections
     }
 
     /// Whether the password stands in the URL itself.

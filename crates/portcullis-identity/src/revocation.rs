@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use portcullis_core::ports::{Revocations, Standing};
 use portcullis_core::{Principal, Timestamp};
 
-use crate::store::{Store, StoreError, Write, millis, moment, sql};
+use crate::store::{Store, StoreError, Text, Write, millis, moment, sql};
 
 /// What is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,12 @@ pub(crate) async fn write(
     Ok(())
 }
 
+/// The greatest number that was ever given to a revocation; those of forgotten ones count.
+const NEWEST: Text = Text {
+    sqlite: "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocation'",
+    postgres: "SELECT last_value FROM revocation_seq_seq",
+};
+
 /// The mirror in memory. It holds only what can still revoke a living token, so it is bounded by the revocations of one
 /// access token's life.
 #[derive(Debug)]
@@ -67,14 +73,21 @@ impl RevocationView {
     /// Reads what is new in the database. Polling guarantees what a nudge only makes quicker: other processes' writes
     /// are seen too.
     pub(crate) async fn catch_up(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
-        let seen = self.entries.read().seen;
+        let held = self.entries.read().seen;
+        let (newest,): (i64,) = sql(NEWEST).fetch_one(store.read()).await?;
+        // A server that was restored, or replaced by one that had not heard everything, gives numbers out again. What is
+        // written under them must not be passed over, so that all is read anew.
+        let anew = newest < held;
         let rows: Vec<(i64, String, String, i64, i64)> =
             sql("SELECT seq, kind, subject, version, expires_at FROM revocation WHERE seq > $1 ORDER BY seq")
-                .bind(seen)
+                .bind(if anew { 0 } else { held })
                 .fetch_all(store.read())
                 .await?;
-        if !rows.is_empty() {
+        if anew || !rows.is_empty() {
             let mut entries = self.entries.write();
+            if anew {
+                entries.seen = 0;
+            }
             for (seq, kind, subject, version, expires) in rows {
                 entries.seen = entries.seen.max(seq);
                 let expires = moment(expires);

@@ -11,6 +11,7 @@ mod tests;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::{PgPool, Postgres, SqlitePool, Transaction};
 
@@ -94,7 +95,8 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            // A server that says nothing any more is not waited for; what it was told to commit was answered or not.
+            Self::Postgres(pool) => drop(tokio::time::timeout(CLOSING, pool.close()).await),
         }
     }
 }
@@ -132,6 +134,9 @@ impl<'a> From<&'a mut Write> for On<'a> {
         }
     }
 }
+
+/// How long connections to a server may take to say good-bye.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// Milliseconds since the epoch as the columns hold them.
 pub(crate) fn millis(at: portcullis_core::Timestamp) -> i64 {

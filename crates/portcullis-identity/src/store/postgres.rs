@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
 
 use super::{Store, migrate};
 use crate::database::PostgresUrl;
 use crate::error::OpenError;
 
-/// Connections of one instance. A transaction holds one for about a millisecond, and a server has about a hundred for all.
-const CONNECTIONS: u32 = 16;
 /// How long a flow waits for a connection: while the server is away, this is how long a refusal takes.
 const ACQUIRE: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(10 * 60);
-/// A connection is renewed by then, so that one to a server that has stepped down does not stay for ever.
+/// A connection is renewed by then, so that what it has gathered at the server is given back.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// The schema of our tables: beside other people's tables in one database no name can clash, and nothing that they make
@@ -31,12 +30,18 @@ pub(crate) async fn open(url: &PostgresUrl) -> Result<Store, OpenError> {
     ]);
     let failed = |error| OpenError::Connect { database: url.to_string(), error };
     let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
+        .max_connections(url.connections())
         .acquire_timeout(ACQUIRE)
         .idle_timeout(IDLE)
         .max_lifetime(LIFETIME)
+        // Asked in place of a ping.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(writes(connection)))
         .after_connect(|connection, _| {
             Box::pin(async move {
+                if !writes(connection).await? {
+                    return Err(sqlx::Error::Protocol("the server only reads".into()));
+                }
                 // A server may be told to acknowledge before its disk has; for these tables it may not.
                 sqlx::query(
                     "SELECT set_config('synchronous_commit', 'on', false) \
@@ -60,6 +65,13 @@ pub(crate) async fn open(url: &PostgresUrl) -> Result<Store, OpenError> {
             })
         }
     }
+}
+
+/// Whether the server is one to write to. One that has stepped down to read for another is as good as none: what it has
+/// heard may be old, and the name in the URL may lead to its successor by now.
+async fn writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let (reads_only,): (String,) = sqlx::query_as("SHOW transaction_read_only").fetch_one(connection).await?;
+    Ok(reads_only == "off")
 }
 
 #[cfg(test)]

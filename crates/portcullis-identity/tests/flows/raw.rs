@@ -95,6 +95,15 @@ impl Raw {
         self.execute(statement).await;
     }
 
+    /// A backup from before the first revocation is restored.
+    pub(crate) async fn forget_every_revocation(&mut self) {
+        let numbers = match self {
+            Self::Sqlite(_) => "DELETE FROM revocation; UPDATE sqlite_sequence SET seq = 0 WHERE name = 'revocation'",
+            Self::Postgres(_) => "DELETE FROM revocation; ALTER TABLE revocation ALTER COLUMN seq RESTART",
+        };
+        self.execute(numbers).await;
+    }
+
     /// What a program of a later version leaves behind.
     pub(crate) async fn become_newer(&mut self) {
         let statement = match self {

@@ -225,3 +225,58 @@ async fn a_clock_that_moved_on_while_the_server_was_away_revives_nothing() {
     let standing = house.identity.revocations().standing(&house.principal(&next), house.clock.now());
     assert_eq!(standing, Standing::Revoked);
 }
+
+#[tokio::test]
+async fn a_server_that_steps_down_to_reading_is_left_and_its_successor_is_found() {
+    let Some((cluster, house)) = alone(Duration::from_secs(10)).await else { return };
+    house.create("ann@example.com").await;
+    let tokens = house.login("ann@example.com", PASSWORD).await.unwrap();
+    // Connections that are open learn of it too, as they do when a server becomes another one's stand-by.
+    cluster.set("default_transaction_read_only", "on");
+    let refused = house.refresh(&tokens).await;
+    assert!(matches!(refused, Err(IdentityError::Database(_))), "{refused:?}");
+    assert!(house.identity.catch_up().await.is_err(), "what a stand-by has heard may be old");
+    cluster.set("default_transaction_read_only", "off");
+    let back = Instant::now();
+    while house.identity.catch_up().await.is_err() {
+        assert!(back.elapsed() < Duration::from_secs(5));
+    }
+    house.refresh(&tokens).await.unwrap();
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up_and_found_again() {
+    let Some((cluster, house)) = alone(Duration::from_secs(10)).await else { return };
+    house.create("ann@example.com").await;
+    let tokens = house.login("ann@example.com", PASSWORD).await.unwrap();
+    cluster.signal("STOP");
+    let silent = Instant::now();
+    let refused = tokio::join!(house.refresh(&tokens), house.identity.catch_up());
+    assert!(refused.0.is_err() && refused.1.is_err());
+    assert!(silent.elapsed() < Duration::from_secs(10), "{:?}", silent.elapsed());
+    cluster.signal("CONT");
+    let back = Instant::now();
+    while house.identity.catch_up().await.is_err() {
+        assert!(back.elapsed() < Duration::from_secs(5));
+    }
+    house.refresh(&tokens).await.unwrap();
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_acknowledges_before_its_disk_has_is_told_not_to() {
+    let Some((cluster, _)) = alone(Duration::ZERO).await else { return };
+    cluster.set("synchronous_commit", "off");
+    let folder = tempfile::tempdir().unwrap();
+    keep_url(&folder, &cluster.database());
+    let house = House::at(folder, |_| ()).await;
+    house.create("ann@example.com").await;
+    house.login("ann@example.com", PASSWORD).await.unwrap();
+    let ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'portcullis'";
+    assert!(house.count(ours).await > 0);
+    // What a session has set for itself is seen by nobody else; but what was committed is flushed at once, or not.
+    let behind = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn())";
+    house.login("ann@example.com", PASSWORD).await.unwrap();
+    assert_eq!(house.count(behind).await, 0);
+}

@@ -115,6 +115,29 @@ impl Cluster {
         self.wait_until_ready();
     }
 
+    /// Changes a setting while the server runs; sessions that are open take it over.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        let change = format!("ALTER SYSTEM SET {name} = {value}");
+        // The order may itself come from a session that was made to read only.
+        let commands = ["SET default_transaction_read_only = off", &change, "SELECT pg_reload_conf()"];
+        let mut psql = self.client("psql");
+        for command in commands {
+            psql.args(["-c", command]);
+        }
+        let done = psql.output().expect("it can be run");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+
+    /// Sends a signal to the server and to every process that it has started.
+    pub(crate) fn signal(&self, signal: &str) {
+        let server = self.server.id().to_string();
+        let children = std::fs::read_to_string(format!("/proc/{server}/task/{server}/children"));
+        let children = children.expect("the kernel lists a process's children");
+        let sent = Command::new("kill").args(["-s", signal, &server]).args(children.split_whitespace()).status();
+        assert!(sent.expect("it can be run").success());
+    }
+
     fn wait_until_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.client("pg_isready").stdout(Stdio::null()).status().expect("it can be run").success() {

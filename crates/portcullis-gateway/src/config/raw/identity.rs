@@ -15,6 +15,8 @@ pub(crate) struct IdentityTable {
     /// `postgres://USER@HOST/DATABASE?sslmode=verify-full`, with the password in the variable `PGPASSWORD` or in
     /// `~/.pgpass`. Default: `sqlite:portcullis.db`.
     pub(crate) database: Option<At<Text>>,
+    /// How many connections to PostgreSQL this instance opens at most. Default: 16.
+    pub(crate) database_connections: Option<At<u64>>,
     /// Whether strangers may register; needs mail. Default: where there is mail.
     pub(crate) registration: Option<At<bool>>,
     /// The role of a new account. Default: `viewer`.

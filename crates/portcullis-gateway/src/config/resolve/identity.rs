@@ -80,6 +80,7 @@ pub(super) fn identity(
 
 fn database(cx: &mut Context<'_>, raw: &Raw, table: &IdentityTable, has_master_key: bool) -> Database {
     let standard = || Database::Sqlite("portcullis.db".into());
+    let connections = cx.number(table.database_connections.as_ref(), PostgresUrl::CONNECTIONS.into(), 2..=500);
     let Some(at) = &table.database else { return standard() };
     let text = at.get().as_str();
     if let Some(path) = text.strip_prefix("sqlite:")
@@ -121,7 +122,7 @@ fn database(cx: &mut Context<'_>, raw: &Raw, table: &IdentityTable, has_master_k
         let found = Diagnostic::error(at.span(), "PostgreSQL needs a master key, the same for every instance");
         cx.push(found.concealed().hint("openssl rand -hex 32 > master.key, then master_key_file = \"master.key\""));
     }
-    url.into()
+    url.with_connections(u32::try_from(connections).unwrap_or(PostgresUrl::CONNECTIONS)).into()
 }
 
 fn tokens(cx: &mut Context<'_>, raw: &Raw, public_url: &Arc<str>) -> TokenSettings {
