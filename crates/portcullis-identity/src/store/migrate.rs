@@ -1,6 +1,6 @@
 //! Migrations: forward only, each in its transaction, safe when several processes start at once.
 
-use sqlx::{Executor as _, PgPool, SqliteConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection, SqliteConnection};
 
 use super::sql;
 use crate::error::OpenError;
@@ -22,7 +22,6 @@ fn missing(found: i64) -> Result<impl Iterator<Item = (i64, sql::Text)>, OpenErr
 
 /// Brings the schema of a file up to date.
 pub(super) async fn sqlite(connection: &mut SqliteConnection) -> Result<(), OpenError> {
-    use sqlx::Connection as _;
     // The write lock is taken before the version is read, so a second process waits and then finds nothing to do.
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let (found,): (i64,) = sqlx::query_as("PRAGMA user_version").fetch_one(&mut *transaction).await?;
@@ -37,8 +36,8 @@ pub(super) async fn sqlite(connection: &mut SqliteConnection) -> Result<(), Open
 }
 
 /// Brings our schema in a server's database up to date.
-pub(super) async fn postgres(pool: &PgPool, schema: &'static str) -> Result<(), OpenError> {
-    let mut transaction = pool.begin().await?;
+pub(super) async fn postgres(connection: &mut PgConnection, schema: &'static str) -> Result<(), OpenError> {
+    let mut transaction = connection.begin().await?;
     // Another instance may be at it; what it does may take longer than an ordinary statement.
     transaction.execute("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '10min'").await?;
     transaction.execute("SELECT pg_advisory_xact_lock(hashtextextended('portcullis migrations', 0))").await?;

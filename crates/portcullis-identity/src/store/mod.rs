@@ -11,10 +11,10 @@ mod tests;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use sqlx::{PgPool, Postgres, SqlitePool, Transaction};
+use sqlx::{Postgres, SqlitePool, Transaction};
 
+use self::postgres::Server;
 pub(crate) use self::sql::{On, Text, Value, locking, sql};
 use self::writer::{Turn, Writer};
 use crate::database::Database;
@@ -45,7 +45,7 @@ pub(crate) enum Store {
         readers: SqlitePool,
     },
     /// A server, which other instances may use too.
-    Postgres(PgPool),
+    Postgres(Arc<Server>),
 }
 
 /// A write transaction. Dropped, it undoes everything.
@@ -76,15 +76,15 @@ impl Store {
     pub(crate) async fn write(&self) -> Result<Write, StoreError> {
         match self {
             Self::Sqlite { writer, .. } => writer.turn().await.map(Write::Sqlite),
-            Self::Postgres(pool) => Ok(Write::Postgres(sql::limited(pool.begin()).await?)),
+            Self::Postgres(server) => Ok(Write::Postgres(server.begin().await?)),
         }
     }
 
     /// Where to read.
-    pub(crate) const fn read(&self) -> On<'_> {
+    pub(crate) fn read(&self) -> On<'_> {
         match self {
             Self::Sqlite { readers, .. } => On::SqlitePool(readers),
-            Self::Postgres(pool) => On::PostgresPool(pool),
+            Self::Postgres(server) => On::Server(server),
         }
     }
 
@@ -95,8 +95,7 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            // A server that says nothing any more is not waited for; what it was told to commit was answered or not.
-            Self::Postgres(pool) => drop(tokio::time::timeout(CLOSING, pool.close()).await),
+            Self::Postgres(server) => server.close().await,
         }
     }
 }
@@ -134,9 +133,6 @@ impl<'a> From<&'a mut Write> for On<'a> {
         }
     }
 }
-
-/// How long connections to a server may take to say good-bye.
-const CLOSING: Duration = Duration::from_secs(3);
 
 /// Milliseconds since the epoch as the columns hold them.
 pub(crate) fn millis(at: portcullis_core::Timestamp) -> i64 {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Arguments as _, FromRow, PgConnection, PgPool, SqliteConnection, SqlitePool};
+use sqlx::{Arguments as _, FromRow, PgConnection, SqliteConnection, SqlitePool};
+
+use super::postgres::Server;
 
 /// After so long a server that says nothing is gone: its own time-out for a statement is shorter.
 const SILENCE: Duration = Duration::from_secs(7);
@@ -104,7 +106,7 @@ pub(crate) enum On<'a> {
     Sqlite(&'a mut SqliteConnection),
     SqlitePool(&'a SqlitePool),
     Postgres(&'a mut PgConnection),
-    PostgresPool(&'a PgPool),
+    Server(&'a Server),
 }
 
 /// A statement with its values.
@@ -134,8 +136,9 @@ macro_rules! run {
             On::Postgres(executor) => {
                 limited($query(text.postgres, for_postgres(values)?).$method(executor)).await $($then)*
             }
-            On::PostgresPool(executor) => {
-                limited($query(text.postgres, for_postgres(values)?).$method(executor)).await $($then)*
+            On::Server(server) => {
+                let mut executor = server.acquire().await?;
+                limited($query(text.postgres, for_postgres(values)?).$method(&mut *executor)).await $($then)*
             }
         }
     }};
