@@ -108,7 +108,7 @@ impl Write {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(turn) => turn.commit().await,
-            Self::Postgres(transaction) => Ok(sql::limited(transaction.commit()).await?),
+            Self::Postgres(transaction) => Ok(sql::limited(Box::pin(transaction.commit())).await?),
         }
     }
 

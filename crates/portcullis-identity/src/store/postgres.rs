@@ -35,12 +35,12 @@ pub(crate) struct Server {
 impl Server {
     /// Begins a transaction.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.unless_away(self.pool.begin()).await
+        self.unless_away(Box::pin(self.pool.begin())).await
     }
 
     /// Lends a connection.
     pub(super) async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        self.unless_away(self.pool.acquire()).await
+        self.unless_away(Box::pin(self.pool.acquire())).await
     }
 
     /// Closes every connection.

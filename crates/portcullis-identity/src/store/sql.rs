@@ -134,11 +134,11 @@ macro_rules! run {
                 Box::pin($query(text.sqlite, for_sqlite(values)?).$method(executor)).await $($then)*
             }
             On::Postgres(executor) => {
-                limited($query(text.postgres, for_postgres(values)?).$method(executor)).await $($then)*
+                limited(Box::pin($query(text.postgres, for_postgres(values)?).$method(executor))).await $($then)*
             }
             On::Server(server) => {
                 let mut executor = server.acquire().await?;
-                limited($query(text.postgres, for_postgres(values)?).$method(&mut *executor)).await $($then)*
+                limited(Box::pin($query(text.postgres, for_postgres(values)?).$method(&mut *executor))).await $($then)*
             }
         }
     }};
@@ -174,7 +174,7 @@ impl Statement {
 
 /// Waits for a server no longer than it could possibly need. A network that swallows everything gives no error by itself.
 pub(super) async fn limited<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    match Box::pin(tokio::time::timeout(SILENCE, work)).await {
+    match tokio::time::timeout(SILENCE, work).await {
         Ok(done) => done,
         Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
