@@ -12,9 +12,20 @@ pub(crate) struct Tool {
     package: &'static str,
 }
 
-/// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer.
-pub(crate) const FOR_TESTS: &[Tool] =
-    &[Tool { program: "curl", package: "curl" }, Tool { program: "strace", package: "strace" }];
+/// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer, `valgrind`
+/// counts instructions.
+pub(crate) const FOR_TESTS: &[Tool] = &[
+    Tool { program: "curl", package: "curl" },
+    Tool { program: "strace", package: "strace" },
+    Tool { program: "valgrind", package: "valgrind" },
+];
+
+/// What `cargo xtask bench` needs whoever is measured: the load, the upstream, and the means to pin both.
+pub(crate) const FOR_BENCH: &[Tool] = &[
+    Tool { program: "wrk", package: "wrk" },
+    Tool { program: "nginx", package: "nginx" },
+    Tool { program: "taskset", package: "util-linux" },
+];
 
 /// What `cargo xtask soak` needs.
 pub(crate) const FOR_SOAK: &[Tool] = &[Tool { program: "wrk", package: "wrk" }];
