@@ -34,7 +34,7 @@ impl Portcullis {
 
     fn config(&self, setup: Setup, listen: SocketAddr, room: &Room, state: &str) -> String {
         let mut text = format!(
-            "listen = \"{listen}\"\npublic_url = \"http://{listen}\"\nstate_dir = \"{state}\"\ncores = 1\n\n\
+            "listen = \"{listen}\"\npublic_url = \"https://api.example.com\"\nstate_dir = \"{state}\"\ncores = 1\n\n\
              [admin]\nenabled = false\n\n\
              [client]\nmax_connections_per_address = 10000\n\n\
              [[upstreams]]\nname = \"default\"\naddresses = [\"{}\"]\nmax_idle = 4096\n\n",

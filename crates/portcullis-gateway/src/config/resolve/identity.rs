@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_auth::Algorithm;
+use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS};
 use portcullis_core::{HumanDuration, Secret};
 use portcullis_identity::PasswordPolicy;
 
@@ -93,6 +93,12 @@ fn database(cx: &mut Context<'_>, table: &IdentityTable) -> Secret<String> {
     // A database's URL may hold a password.
     cx.push(found.concealed().hint("write for example \"sqlite:portcullis.db\""));
     standard()
+}
+
+/// How many verified tokens are remembered. It stands with our own tokens in the file, and holds for everybody's.
+pub(super) fn remembered_tokens(cx: &mut Context<'_>, raw: &Raw) -> usize {
+    let given = raw.tokens.as_ref().and_then(|table| table.get().remembered.as_ref());
+    cx.count(given, DEFAULT_CACHED_TOKENS, 1_000..=10_000_000)
 }
 
 fn tokens(cx: &mut Context<'_>, raw: &Raw, public_url: &Arc<str>) -> TokenSettings {
