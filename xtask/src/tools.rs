@@ -12,6 +12,13 @@ pub(crate) struct Tool {
     package: &'static str,
 }
 
+impl Tool {
+    /// A program by the name on the path, and its package.
+    pub(crate) const fn new(program: &'static str, package: &'static str) -> Self {
+        Self { program, package }
+    }
+}
+
 /// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer.
 pub(crate) const FOR_TESTS: &[Tool] =
     &[Tool { program: "curl", package: "curl" }, Tool { program: "strace", package: "strace" }];

@@ -1,0 +1,11 @@
+//! The proxies that the bench measures beside ours, and how each of them is set up.
+
+mod nginx;
+mod template;
+
+use super::peer::Peer;
+
+/// Every peer, in the order of the tables.
+pub(crate) fn all() -> Vec<Box<dyn Peer>> {
+    vec![Box::new(nginx::Nginx)]
+}
