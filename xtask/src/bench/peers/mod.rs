@@ -1,5 +1,6 @@
 //! The proxies that the bench measures beside ours, and how each of them is set up.
 
+mod haproxy;
 mod nginx;
 mod template;
 
@@ -7,5 +8,5 @@ use super::peer::Peer;
 
 /// Every peer, in the order of the tables.
 pub(crate) fn all() -> Vec<Box<dyn Peer>> {
-    vec![Box::new(nginx::Nginx)]
+    vec![Box::new(nginx::Nginx), Box::new(haproxy::Haproxy)]
 }

@@ -7,6 +7,12 @@ use std::process::Command;
 
 use crate::bench::peer::{Room, SECURITY_HEADERS, Setup};
 
+/// The body of a 401 for a peer that is told its bodies.
+pub(super) const UNAUTHORIZED_BODY: &str = r#"{"type":"about:blank","title":"Unauthorized","status":401}"#;
+
+/// The body of a 403 for a peer that is told its bodies.
+pub(super) const FORBIDDEN_BODY: &str = r#"{"type":"about:blank","title":"Forbidden","status":403}"#;
+
 /// Reads a file of the tree's `bench/peers`.
 pub(super) fn source(room: &Room, path: &str) -> Result<String, String> {
     let file = room.sources.join(path);
