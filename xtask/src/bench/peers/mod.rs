@@ -1,5 +1,6 @@
 //! The proxies that the bench measures beside ours, and how each of them is set up.
 
+mod envoy;
 mod haproxy;
 mod nginx;
 mod template;
@@ -8,5 +9,5 @@ use super::peer::Peer;
 
 /// Every peer, in the order of the tables.
 pub(crate) fn all() -> Vec<Box<dyn Peer>> {
-    vec![Box::new(nginx::Nginx), Box::new(haproxy::Haproxy)]
+    vec![Box::new(nginx::Nginx), Box::new(haproxy::Haproxy), Box::new(envoy::Envoy)]
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::bench::peer::{Room, SECURITY_HEADERS, Setup};
 
@@ -74,6 +74,20 @@ pub(super) fn version(program: &Path, argument: &str) -> Result<String, String> 
         .find(|line| !line.is_empty())
         .map(str::to_owned)
         .ok_or_else(|| format!("{} {argument} says nothing", program.display()))
+}
+
+/// Runs a program to its end; what it said is told only when it failed.
+pub(super) fn quiet(mut command: Command) -> Result<(), String> {
+    let program = command.get_program().display().to_string();
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("{program} could not be started: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let last: Vec<&str> = said.lines().rev().take(5).collect();
+    Err(format!("{program} failed ({}): {}", output.status, last.into_iter().rev().collect::<Vec<_>>().join("\n")))
 }
 
 #[cfg(test)]
