@@ -24,7 +24,7 @@ export const start = async (socket) => {
   }
 
   // What one turn of the event loop asks for goes out in one write.
-  const client = new Redis(socket, { enableAutoPipelining: true, retryStrategy: () => 50, maxRetriesPerRequest: null })
+  const client = new Redis({ path: socket, enableAutoPipelining: true, retryStrategy: () => 50, maxRetriesPerRequest: null })
   // The socket file appears a moment after the start; until then the client tries again.
   client.on('error', () => {})
   await client.ping()
