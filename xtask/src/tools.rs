@@ -12,6 +12,13 @@ pub(crate) struct Tool {
     package: &'static str,
 }
 
+impl Tool {
+    /// A program by the name on the path, and its package.
+    pub(crate) const fn new(program: &'static str, package: &'static str) -> Self {
+        Self { program, package }
+    }
+}
+
 /// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer, `valgrind`
 /// counts instructions.
 pub(crate) const FOR_TESTS: &[Tool] = &[
@@ -37,6 +44,15 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<(), String> {
         return Ok(());
     }
     let packages: Vec<&str> = absent.iter().map(|tool| tool.package).collect();
+    install(&packages)?;
+    match absent.iter().find(|tool| !is_installed(tool.program)) {
+        Some(tool) => Err(format!("apt-get installed {} but \"{}\" is still absent", tool.package, tool.program)),
+        None => Ok(()),
+    }
+}
+
+/// Installs Debian packages, which may be libraries without a program of their own.
+pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let by_hand = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
     if !is_installed("apt-get") {
         return Err(format!("missing: {}; install it by the system's own means", packages.join(", ")));
@@ -47,16 +63,13 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<(), String> {
     println!("installing {}", packages.join(", "));
     let _quiet = NoServices::begin()?;
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
-    install.extend(&packages);
+    install.extend(packages);
     // The package lists of a fresh image are empty; those of an old one may name files that are gone.
     if apt_get(&install).is_err() {
         apt_get(&["update"])?;
         apt_get(&install)?;
     }
-    match absent.iter().find(|tool| !is_installed(tool.program)) {
-        Some(tool) => Err(format!("apt-get installed {} but \"{}\" is still absent", tool.package, tool.program)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Whether a program of this name is on the path.

@@ -1,8 +1,21 @@
-//! The other proxies.
+//! The proxies that the bench measures beside ours, and how each of them is set up.
+
+mod envoy;
+mod express;
+mod haproxy;
+mod nginx;
+mod node;
+mod template;
 
 use super::peer::Peer;
 
-/// All of them, in the order of the tables.
+/// Every peer, in the order of the tables.
 pub(crate) fn all() -> Vec<Box<dyn Peer>> {
-    Vec::new()
+    vec![
+        Box::new(nginx::Nginx),
+        Box::new(haproxy::Haproxy),
+        Box::new(envoy::Envoy),
+        Box::new(express::Express),
+        Box::new(express::ExpressRedis),
+    ]
 }
