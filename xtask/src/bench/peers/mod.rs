@@ -2,6 +2,7 @@
 
 mod envoy;
 mod express;
+mod fastify;
 mod haproxy;
 mod nginx;
 mod node;
@@ -17,5 +18,6 @@ pub(crate) fn all() -> Vec<Box<dyn Peer>> {
         Box::new(envoy::Envoy),
         Box::new(express::Express),
         Box::new(express::ExpressRedis),
+        Box::new(fastify::Fastify),
     ]
 }
