@@ -1,5 +1,6 @@
 //! The proxies that the bench measures beside ours, and how each of them is set up.
 
+mod caddy;
 mod envoy;
 mod express;
 mod fastify;
@@ -19,5 +20,6 @@ pub(crate) fn all() -> Vec<Box<dyn Peer>> {
         Box::new(express::Express),
         Box::new(express::ExpressRedis),
         Box::new(fastify::Fastify),
+        Box::new(caddy::Caddy),
     ]
 }
