@@ -7,7 +7,7 @@ import fastifyRateLimit from '@fastify/rate-limit'
 import Fastify from 'fastify'
 import * as settings from './settings.js'
 
-const app = Fastify({ logger: false, disableRequestLogging: true, exposeHeadRoutes: false })
+const app = Fastify({ logger: false, exposeHeadRoutes: false })
 settings.patient(app.server)
 
 // undici looks through the connections of a pool for a free one: fewer than there are clients serve them faster.
