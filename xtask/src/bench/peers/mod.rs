@@ -1,7 +1,9 @@
 //! The proxies that the bench measures beside ours, and how each of them is set up.
 
+mod caddy;
 mod envoy;
 mod express;
+mod fastify;
 mod haproxy;
 mod nginx;
 mod node;
@@ -17,5 +19,7 @@ pub(crate) fn all() -> Vec<Box<dyn Peer>> {
         Box::new(envoy::Envoy),
         Box::new(express::Express),
         Box::new(express::ExpressRedis),
+        Box::new(fastify::Fastify),
+        Box::new(caddy::Caddy),
     ]
 }

@@ -15,7 +15,7 @@ const TOOLS: [Tool; 2] = [Tool::new("node", "nodejs"), Tool::new("npm", "npm")];
 const OLDEST: u32 = 20;
 
 /// The scripts and lists that are copied beside `node_modules`.
-const FILES: [&str; 5] = ["package.json", "package-lock.json", "settings.js", "express.js", "redis.js"];
+const FILES: [&str; 6] = ["package.json", "package-lock.json", "settings.js", "express.js", "fastify.js", "redis.js"];
 
 /// Installs node and the packages of the lock file, and tells the version of one of them and of node.
 ///
