@@ -7,21 +7,25 @@ use std::process::Command;
 
 use crate::{bench, run};
 
-/// Builds it and tells where it is.
-pub(crate) fn build() -> Result<PathBuf, String> {
+/// Builds it and tells where it is. A profile of these very sources is used; where there is none, one is made if `trains`.
+pub(crate) fn build(trains: bool) -> Result<PathBuf, String> {
     let target = run::target_dir()?;
     let host = said("rustc", &["--print", "host-tuple"]).ok_or("rustc does not tell its host")?;
     let binary = target.join(&host).join("dist/portcullis");
-    let Some(tool) = profdata(&host) else {
+    let without = |why: &str| {
         cargo(&host, "", None)?;
-        println!("built without a profile: rustup has no llvm-tools for this compiler");
-        return Ok(binary);
+        println!("built without a profile: {why}");
+        Ok(binary.clone())
     };
+    let Some(tool) = profdata(&host) else { return without("rustup has no llvm-tools for this compiler") };
     let profile = target.join("profile/portcullis.profdata");
     let seen = target.join("profile/sources");
     // Training takes minutes, so it is done once for each state of the sources.
     let sources = sources()?;
     if !profile.exists() || fs::read_to_string(&seen).ok().as_ref() != Some(&sources) {
+        if !trains {
+            return without("there is none of these sources, and a quick run makes none");
+        }
         train(&host, &tool, &target, &profile)?;
         fs::write(&seen, sources).map_err(|error| format!("{}: {error}", seen.display()))?;
     }

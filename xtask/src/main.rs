@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             Ok(minutes @ 1..=1440) => soak::run(minutes),
             _ => Err(format!("\"{minutes}\" is not a number of minutes between 1 and 1440")),
         },
-        ["dist"] => dist::build().map(|binary| println!("built {}", binary.display())),
+        ["dist"] => dist::build(true).map(|binary| println!("built {}", binary.display())),
         ["bench", "--instructions"] => tools::ensure(tools::FOR_TESTS).and_then(|()| bench::check_instructions()),
         ["bench", "--record-instructions"] => {
             tools::ensure(tools::FOR_TESTS).and_then(|()| bench::record_instructions())

@@ -71,11 +71,11 @@ pub(crate) const OURS: &str = "Portcullis";
 /// The bars of the project. A ratio is of CPU times within one round.
 pub(crate) const BARS: &[Bar] = &[
     bar("W1", OURS, "W1", "nginx", 1.0),
-    bar("W1", OURS, "W1", "HAProxy", 1.0),
+    bar("W1", OURS, "W1", "haproxy", 1.0),
     bar("W2", OURS, "W1", OURS, 1.15),
-    bar("W2", OURS, "W2", "HAProxy", 0.25),
-    bar("W2", OURS, "W2", "Envoy", 0.25),
-    bar("W2-cold", OURS, "W2-cold", "HAProxy", 0.7),
+    bar("W2", OURS, "W2", "haproxy", 0.25),
+    bar("W2", OURS, "W2", "envoy", 0.25),
+    bar("W2-cold", OURS, "W2-cold", "haproxy", 0.7),
     bar("W3", OURS, "W3", "nginx", 1.0),
     bar("W4-post", OURS, "W4-post", "nginx", 1.1),
     bar("W4-get", OURS, "W4-get", "nginx", 1.1),
