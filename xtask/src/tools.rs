@@ -20,11 +20,12 @@ impl Tool {
 }
 
 /// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer, `valgrind`
-/// counts instructions.
+/// counts instructions, and the accounts are tried on a PostgreSQL server that the tests start themselves.
 pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "curl", package: "curl" },
     Tool { program: "strace", package: "strace" },
     Tool { program: "valgrind", package: "valgrind" },
+    Tool { program: "initdb", package: "postgresql" },
 ];
 
 /// What `cargo xtask bench` needs whoever is measured: the load, the upstream, and the means to pin both.
@@ -72,10 +73,15 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a program of this name is on the path.
+/// Where Debian puts the programs of PostgreSQL's server: one directory for each version, none of them on the path.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
+
+/// Whether a program of this name is on the path, or among those of PostgreSQL's server.
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir(POSTGRESQL).into_iter().flatten().filter_map(Result::ok);
     std::env::split_paths(&path)
+        .chain(versions.map(|version| version.path().join("bin")))
         .any(|directory| fs::metadata(directory.join(program)).is_ok_and(|file| file.permissions().mode() & 0o111 != 0))
 }
 

@@ -1,6 +1,7 @@
 //! Accounts: registration, verification, login, refresh and logout flows, passwords, signing keys, and the SQL store
 //! behind them.
 
+mod database;
 mod error;
 mod flow;
 mod keyring;
@@ -13,6 +14,7 @@ mod service;
 mod store;
 mod token;
 
+pub use database::{Database, PostgresUrl, PostgresUrlError};
 pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
 pub use flow::login::{Credentials, Delivery, Tokens};
@@ -22,4 +24,5 @@ pub use mail::{Mail, MailCatcher, Mailer};
 pub use policy::{Email, PasswordPolicy, Violation};
 pub use revocation::RevocationView;
 pub use service::{Identity, IdentityConfig, Ports};
+pub use store::StoreError;
 pub use store::audit::Origin;

@@ -126,10 +126,10 @@ pub struct UpstreamSettings {
 /// The identity endpoints and the tokens they issue.
 #[derive(Clone, Debug)]
 pub struct IdentitySettings {
-    /// `sqlite:PATH` (relative to the state directory) for now.
-    pub database: Secret<String>,
+    /// Where accounts are kept; a file's path is taken from the state directory.
+    pub database: portcullis_identity::Database,
     /// The key that encrypts private keys at rest, 32 bytes; `None`: made in the state directory for the embedded
-    /// default.
+    /// default. PostgreSQL always has one.
     pub master_key: Option<Secret<Vec<u8>>>,
     /// Whether strangers may register. Needs mail.
     pub registration: bool,

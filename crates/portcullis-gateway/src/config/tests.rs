@@ -54,7 +54,7 @@ fn with_no_file_at_all_it_is_a_safe_gateway() {
     assert_eq!(settings.upstreams.len(), 1);
     assert_eq!(&*settings.upstreams[0].addresses[0], "127.0.0.1:3000");
     let identity = settings.identity.unwrap();
-    assert_eq!(identity.database.expose(), "sqlite:portcullis.db");
+    assert_eq!(identity.database.to_string(), "portcullis.db");
     assert!(!identity.registration, "without mail nobody can verify an address");
     assert_eq!(settings.gate.otherwise, Otherwise::Authenticated);
     assert!(settings.gate.routes.is_empty());

@@ -1,6 +1,5 @@
 //! The accounts of a configuration: opening them, serving their endpoints, and keeping them up to date.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use portcullis_auth::{Algorithm, ClaimNames, Issuer};
 use portcullis_core::EventSink;
-use portcullis_identity::{Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports};
+use portcullis_identity::{Database, Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports};
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
 
@@ -74,9 +73,12 @@ pub async fn open_identity(
 
 fn identity_config(settings: &Settings, identity: &IdentitySettings) -> IdentityConfig {
     let tokens = &identity.tokens;
-    let file = identity.database.expose().strip_prefix("sqlite:").unwrap_or("portcullis.db").to_owned();
+    let database = match &identity.database {
+        Database::Sqlite(file) => settings.state_dir.join(file).into(),
+        server @ Database::Postgres(_) => server.clone(),
+    };
     IdentityConfig {
-        database: settings.state_dir.join(PathBuf::from(file)),
+        database,
         master_key: identity.master_key.clone(),
         public_url: Arc::clone(&settings.public_url),
         registration: identity.registration,

@@ -22,9 +22,7 @@ async fn w1_an_act_whose_audit_row_cannot_be_written_leaves_nothing_behind() {
     let ann = house.principal(&tokens).subject().to_owned();
     house.clock.advance(Duration::from_secs(11));
     let (before, mails) = (house.count(STATE).await, house.mails.mails().len());
-    house
-        .execute("CREATE TRIGGER no_audit BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
-        .await;
+    house.raw().await.break_the_audit_trail().await;
 
     let (identity, nobody) = (&house.identity, Origin::default());
     let failed = [
@@ -48,7 +46,7 @@ async fn w1_an_act_whose_audit_row_cannot_be_written_leaves_nothing_behind() {
     assert_eq!(house.mails.mails().len(), mails, "and nobody was mailed what is not so");
 
     // With the trail back, everything stands where it stood.
-    house.execute("DROP TRIGGER no_audit").await;
+    house.raw().await.mend_the_audit_trail().await;
     house.identity.verify(&link, nobody).await.unwrap();
     assert!(house.refresh(&tokens).await.is_ok());
 }

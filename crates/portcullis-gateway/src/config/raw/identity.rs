@@ -11,8 +11,12 @@ use super::{At, DurationText, OneOrMany, PathText, Table, Text, VariableText};
 pub(crate) struct IdentityTable {
     /// Whether they are served. Default: true.
     pub(crate) enabled: Option<At<bool>>,
-    /// Where accounts are kept: `sqlite:PATH`, the path taken from the state directory. Default: `sqlite:portcullis.db`.
+    /// Where accounts are kept: `sqlite:PATH`, the path taken from the state directory, or for several instances
+    /// `postgres://USER@HOST/DATABASE?sslmode=verify-full`, with the password in the variable `PGPASSWORD` or in
+    /// `~/.pgpass`. Default: `sqlite:portcullis.db`.
     pub(crate) database: Option<At<Text>>,
+    /// How many connections to PostgreSQL this instance opens at most. Default: 16.
+    pub(crate) database_connections: Option<At<u64>>,
     /// Whether strangers may register; needs mail. Default: where there is mail.
     pub(crate) registration: Option<At<bool>>,
     /// The role of a new account. Default: `viewer`.
