@@ -55,6 +55,8 @@ pub struct GateSettings {
     pub limits: Vec<LimitRule>,
     /// How many keys the limits count at once (1,000,000).
     pub max_limit_keys: usize,
+    /// How many verified tokens are remembered (100,000).
+    pub remembered_tokens: usize,
     /// What roles permit, the built-in ones included.
     pub roles: Roles,
     /// Other people's tokens that are believed. Our own issuer is not among them: its keys are in the database.

@@ -125,6 +125,31 @@ impl Drop for RequestBody {
     }
 }
 
+/// The largest request body that is read past when the request is refused, in bytes.
+const READ_PAST: u64 = 64 * 1024;
+
+/// Reads past the body of a refused request if all of it has arrived with the head: the connection can be kept then. A
+/// client that floods us with small requests would otherwise cost us a connection for each.
+pub(crate) fn is_here_whole(link: &Link, body: &mut Incoming) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    if body.size_hint().exact().is_none_or(|length| length > READ_PAST) {
+        return false;
+    }
+    // Nobody is woken: what is not here now is not waited for.
+    let mut aside = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *body).poll_frame(&mut aside) {
+        if let Some(data) = frame.data_ref() {
+            link.body_read(data);
+        }
+        if body.is_end_stream() {
+            return true;
+        }
+    }
+    false
+}
+
 /// A response body on its way to the client.
 pub(crate) struct ResponseBody {
     kind: Kind,
@@ -156,20 +181,19 @@ impl ResponseBody {
         home: Rc<Address>,
         read_timeout: Duration,
         link: Rc<Link>,
-        cx: &mut Context<'_>,
     ) -> Self {
         let mut streamed = Streamed { incoming, lender: Some((connected, home)), read_timeout };
         if streamed.incoming.is_end_stream() {
-            streamed.give_back(cx);
+            streamed.give_back();
         }
         Self { kind: Kind::Streamed(streamed), link }
     }
 }
 
 impl Streamed {
-    fn give_back(&mut self, cx: &mut Context<'_>) {
+    fn give_back(&mut self) {
         if let Some((connected, home)) = self.lender.take() {
-            home.give_back(connected, cx);
+            home.give_back(connected);
         }
     }
 
@@ -183,7 +207,7 @@ impl Streamed {
                 Poll::Ready(Some(Ok(frame))) => {
                     link.deadlines.clear(Late::ResponseBody);
                     if self.incoming.is_end_stream() {
-                        self.give_back(cx);
+                        self.give_back();
                     }
                     return Poll::Ready(Some(Ok(match frame.into_data() {
                         Ok(data) => Frame::data(data),
@@ -195,7 +219,7 @@ impl Streamed {
                     return Poll::Ready(Some(Err(Broken::Response)));
                 }
                 Poll::Ready(None) => {
-                    self.give_back(cx);
+                    self.give_back();
                     return Poll::Ready(None);
                 }
                 Poll::Pending if driven => {

@@ -63,6 +63,9 @@ pub(crate) struct TokensTable {
     pub(crate) max_staleness: Option<At<DurationText>>,
     /// How often the signing key is rotated by itself. Default: `90d`.
     pub(crate) rotate: Option<At<DurationText>>,
+    /// How many verified tokens are remembered, whoever issued them, so that a signature is checked once; each takes at
+    /// most about 1 KiB. Default: 100000.
+    pub(crate) remembered: Option<At<u64>>,
 }
 
 /// Somebody else's tokens that are believed. Exactly one of `jwks_file`, `pem_file`, `secret_file` and `secret_env` must

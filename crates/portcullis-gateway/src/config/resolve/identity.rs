@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_auth::Algorithm;
+use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS};
 use portcullis_core::HumanDuration;
 use portcullis_identity::{Database, PasswordPolicy, PostgresUrl, PostgresUrlError};
 
@@ -123,6 +123,12 @@ fn database(cx: &mut Context<'_>, raw: &Raw, table: &IdentityTable, has_master_k
         cx.push(found.concealed().hint("openssl rand -hex 32 > master.key, then master_key_file = \"master.key\""));
     }
     url.with_connections(u32::try_from(connections).unwrap_or(PostgresUrl::CONNECTIONS)).into()
+}
+
+/// How many verified tokens are remembered. It stands with our own tokens in the file, and holds for everybody's.
+pub(super) fn remembered_tokens(cx: &mut Context<'_>, raw: &Raw) -> usize {
+    let given = raw.tokens.as_ref().and_then(|table| table.get().remembered.as_ref());
+    cx.count(given, DEFAULT_CACHED_TOKENS, 1_000..=10_000_000)
 }
 
 fn tokens(cx: &mut Context<'_>, raw: &Raw, public_url: &Arc<str>) -> TokenSettings {

@@ -85,6 +85,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         max_body: defaults.max_body,
         limits: limits.rules,
         max_limit_keys: limits.max_keys,
+        remembered_tokens: identity::remembered_tokens(cx, &raw),
         // What could not be resolved has been told; then nobody uses these settings.
         roles: portcullis_auth::access::Roles::new(&roles).unwrap_or_default(),
         issuers,
