@@ -7,8 +7,8 @@ use portcullis_auth::{Algorithm, ClaimNames, Issuer, Lookup, TokenVerifier};
 use portcullis_core::ports::{Revocations as _, Standing};
 use portcullis_core::{Clock as _, Event, EventKind, EventSink, ManualClock, Principal, Scheme, Secret, Timestamp};
 use portcullis_identity::{
-    Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, MailCatcher, NewAccount, Origin,
-    PasswordPolicy, Ports, Registration, Tokens,
+    Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, MailCatcher, NewAccount, OpenError,
+    Origin, PasswordPolicy, Ports, Registration, Tokens,
 };
 use tempfile::TempDir;
 
@@ -69,6 +69,10 @@ impl House {
 
     /// In a folder that says where its database is.
     pub(crate) async fn at(folder: TempDir, change: impl FnOnce(&mut IdentityConfig)) -> Self {
+        Self::open(folder, change).await.unwrap()
+    }
+
+    pub(crate) async fn open(folder: TempDir, change: impl FnOnce(&mut IdentityConfig)) -> Result<Self, OpenError> {
         let mut config = config(&folder);
         change(&mut config);
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
@@ -78,8 +82,8 @@ impl House {
             mailer: Arc::clone(&mails) as _,
             events: Arc::clone(&records) as _,
         };
-        let identity = Arc::new(Identity::open(config, ports).await.unwrap());
-        Self { identity, clock, mails, records, folder }
+        let identity = Arc::new(Identity::open(config, ports).await?);
+        Ok(Self { identity, clock, mails, records, folder })
     }
 
     /// The same database in a second process, as it were.

@@ -9,6 +9,7 @@ mod flows;
 mod outage;
 #[path = "../support/postgres.rs"]
 mod server;
+mod tls;
 
 use std::sync::OnceLock;
 

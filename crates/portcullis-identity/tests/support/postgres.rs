@@ -29,6 +29,7 @@ rm -rf "$0"
 pub(crate) struct Cluster {
     programs: PathBuf,
     directory: PathBuf,
+    settings: Vec<String>,
     server: Child,
     /// Closing it stops the server.
     keeper: Option<(Child, ChildStdin)>,
@@ -60,6 +61,11 @@ fn programs() -> Option<PathBuf> {
 impl Cluster {
     /// Makes and starts a server.
     pub(crate) fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// The same with more settings, for which a directory of the server's own may be prepared.
+    pub(crate) fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let programs = programs().expect("the caller has asked whether it is installed");
         let made = as_owner("mktemp").args(["-d", "--tmpdir", "portcullis-pg-XXXXXX"]).output().expect("it can be run");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -79,9 +85,10 @@ impl Cluster {
             .output()
             .expect("it can be run");
         assert!(initdb.status.success(), "{}", String::from_utf8_lossy(&initdb.stderr));
-        let server = serve(&programs, &directory);
+        let settings = prepare(&directory);
+        let server = serve(&programs, &directory, &settings);
         let keeper = Some((keeper, stdin));
-        let cluster = Self { programs, directory, server, keeper, databases: AtomicU32::new(0) };
+        let cluster = Self { programs, directory, settings, server, keeper, databases: AtomicU32::new(0) };
         cluster.wait_until_ready();
         cluster
     }
@@ -105,7 +112,7 @@ impl Cluster {
         // The children of a killed server need a moment to find out; until then a new one refuses to start.
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            self.server = serve(&self.programs, &self.directory);
+            self.server = serve(&self.programs, &self.directory, &self.settings);
             std::thread::sleep(Duration::from_millis(100));
             if self.server.try_wait().expect("it was started").is_none() {
                 break;
@@ -148,7 +155,12 @@ impl Cluster {
 
     fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
-        command.env("PGHOST", &self.directory).env("PGUSER", "portcullis").env("PGDATABASE", "postgres");
+        let port = self.settings.iter().find_map(|setting| setting.strip_prefix("port=")).unwrap_or("5432");
+        command
+            .env("PGHOST", &self.directory)
+            .env("PGPORT", port)
+            .env("PGUSER", "portcullis")
+            .env("PGDATABASE", "postgres");
         command
     }
 
@@ -167,7 +179,7 @@ impl Drop for Cluster {
     }
 }
 
-fn serve(programs: &Path, directory: &Path) -> Child {
+fn serve(programs: &Path, directory: &Path, settings: &[String]) -> Child {
     let log =
         std::fs::OpenOptions::new().create(true).append(true).open(directory.join("log")).expect("the log can be made");
     as_owner(programs.join("postgres"))
@@ -176,10 +188,17 @@ fn serve(programs: &Path, directory: &Path) -> Child {
         .arg("-k")
         .arg(directory)
         .args(["-c", "listen_addresses=", "-c", "fsync=on", "-c", "max_connections=300", "-c", "shared_buffers=32MB"])
+        .args(settings.iter().flat_map(|setting| ["-c", setting]))
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
         .expect("it can be started")
+}
+
+/// Runs a program as the user that the server runs as.
+pub(crate) fn run_as_owner(program: &str, arguments: &[&str], directory: &Path) {
+    let done = as_owner(program).args(arguments).current_dir(directory).output().expect("it can be run");
+    assert!(done.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// A command as somebody who may run a server: whoever we are, or for root the server's own user or nobody.
