@@ -10,6 +10,7 @@ mod outage;
 #[path = "../support/postgres.rs"]
 mod server;
 mod tls;
+mod turns;
 
 use std::sync::OnceLock;
 
