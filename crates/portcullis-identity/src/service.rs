@@ -16,7 +16,7 @@ use crate::policy::PasswordPolicy;
 use crate::revocation::RevocationView;
 use crate::seal::MasterKey;
 use crate::store::audit::Origin;
-use crate::store::{Store, millis, sql};
+use crate::store::{Store, sql};
 
 /// How accounts and their tokens are kept.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ pub struct Identity {
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
     /// How long a token may still be presented after it was issued, under this configuration or an earlier one.
-    token_life: Duration,
+    pub(crate) token_life: Duration,
 }
 
 /// The place that every database seals, so that a wrong master key is found at once.
@@ -177,37 +177,6 @@ impl Identity {
         self.keyring.catch_up(&self.store, now).await
     }
 
-    /// Forgets what has expired and rotates the key when it is due. To be called every few minutes.
-    ///
-    /// # Errors
-    /// [`OpenError`] where the database cannot be written.
-    pub async fn tidy(&self) -> Result<(), OpenError> {
-        let now = self.now();
-        let mut transaction = self.store.write().await?;
-        // Two instances that delete the same rows in another order would wait for each other.
-        transaction.lock("tidy", "").await?;
-        for statement in [
-            "DELETE FROM pending WHERE expires_at <= $1",
-            "DELETE FROM refresh_token WHERE expires_at <= $1",
-            "DELETE FROM session WHERE created_at <= $1 AND NOT EXISTS \
-             (SELECT 1 FROM refresh_token WHERE refresh_token.session_id = session.id)",
-        ] {
-            sql(statement).bind(millis(now)).execute(&mut transaction).await?;
-        }
-        sql("DELETE FROM audit WHERE at <= $1").bind(millis(now.before(AUDIT_KEPT))).execute(&mut transaction).await?;
-        // Nothing is left to verify with them, and a private key that is gone cannot be stolen.
-        sql("DELETE FROM signing_key WHERE retired_at <= $1")
-            .bind(millis(now.before(self.token_life)))
-            .execute(&mut transaction)
-            .await?;
-        transaction.commit().await?;
-        self.revocations.forget_expired(&self.store, now).await?;
-        if self.keyring.is_due(&self.store, self.config.rotate_every, now).await? {
-            self.rotate_keys(Origin::default()).await?;
-        }
-        Ok(())
-    }
-
     /// Whether the database answers.
     pub async fn is_ready(&self) -> bool {
         sql("SELECT 1").execute(self.store.read()).await.is_ok()
@@ -242,9 +211,6 @@ impl Identity {
         Ok(self.revocations.catch_up(&self.store, self.now()).await?)
     }
 }
-
-/// How long audit rows are kept (W1).
-const AUDIT_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
 const ACCESS_TTL: &str = "longest_access_ttl";
 

@@ -5,4 +5,5 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod refresh;
 pub(crate) mod register;
+pub(crate) mod tidy;
 pub(crate) mod verify;

@@ -104,6 +104,23 @@ impl Raw {
         self.execute(numbers).await;
     }
 
+    /// As many spent refresh tokens of one session, and audit rows, as years of use leave behind; none has expired yet.
+    pub(crate) async fn fill_up(&mut self, count: u32) {
+        let (number, hash) = match self {
+            Self::Sqlite(_) => ("n", "randomblob(32)"),
+            Self::Postgres(_) => ("CAST(n AS BIGINT)", "decode(md5(CAST(n AS TEXT)), 'hex')"),
+        };
+        self.execute(&format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 1000 UNION ALL SELECT n + 1 FROM numbers WHERE n < 999 + {count}) \
+             INSERT INTO refresh_token (hash, session_id, generation, expires_at, spent_at) \
+             SELECT {hash}, (SELECT min(session_id) FROM refresh_token), {number}, (SELECT max(expires_at) FROM refresh_token), 1 \
+             FROM numbers; \
+             WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
+             INSERT INTO audit (at, action) SELECT (SELECT max(at) FROM audit), 'filled' FROM numbers"
+        ))
+        .await;
+    }
+
     /// What a program of a later version leaves behind.
     pub(crate) async fn become_newer(&mut self) {
         let statement = match self {

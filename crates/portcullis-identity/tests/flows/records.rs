@@ -50,3 +50,38 @@ async fn w1_an_act_whose_audit_row_cannot_be_written_leaves_nothing_behind() {
     house.identity.verify(&link, nobody).await.unwrap();
     assert!(house.refresh(&tokens).await.is_ok());
 }
+
+#[tokio::test]
+async fn what_has_expired_is_forgotten_however_much_it_is_and_nothing_else() {
+    let house = House::new().await;
+    house.create("ann@example.com").await;
+    let old = house.login("ann@example.com", PASSWORD).await.unwrap();
+    house.login("ann@example.com", PASSWORD).await.unwrap();
+    // One session that was refreshed on and on, and many audit rows: more than go in one write.
+    let mut token = old;
+    for _ in 0..20 {
+        token = house.refresh(&token).await.unwrap();
+    }
+    let mut raw = house.raw().await;
+    raw.fill_up(1_234).await;
+    let (tokens, audit) = (raw.count("SELECT count(*) FROM refresh_token").await, raw.count(AUDIT).await);
+    assert!(tokens > 1_234 && audit > 1_234);
+    house.clock.advance(Duration::from_secs(6 * 86_400));
+    let newest = house.refresh(&token).await.unwrap();
+    house.identity.tidy().await.unwrap();
+    assert_eq!(raw.count("SELECT count(*) FROM refresh_token").await, tokens + 1, "nothing has expired");
+
+    house.clock.advance(Duration::from_secs(86_400));
+    house.identity.tidy().await.unwrap();
+    assert_eq!(raw.count("SELECT count(*) FROM refresh_token").await, 1);
+    assert_eq!(raw.count("SELECT count(*) FROM session").await, 1, "the one that was never refreshed has ended");
+    house.refresh(&newest).await.unwrap();
+
+    assert!(raw.count(AUDIT).await > 1_234);
+    house.clock.advance(Duration::from_secs(90 * 86_400));
+    house.identity.tidy().await.unwrap();
+    assert_eq!(house.audit().await, ["key_rotated"], "only what tidying did itself is younger");
+    assert_eq!(raw.count("SELECT count(*) FROM session").await, 0);
+}
+
+const AUDIT: &str = "SELECT count(*) FROM audit";
