@@ -8,7 +8,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
-use super::sql::limited;
+use super::sql::{limited, silent};
 use super::{Store, StoreError, migrate};
 use crate::database::PostgresUrl;
 use crate::error::OpenError;
@@ -59,11 +59,28 @@ impl Server {
             // Whoever tries now does so for the others as well.
             *failed = Instant::now();
         }
-        let done = limited(work).await;
+        let mut done = limited(work).await;
+        if let Err(sqlx::Error::PoolTimedOut) = done {
+            done = Err(Box::pin(self.why()).await);
+        }
         *self.failed_at.lock() = done.is_err().then(Instant::now);
         done
     }
+
+    /// Why there is no connection: a pool only says that it waited in vain, and not for what.
+    async fn why(&self) -> sqlx::Error {
+        let options = self.pool.connect_options();
+        match tokio::time::timeout(ASK, PgConnection::connect_with(&options)).await {
+            Ok(Err(error)) => error,
+            // The server is there; all of our own connections are in use.
+            Ok(Ok(_)) => sqlx::Error::PoolTimedOut,
+            Err(_) => silent(),
+        }
+    }
 }
+
+/// How long a server may take to say why it refuses.
+const ASK: Duration = Duration::from_millis(500);
 
 /// How long connections may take to say good-bye.
 const CLOSING: Duration = Duration::from_secs(3);
@@ -84,7 +101,6 @@ pub(crate) async fn open(url: &PostgresUrl) -> Result<Store, OpenError> {
     let failed = |error| OpenError::Connect { database: url.to_string(), error };
     // By a connection of its own: a pool would only say that it waited in vain, and not for what.
     let connected = tokio::time::timeout(CONNECT, PgConnection::connect_with(&options)).await;
-    let silent = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
     let mut first = connected.unwrap_or_else(|_| Err(silent())).map_err(failed)?;
     migrate::postgres(&mut first, SCHEMA).await.map_err(|error| match error {
         OpenError::Database(StoreError::Engine(error)) => failed(error),

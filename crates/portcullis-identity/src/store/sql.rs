@@ -176,8 +176,13 @@ impl Statement {
 pub(super) async fn limited<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     match tokio::time::timeout(SILENCE, work).await {
         Ok(done) => done,
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        Err(_) => Err(silent()),
     }
+}
+
+/// That a server says nothing.
+pub(super) fn silent() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
 fn for_sqlite(values: Vec<Value>) -> Result<SqliteArguments, sqlx::Error> {

@@ -1,7 +1,7 @@
 //! The server dies: what goes on without it, what is refused, and what is there when it is back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use portcullis_core::Clock as _;
@@ -35,6 +35,8 @@ async fn t7_without_the_server_tokens_verify_for_max_staleness_and_everything_is
 
     let (identity, nobody) = (&house.identity, Origin::default());
     let began = Instant::now();
+    let why = house.login("ann@example.com", PASSWORD).await.unwrap_err().to_string();
+    assert!(why.contains("refused"), "an operator is told why: {why}");
     let refused = [
         ("login", house.login("ann@example.com", PASSWORD).await.map(drop)),
         ("register", house.register("bob@example.com", PASSWORD).await),
@@ -80,7 +82,7 @@ struct Told {
 
 /// Logs in, refreshes a few times, logs out every other family, and now and then makes an account; until it is told to stop
 /// or the server is gone.
-async fn write(identity: Arc<Identity>, name: String, stop: Arc<AtomicBool>) -> Told {
+async fn write(identity: Arc<Identity>, name: String, stop: Arc<AtomicBool>, ended: Arc<AtomicUsize>) -> Told {
     let mut told = Told::default();
     let nobody = Origin::default();
     for turn in 0.. {
@@ -115,7 +117,10 @@ async fn write(identity: Arc<Identity>, name: String, stop: Arc<AtomicBool>) -> 
         }
         if !gone && turn % 2 == 1 {
             match identity.logout(family.last().unwrap().refresh.expose(), nobody).await {
-                Ok(()) => told.ended.push(family),
+                Ok(()) => {
+                    told.ended.push(family);
+                    ended.fetch_add(1, Ordering::Relaxed);
+                }
                 // Nobody can say whether it ended.
                 Err(_) => break,
             }
@@ -133,14 +138,19 @@ async fn write(identity: Arc<Identity>, name: String, stop: Arc<AtomicBool>) -> 
 async fn t4_a_server_killed_under_writes_keeps_every_acknowledged_account_rotation_and_logout() {
     let Some((mut cluster, house)) = alone(Duration::ZERO).await else { return };
     let (mut accounts, mut rotations, mut logouts) = (0, 0, 0);
-    for round in 0..4 {
-        let stop = Arc::new(AtomicBool::new(false));
+    for round in 0..3 {
+        let (stop, ended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let writers: Vec<_> = (0..6)
             .map(|writer| {
-                tokio::spawn(write(Arc::clone(&house.identity), format!("r{round}w{writer}"), Arc::clone(&stop)))
+                let (identity, name) = (Arc::clone(&house.identity), format!("r{round}w{writer}"));
+                tokio::spawn(write(identity, name, Arc::clone(&stop), Arc::clone(&ended)))
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(700 + 130 * round)).await;
+        // However slow the machine is: in the middle of everything.
+        while ended.load(Ordering::Relaxed) < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(37 * round)).await;
         cluster.kill();
         stop.store(true, Ordering::Relaxed);
         let mut told = Vec::new();
@@ -175,7 +185,7 @@ async fn t4_a_server_killed_under_writes_keeps_every_acknowledged_account_rotati
         }
     }
     println!("{accounts} accounts, {rotations} rotations, {logouts} logouts were acknowledged and are there");
-    assert!(accounts >= 20 && rotations >= 100 && logouts >= 2, "{accounts} {rotations} {logouts}");
+    assert!(accounts >= 15 && rotations >= 100 && logouts >= 9, "{accounts} {rotations} {logouts}");
 }
 
 /// Every token of a family but the newest is spent, and stays so. The newest is there; whether it was spent as well, by a
