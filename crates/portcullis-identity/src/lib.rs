@@ -20,7 +20,10 @@ pub use flow::account::{Account, NewAccount};
 pub use flow::login::{Credentials, Delivery, Tokens};
 pub use flow::register::Registration;
 pub use keyring::KeyInfo;
-pub use mail::{Mail, MailCatcher, Mailer};
+pub use mail::{
+    Authorities, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig, SmtpError, SmtpLogin, SmtpMailer,
+    SmtpProtection,
+};
 pub use policy::{Email, PasswordPolicy, Violation};
 pub use revocation::RevocationView;
 pub use service::{Identity, IdentityConfig, Ports};

@@ -36,8 +36,18 @@ pub struct Settings {
 
 impl Settings {
     /// The keys that take effect at the start only; a reload leaves them as they were.
-    pub const FIXED_AT_START: [&'static str; 9] =
-        ["listen", "public_url", "state_dir", "cores", "[identity]", "[tokens]", "limits.max_keys", "[admin]", "[log]"];
+    pub const FIXED_AT_START: [&'static str; 10] = [
+        "listen",
+        "public_url",
+        "state_dir",
+        "cores",
+        "[identity]",
+        "[mail]",
+        "[tokens]",
+        "limits.max_keys",
+        "[admin]",
+        "[log]",
+    ];
 }
 
 /// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].
@@ -146,12 +156,14 @@ pub struct IdentitySettings {
 }
 
 /// What becomes of mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum MailDelivery {
     /// No mail: registration and reset are closed.
     None,
     /// Kept in memory and shown on the admin listener (the demo).
     Catcher,
+    /// Handed to a server by SMTP.
+    Server(Box<portcullis_identity::SmtpConfig>),
 }
 
 /// How our own tokens are made.

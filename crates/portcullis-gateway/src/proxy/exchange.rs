@@ -63,14 +63,11 @@ pub(crate) async fn forward(
             }
             // Nothing of it was sent: another connection may take it, whatever it is.
             Err(Unanswered::Unsent(unsent)) if reused => request = *unsent,
-            Err(Unanswered::Lost) if spare.is_some() => match spare {
-                Some(head) => {
-                    request = head.map(|()| RequestBody::empty(Rc::clone(link), upstream.settings.response_timeout))
-                }
+            Err(Unanswered::Unsent(_)) => return Err(Failed::before(Reason::UpstreamUnreachable)),
+            Err(Unanswered::Lost) => match spare {
+                Some(head) => request = head.map(|()| RequestBody::empty()),
                 None => return Err(Failed::after(Reason::UpstreamUnreachable)),
             },
-            Err(Unanswered::Unsent(_)) => return Err(Failed::before(Reason::UpstreamUnreachable)),
-            Err(Unanswered::Lost) => return Err(Failed::after(Reason::UpstreamUnreachable)),
             Err(Unanswered::Because(reason)) => return Err(Failed::after(reason)),
         }
         fresh = true;
@@ -96,7 +93,7 @@ fn prepare(
     }
     *request.version_mut() = Version::HTTP_11;
     let (head, body) = pass.admit(request)?.into_parts();
-    Ok(Request::from_parts(head, RequestBody::new(body, Rc::clone(link), settings.response_timeout)))
+    Ok(Request::from_parts(head, RequestBody::new(body, link, settings.response_timeout)))
 }
 
 /// The target to forward, where it is not the one that is there already.

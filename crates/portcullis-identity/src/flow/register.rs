@@ -6,7 +6,7 @@ use portcullis_core::Secret;
 use uuid::Uuid;
 
 use crate::error::IdentityError;
-use crate::mail::{Mail, subject, text};
+use crate::mail::letter;
 use crate::policy::{self, Email, Violation};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
@@ -76,12 +76,12 @@ impl Identity {
         transaction.commit().await?;
 
         let url = &self.config.public_url;
-        let (subject, text) = if known.is_some() {
-            (subject::KNOWN, text::already_registered(url))
+        let mail = if known.is_some() {
+            letter::already_registered(email, url, now)
         } else {
-            (subject::VERIFY, text::verify(url, token.expose(), now))
+            letter::verify(email, url, token.expose(), now, now)
         };
-        self.ports.mailer.send(Mail { to: email, subject, text, at: now });
+        self.ports.mailer.send(mail);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::error::IdentityError;
-use crate::mail::{Mail, subject, text};
+use crate::mail::letter;
 use crate::policy::Email;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
@@ -80,7 +80,7 @@ impl Identity {
             .bind(email.as_ref().map_or("", Email::as_str))
             .fetch_optional(&mut transaction)
             .await?;
-        let mut mails = Vec::new();
+        let mut fresh = Vec::new();
         for (id, created) in rows {
             let token = token::random()?;
             sql("UPDATE pending SET token_hash = $1 WHERE id = $2")
@@ -88,18 +88,19 @@ impl Identity {
                 .bind(id)
                 .execute(&mut transaction)
                 .await?;
-            mails.push((subject::VERIFY, text::verify(&self.config.public_url, token.expose(), moment(created))));
-        }
-        // Whatever is pending beside an account can make none, so its owner is told instead of being sent a dead link.
-        if known.is_some() && !mails.is_empty() {
-            mails = vec![(subject::KNOWN, text::already_registered(&self.config.public_url))];
+            fresh.push((token, moment(created)));
         }
         audit::write(&mut transaction, now, "verification_resent", None, origin, None).await?;
         transaction.commit().await?;
-        if let Some(email) = email {
-            for (subject, text) in mails {
-                self.ports.mailer.send(Mail { to: email.clone(), subject, text, at: now });
-            }
+        let (Some(email), false) = (email, fresh.is_empty()) else { return Ok(()) };
+        let url = &self.config.public_url;
+        // Whatever is pending beside an account can make none, so its owner is told instead of being sent a dead link.
+        if known.is_some() {
+            self.ports.mailer.send(letter::already_registered(email, url, now));
+            return Ok(());
+        }
+        for (token, registered) in fresh {
+            self.ports.mailer.send(letter::verify(email.clone(), url, token.expose(), registered, now));
         }
         Ok(())
     }

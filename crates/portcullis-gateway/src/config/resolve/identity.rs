@@ -32,14 +32,6 @@ pub(super) fn identity(
     let none = IdentityTable::default();
     let table = raw.identity.as_ref().map_or(&none, Table::get);
     let tokens = tokens(cx, raw, public_url);
-    let mail = match &table.danger_mail_catcher {
-        Some(at) if *at.get() => {
-            let found = Diagnostic::warning(at.span(), "mail is caught and shown on the admin listener, never sent");
-            cx.push(found.hint("whoever reads it can confirm any address; for development only"));
-            MailDelivery::Catcher
-        }
-        _ => mail,
-    };
     let master_key = secrets::key(
         cx,
         "master key",
@@ -50,14 +42,17 @@ pub(super) fn identity(
         },
     );
     let database = database(cx, raw, table, master_key.is_some());
-    let registration = match (&table.registration, mail) {
+    let registration = match (&table.registration, &mail) {
         (Some(at), MailDelivery::None) if *at.get() => {
-            let found = Diagnostic::error(at.span(), "registration needs mail, which is not available in this version");
-            cx.push(found.hint("create accounts with \"portcullis users create\""));
+            // A [mail] that is wrong has been told of, and is what has to be put right.
+            if raw.mail.is_none() && !cx.is_damaged_below("mail") {
+                let found = Diagnostic::error(at.span(), "registration needs mail, to confirm addresses");
+                cx.push(found.hint("add [mail] with a server, or create accounts with \"portcullis users create\""));
+            }
             false
         }
         (Some(at), _) => *at.get(),
-        (None, mail) => mail != MailDelivery::None,
+        (None, mail) => !matches!(mail, MailDelivery::None),
     };
     let default_role = table.default_role.as_ref().and_then(|at| cx.name(at)).unwrap_or_else(|| "viewer".into());
     let default_plan = table.default_plan.as_ref().and_then(|at| cx.name(at)).unwrap_or_else(|| "free".into());
