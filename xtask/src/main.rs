@@ -60,6 +60,6 @@ fn main() -> ExitCode {
 fn test() -> Result<(), String> {
     tools::ensure(tools::FOR_TESTS)?;
     house::check(&run::root())?;
-    run::cargo(&["test", "--workspace", "--features", "portcullis-gateway/test-clock"])?;
-    bench::check_instructions()
+    bench::check_instructions()?;
+    run::cargo(&["test", "--workspace", "--features", "portcullis-gateway/test-clock"])
 }
