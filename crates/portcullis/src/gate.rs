@@ -27,10 +27,6 @@ use crate::trace::{Silent, Stage, Trace};
 
 /// What the gate answers.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every verdict is a pass, and a box would cost each an allocation"
-)]
 pub enum Verdict {
     /// It may go on, with this proof.
     Pass(Pass),
