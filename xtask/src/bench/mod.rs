@@ -24,7 +24,7 @@ use report::{OURS, Samples};
 use tokens::Tokens;
 use work::{Script, Special, Traffic, Work};
 
-use crate::process::{Process, free_port};
+use crate::process::{self, Process, free_port};
 use crate::{run, tools};
 
 pub(crate) use instructions::{check as check_instructions, record as record_instructions};
@@ -103,6 +103,16 @@ struct Contender {
     running: Vec<(Place, Running)>,
 }
 
+impl Contender {
+    /// The resident memory of the first setup before it was loaded, in KiB.
+    fn idle(&self) -> Option<(String, u64)> {
+        let (_, running) = self.running.first()?;
+        let family = process::family(running.process.id(), "redis-server");
+        let memory = family.into_iter().filter_map(|member| process::memory(member, "VmRSS")).sum();
+        Some((self.name.clone(), memory))
+    }
+}
+
 /// Somebody is left out of a workload.
 struct Absent {
     name: String,
@@ -130,6 +140,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let bench = Bench::set(binary, options)?;
     let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 5 });
     let (mut contenders, mut absent) = bench.contenders(options, &works)?;
+    let idle: Vec<(String, u64)> = contenders.iter().filter_map(Contender::idle).collect();
     let mut samples = Samples::default();
     for round in 1..=rounds {
         for work in &works {
@@ -157,8 +168,13 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let versions: Vec<(String, String)> =
         contenders.iter().map(|contender| (contender.name.clone(), contender.version.clone())).collect();
     drop(contenders);
+    let resident: Vec<String> =
+        idle.iter().map(|(name, memory)| format!("{name} {:.0} MiB", *memory as f64 / 1024.0)).collect();
+    let resident = format!("Resident before any load: {}.", resident.join(", "));
+    println!("{resident}");
     let results = bench.room.directory.join("results.md");
-    let text = format!("{}\n## Bars\n\n{bars}\n## Tables\n\n{tables}", head(&versions, rounds, bench.seconds));
+    let text =
+        format!("{}\n{resident}\n\n## Bars\n\n{bars}\n## Tables\n\n{tables}", head(&versions, rounds, bench.seconds));
     fs::write(&results, text).map_err(|error| format!("{}: {error}", results.display()))?;
     if let Some(defended) = works.iter().find(|work| work.id == "W2") {
         let chart = bench.room.directory.join("chart.svg");
