@@ -20,12 +20,15 @@ impl Tool {
 }
 
 /// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer, `valgrind`
-/// counts instructions, and the accounts are tried on a PostgreSQL server that the tests start themselves.
+/// counts instructions, and the tests start servers themselves: PostgreSQL for the accounts, and one for mail with
+/// certificates that `openssl` makes.
 pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "curl", package: "curl" },
     Tool { program: "strace", package: "strace" },
     Tool { program: "valgrind", package: "valgrind" },
     Tool { program: "initdb", package: "postgresql" },
+    Tool { program: "aiosmtpd", package: "python3-aiosmtpd" },
+    Tool { program: "openssl", package: "openssl" },
 ];
 
 /// What `cargo xtask bench` needs whoever is measured: the load, the upstream, and the means to pin both.

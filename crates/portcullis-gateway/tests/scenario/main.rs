@@ -12,6 +12,7 @@ mod hardening;
 mod identity_headers;
 mod limits;
 mod login;
+mod mail;
 mod operator;
 mod paths;
 mod refresh;

@@ -7,6 +7,8 @@ pub(crate) mod origin;
 #[path = "../../../portcullis-identity/tests/support/postgres.rs"]
 pub(crate) mod postgres;
 pub(crate) mod process;
+#[path = "../../../portcullis-identity/tests/support/smtp.rs"]
+pub(crate) mod smtp;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

@@ -141,6 +141,12 @@ impl Setup {
         }
     }
 
+    /// Hands its mail to a server instead of catching it: more keys of `[mail]`.
+    pub(crate) fn mailing(mut self, keys: &str) -> Self {
+        self.identity.clear();
+        self.with(&format!("[mail]\nfrom = \"The Gate <gate@example.com>\"\n{keys}"))
+    }
+
     /// A bare proxy: no identity endpoints, no limits, every route open.
     pub(crate) fn open(origin: &Origin) -> Self {
         Self::open_to(&format!("http://{}", origin.address))

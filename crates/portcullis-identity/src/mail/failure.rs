@@ -1,5 +1,8 @@
 //! Why a mail did not go out: whether it is worth another try, and what may be said of it.
 
+use std::error::Error as _;
+use std::io;
+
 use lettre::transport::smtp;
 
 /// Why one attempt failed.
@@ -26,7 +29,7 @@ impl Failure {
             Some(_) if is_final => "mail_refused",
             Some(code) if ABOUT_US.contains(&code) => "mail_login_refused",
             Some(_) => "mail_deferred",
-            None if error.is_tls() => "mail_server_not_trusted",
+            None if error.is_tls() || is_about_tls(error) => "mail_server_not_trusted",
             None => "mail_server_unreachable",
         };
         Self { is_final, slug, said: scrub(&error.to_string()) }
@@ -36,6 +39,21 @@ impl Failure {
     pub(super) fn timeout() -> Self {
         Self { is_final: false, slug: "mail_server_unreachable", said: "no answer in time".to_owned() }
     }
+}
+
+/// Whether what lies beneath is a handshake of TLS that failed: its library reports one, and nothing else here, as data
+/// that is invalid.
+fn is_about_tls(error: &smtp::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::InvalidData
+        {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 /// The longest answer of a server that is logged, in characters.
