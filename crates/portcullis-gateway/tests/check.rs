@@ -41,6 +41,10 @@ impl Outside for Checkout {
         Process.read(path)
     }
 
+    fn list(&self, path: &Path) -> std::io::Result<Vec<String>> {
+        Process.list(path)
+    }
+
     fn is_world_readable(&self, _: &Path) -> bool {
         false
     }

@@ -21,8 +21,8 @@ pub use flow::login::{Credentials, Delivery, Tokens};
 pub use flow::register::Registration;
 pub use keyring::KeyInfo;
 pub use mail::{
-    Authorities, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig, SmtpError, SmtpLogin, SmtpMailer,
-    SmtpProtection,
+    Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
+    SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,
 };
 pub use policy::{Email, PasswordPolicy, Violation};
 pub use revocation::RevocationView;

@@ -10,7 +10,7 @@ use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 use crate::database::Database;
 use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyInfo, Keyring};
-use crate::mail::Mailer;
+use crate::mail::{Letters, Mailer};
 use crate::password::Hasher;
 use crate::policy::PasswordPolicy;
 use crate::revocation::RevocationView;
@@ -28,6 +28,8 @@ pub struct IdentityConfig {
     pub master_key: Option<Secret<Vec<u8>>>,
     /// Links in mails, and `iss`, begin with it; no trailing slash.
     pub public_url: Arc<str>,
+    /// What the mails say.
+    pub letters: Letters,
     /// Whether strangers may register.
     pub registration: bool,
     /// The role of a new account.

@@ -14,6 +14,12 @@ pub trait Outside {
     /// What the system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// The names of what lies in a directory, in any order.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+
     /// Whether everyone on this machine may read the file; `false` where nobody can say.
     fn is_world_readable(&self, path: &Path) -> bool;
 }
@@ -24,6 +30,8 @@ pub struct Process;
 
 /// No file that a configuration names is larger than this.
 const LARGEST_FILE: u64 = 1 << 20;
+/// No directory that a configuration names is looked through beyond this many entries.
+const LONGEST_LIST: usize = 10_000;
 
 impl Outside for Process {
     fn variable(&self, name: &str) -> Option<String> {
@@ -42,6 +50,12 @@ impl Outside for Process {
             return Err(io::Error::other("it is larger than 1 MiB"));
         }
         Ok(bytes)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let names = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.file_name().into_string()));
+        // What is not UTF-8 is nothing that we look for.
+        names.filter_map(|name| name.map(Result::ok).transpose()).take(LONGEST_LIST).collect()
     }
 
     fn is_world_readable(&self, path: &Path) -> bool {

@@ -151,6 +151,8 @@ pub struct IdentitySettings {
     pub password_policy: portcullis_identity::PasswordPolicy,
     /// Where mail goes.
     pub mail: MailDelivery,
+    /// What mails say.
+    pub letters: portcullis_identity::Letters,
     /// Life times and audiences of tokens.
     pub tokens: TokenSettings,
 }

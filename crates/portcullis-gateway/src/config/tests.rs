@@ -28,6 +28,12 @@ impl Outside for World {
         found.map(|(_, text)| text.clone().into_bytes()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
     }
 
+    fn list(&self, path: &Path) -> std::io::Result<Vec<String>> {
+        let inside = self.files.iter().filter_map(|(held, _)| Path::new(held).strip_prefix(path).ok());
+        let names: Vec<String> = inside.map(|name| name.display().to_string()).collect();
+        if names.is_empty() { Err(std::io::ErrorKind::NotFound.into()) } else { Ok(names) }
+    }
+
     fn is_world_readable(&self, _: &Path) -> bool {
         self.open
     }
@@ -234,6 +240,19 @@ fn t11_a_static_issuer_is_read() {
 }
 
 #[test]
+fn a10_a_directory_of_templates_must_be_there_and_hold_some() {
+    let told = |files: Vec<(&'static str, String)>| {
+        let mail = "[mail]\nhost = \"smtp.example.com\"\nfrom = \"a@example.com\"\ntemplates = \"letters\"\n";
+        load(&format!("{UPSTREAM}{mail}"), &World { files, ..World::default() }).map(drop)
+    };
+    assert!(told(vec![]).unwrap_err().contains("cannot look into letters"));
+    assert!(told(vec![("letters/README.md", String::new())]).unwrap_err().contains("there is no template in letters"));
+    let both = |text: &str| vec![("letters/verify.txt", text.to_owned()), ("letters/verify.html", text.to_owned())];
+    assert_eq!(told(both("{{link}}")), Ok(()));
+    assert!(told(both("{{lnik}}")).unwrap_err().contains("letters/verify.txt:1: \"{{lnik}}\" is no placeholder"));
+}
+
+#[test]
 fn t2_a_key_file_that_holds_no_good_key_is_told() {
     let with = |line: &str, file: &str| {
         let world = World { files: vec![("keys", file.to_owned())], ..World::default() };
@@ -267,6 +286,7 @@ fn the_template_is_good_as_it_stands_and_with_every_setting_in_use() {
     let files = vec![
         ("/etc/portcullis/master.key", STRONG.to_owned()),
         ("/etc/portcullis/mail-password", "hunter2".to_owned()),
+        ("/etc/portcullis/mail/verify.subject", "Welcome".to_owned()),
         ("/etc/portcullis/partner.jwks.json", jwks),
     ];
     let loaded = load(&uncommented, &World { files, ..World::default() }).unwrap();

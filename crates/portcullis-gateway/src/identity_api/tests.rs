@@ -7,7 +7,7 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use portcullis_auth::Algorithm;
 use portcullis_core::{ClientAddress, Event, EventSink, ManualClock, RequestId, Secret, Timestamp};
-use portcullis_identity::{IdentityConfig, MailCatcher, NewAccount, Origin, PasswordPolicy, Ports};
+use portcullis_identity::{IdentityConfig, Letters, MailCatcher, NewAccount, Origin, PasswordPolicy, Ports};
 use serde_json::{Value, json};
 use tower_service::Service as _;
 
@@ -25,6 +25,7 @@ async fn api(public_url: &str) -> (Router, tempfile::TempDir) {
         database: folder.path().join("p.db").into(),
         master_key: None,
         public_url: public_url.into(),
+        letters: Letters::default(),
         registration: true,
         default_role: "viewer".into(),
         default_plan: "free".into(),

@@ -64,7 +64,7 @@ struct Nowhere;
 
 impl Mailer for Nowhere {
     fn send(&self, mail: Mail) {
-        tracing::warn!(subject = mail.subject, "a mail was not sent: there is no [mail] in the configuration");
+        tracing::warn!(letter = mail.kind.as_str(), "a mail was not sent: there is no [mail] in the configuration");
     }
 }
 
@@ -104,6 +104,7 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
         database,
         master_key: identity.master_key.clone(),
         public_url: Arc::clone(&settings.public_url),
+        letters: identity.letters.clone(),
         registration: identity.registration,
         default_role: Arc::clone(&identity.default_role),
         default_plan: Arc::clone(&identity.default_plan),

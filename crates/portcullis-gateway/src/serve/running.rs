@@ -328,7 +328,7 @@ fn mail_source(mail: &MailWay) -> Option<MailSource> {
     let catcher = Arc::clone(catcher);
     let caught = |mail: portcullis_identity::Mail| CaughtMail {
         to: mail.to.as_str().to_owned(),
-        subject: mail.subject.to_owned(),
+        subject: mail.subject.to_string(),
         text: mail.text,
         at: mail.at,
     };

@@ -6,7 +6,6 @@ use portcullis_core::Secret;
 use uuid::Uuid;
 
 use crate::error::IdentityError;
-use crate::mail::letter;
 use crate::policy::{self, Email, Violation};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
@@ -77,9 +76,9 @@ impl Identity {
 
         let url = &self.config.public_url;
         let mail = if known.is_some() {
-            letter::already_registered(email, url, now)
+            self.config.letters.already_registered(email, url, now)
         } else {
-            letter::verify(email, url, token.expose(), now, now)
+            self.config.letters.verify(email, url, token.expose(), now, now)
         };
         self.ports.mailer.send(mail);
         Ok(())

@@ -3,7 +3,6 @@
 use uuid::Uuid;
 
 use crate::error::IdentityError;
-use crate::mail::letter;
 use crate::policy::Email;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
@@ -96,11 +95,12 @@ impl Identity {
         let url = &self.config.public_url;
         // Whatever is pending beside an account can make none, so its owner is told instead of being sent a dead link.
         if known.is_some() {
-            self.ports.mailer.send(letter::already_registered(email, url, now));
+            self.ports.mailer.send(self.config.letters.already_registered(email, url, now));
             return Ok(());
         }
         for (token, registered) in fresh {
-            self.ports.mailer.send(letter::verify(email.clone(), url, token.expose(), registered, now));
+            let mail = self.config.letters.verify(email.clone(), url, token.expose(), registered, now);
+            self.ports.mailer.send(mail);
         }
         Ok(())
     }

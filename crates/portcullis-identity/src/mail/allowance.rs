@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portcullis_core::Timestamp;
 
+use super::LetterKind;
 use crate::policy::Email;
 
 /// The time that is looked back over.
@@ -15,7 +16,7 @@ const WINDOW: Duration = Duration::from_secs(3600);
 const MAX_REMEMBERED: usize = 100_000;
 
 /// A mailbox and a kind of mail. Kinds are counted apart, so that whoever exhausts one cannot keep another from its owner.
-type Key = (Box<str>, &'static str);
+type Key = (Box<str>, LetterKind);
 
 /// Counts what each mailbox was sent within the last hour.
 #[derive(Debug)]
@@ -31,9 +32,9 @@ impl Allowance {
     }
 
     /// Whether a mail may go out now; counts it then.
-    pub(super) fn take(&mut self, to: &Email, subject: &'static str, now: Timestamp) -> bool {
+    pub(super) fn take(&mut self, to: &Email, kind: LetterKind, now: Timestamp) -> bool {
         self.forget(now);
-        let key = (mailbox(to), subject);
+        let key = (mailbox(to), kind);
         let count = self.counts.entry(key.clone()).or_default();
         if *count >= self.per_recipient {
             return false;
@@ -83,22 +84,28 @@ mod tests {
     fn a10_a_mailbox_gets_so_many_of_a_kind_in_any_hour() {
         let mut allowance = Allowance::new(2);
         let at = |minute: u64| Timestamp::from_secs(minute * 60);
-        assert!(allowance.take(&to("ann@example.com"), "a", at(0)));
-        assert!(allowance.take(&to("Ann+shop@example.com"), "a", at(30)), "labels lead to the same mailbox");
-        assert!(!allowance.take(&to("ann+other@example.com"), "a", at(59)));
-        assert!(allowance.take(&to("ann@example.com"), "b", at(59)), "another kind is counted apart");
-        assert!(allowance.take(&to("bob@example.com"), "a", at(59)));
-        assert!(allowance.take(&to("ann@example.com"), "a", at(60)), "the first is an hour ago");
-        assert!(!allowance.take(&to("ann@example.com"), "a", at(60)));
+        assert!(allowance.take(&to("ann@example.com"), LetterKind::Verify, at(0)));
+        assert!(
+            allowance.take(&to("Ann+shop@example.com"), LetterKind::Verify, at(30)),
+            "labels lead to the same mailbox"
+        );
+        assert!(!allowance.take(&to("ann+other@example.com"), LetterKind::Verify, at(59)));
+        assert!(
+            allowance.take(&to("ann@example.com"), LetterKind::AlreadyRegistered, at(59)),
+            "another kind is counted apart"
+        );
+        assert!(allowance.take(&to("bob@example.com"), LetterKind::Verify, at(59)));
+        assert!(allowance.take(&to("ann@example.com"), LetterKind::Verify, at(60)), "the first is an hour ago");
+        assert!(!allowance.take(&to("ann@example.com"), LetterKind::Verify, at(60)));
     }
 
     #[test]
     fn what_is_an_hour_ago_takes_no_memory() {
         let mut allowance = Allowance::new(1);
         for i in 0..1000 {
-            assert!(allowance.take(&to(&format!("u{i}@example.com")), "a", Timestamp::EPOCH));
+            assert!(allowance.take(&to(&format!("u{i}@example.com")), LetterKind::Verify, Timestamp::EPOCH));
         }
-        assert!(allowance.take(&to("ann@example.com"), "a", Timestamp::EPOCH.after(WINDOW)));
+        assert!(allowance.take(&to("ann@example.com"), LetterKind::Verify, Timestamp::EPOCH.after(WINDOW)));
         assert_eq!((allowance.sent.len(), allowance.counts.len()), (1, 1));
     }
 
@@ -106,7 +113,7 @@ mod tests {
     fn a_flood_over_ever_new_mailboxes_is_bounded_in_memory() {
         let mut allowance = Allowance::new(1);
         for i in 0..MAX_REMEMBERED + 500 {
-            assert!(allowance.take(&to(&format!("u{i}@example.com")), "a", Timestamp::EPOCH));
+            assert!(allowance.take(&to(&format!("u{i}@example.com")), LetterKind::Verify, Timestamp::EPOCH));
         }
         assert_eq!((allowance.sent.len(), allowance.counts.len()), (MAX_REMEMBERED, MAX_REMEMBERED));
     }

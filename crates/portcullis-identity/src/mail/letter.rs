@@ -1,11 +1,12 @@
 //! The letters: what our mails say, as text and as HTML from one source. Nothing in them comes from a stranger but the
-//! link's token, which we drew; no name, no address and no `Host` header finds its way in.
+//! link's token, which we drew; no name, no address and no `Host` header finds its way in. An operator's own words can
+//! take their place, see `letters`.
 
 use std::fmt::Write as _;
 
 use portcullis_core::Timestamp;
 
-use super::Mail;
+use super::{LetterKind, Mail};
 use crate::policy::Email;
 
 /// What stands in a letter.
@@ -16,21 +17,31 @@ enum Part<'a> {
     Link { url: String, button: &'a str },
 }
 
+/// How long the link of a registration is good, as the letter says it.
+pub(super) const VERIFICATION_HOURS: &str = "24";
+
+/// The link that confirms an address.
+pub(super) fn verification_link(public_url: &str, token: &str) -> String {
+    format!("{public_url}/auth/verify?token={token}")
+}
+
 /// For a new registration: the link that confirms the address.
-pub(crate) fn verify(to: Email, public_url: &str, token: &str, registered: Timestamp, at: Timestamp) -> Mail {
+pub(super) fn verify(to: Email, link: &str, registered: Timestamp, at: Timestamp) -> Mail {
     let parts = [
         Part::Words("Welcome!".to_owned()),
-        Part::Words(format!("Your address was registered at {registered}. Please confirm it within 24 hours of that:")),
-        Part::Link { url: format!("{public_url}/auth/verify?token={token}"), button: "Confirm the address" },
+        Part::Words(format!(
+            "Your address was registered at {registered}. Please confirm it within {VERIFICATION_HOURS} hours of that:"
+        )),
+        Part::Link { url: link.to_owned(), button: "Confirm the address" },
         Part::Words(
             "If you did not ask for an account, ignore this mail: without your confirmation none is made.".to_owned(),
         ),
     ];
-    write(to, "Confirm your e-mail address", &parts, at)
+    write(LetterKind::Verify, to, "Confirm your e-mail address", &parts, at)
 }
 
 /// For the owner of an address that somebody tried to register again.
-pub(crate) fn already_registered(to: Email, public_url: &str, at: Timestamp) -> Mail {
+pub(super) fn already_registered(to: Email, public_url: &str, at: Timestamp) -> Mail {
     let parts = [
         Part::Words(format!("Somebody, perhaps you, tried to register your e-mail address at {public_url} again.")),
         Part::Words(
@@ -39,11 +50,11 @@ pub(crate) fn already_registered(to: Email, public_url: &str, at: Timestamp) -> 
                 .to_owned(),
         ),
     ];
-    write(to, "You already have an account", &parts, at)
+    write(LetterKind::AlreadyRegistered, to, "You already have an account", &parts, at)
 }
 
-fn write(to: Email, subject: &'static str, parts: &[Part<'_>], at: Timestamp) -> Mail {
-    Mail { to, subject, text: as_text(parts), html: as_html(subject, parts), at }
+fn write(kind: LetterKind, to: Email, subject: &str, parts: &[Part<'_>], at: Timestamp) -> Mail {
+    Mail { to, kind, subject: subject.into(), text: as_text(parts), html: as_html(subject, parts), at }
 }
 
 fn as_text(parts: &[Part<'_>]) -> String {
@@ -80,7 +91,7 @@ fn as_html(subject: &str, parts: &[Part<'_>]) -> String {
 }
 
 /// What HTML takes for markup, as text. What is escaped comes from the configuration, which may hold a `&` or a `'`.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -105,7 +116,8 @@ mod tests {
 
     #[test]
     fn a10_a_letter_is_the_same_as_text_and_as_html() {
-        let mail = verify(ann(), "https://api.example.com", "T0ken-_", Timestamp::EPOCH, Timestamp::EPOCH);
+        let mail =
+            verify(ann(), &verification_link("https://api.example.com", "T0ken-_"), Timestamp::EPOCH, Timestamp::EPOCH);
         let link = "https://api.example.com/auth/verify?token=T0ken-_";
         assert!(mail.text.contains(&format!("\n\n{link}\n\n")), "{}", mail.text);
         assert!(mail.html.contains(&format!("<a href=\"{link}\">")), "{}", mail.html);
@@ -120,7 +132,7 @@ mod tests {
 
     #[test]
     fn a10_opening_a_letter_fetches_nothing() {
-        let mail = verify(ann(), "https://api.example.com", "T", Timestamp::EPOCH, Timestamp::EPOCH);
+        let mail = verify(ann(), "https://api.example.com/auth/verify?token=T", Timestamp::EPOCH, Timestamp::EPOCH);
         for word in ["<img", "<link", "<script", "src=", "url(", "@import"] {
             assert!(!mail.html.contains(word), "{word}");
         }

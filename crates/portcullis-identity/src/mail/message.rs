@@ -28,7 +28,7 @@ pub(super) fn write(sender: &Sender, mail: &Mail) -> Result<Message, Unwritable>
     let message = Message::builder()
         .from(from)
         .to(Mailbox::new(None, address(&mail.to)?))
-        .subject(mail.subject)
+        .subject(&*mail.subject)
         .date(SystemTime::UNIX_EPOCH + Duration::from_secs(mail.at.as_secs()))
         .message_id(Some(id))
         .header(AutoSubmitted)
@@ -68,11 +68,11 @@ mod tests {
     use portcullis_core::Timestamp;
 
     use super::*;
-    use crate::mail::letter;
+    use crate::mail::Letters;
 
     fn written(sender: &str, to: &str) -> String {
         let (to, at) = (Email::parse(to).unwrap(), Timestamp::EPOCH);
-        let mail = letter::verify(to, "https://gate.example.com", "T0ken", at, at);
+        let mail = Letters::default().verify(to, "https://gate.example.com", "T0ken", at, at);
         String::from_utf8(write(&sender.parse().unwrap(), &mail).unwrap().formatted()).unwrap()
     }
 

@@ -4,26 +4,56 @@
 mod allowance;
 mod catcher;
 mod failure;
-pub(crate) mod letter;
+mod letter;
+mod letters;
 mod message;
 mod sender;
 mod smtp;
+mod template;
+
+use std::sync::Arc;
 
 use portcullis_core::Timestamp;
 
 use crate::policy::Email;
 
 pub use catcher::MailCatcher;
+pub use letters::{LetterError, Letters};
 pub use sender::{Sender, SenderError};
 pub use smtp::{Authorities, SmtpConfig, SmtpError, SmtpLogin, SmtpMailer, SmtpProtection};
+
+/// The letters that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LetterKind {
+    /// For a new registration: the link that confirms the address.
+    Verify,
+    /// For the owner of an address that somebody tried to register again.
+    AlreadyRegistered,
+}
+
+impl LetterKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Verify, Self::AlreadyRegistered];
+
+    /// The stable word for this kind; an operator's files are named by it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::AlreadyRegistered => "already-registered",
+        }
+    }
+}
 
 /// One mail. Its `Debug` keeps the text to itself: the link inside is a credential.
 #[derive(Clone)]
 pub struct Mail {
     /// To whom.
     pub to: Email,
-    /// One line of ours.
-    pub subject: &'static str,
+    /// Which letter it is.
+    pub kind: LetterKind,
+    /// One line of ours or the operator's.
+    pub subject: Arc<str>,
     /// The text; it may hold a token, so it goes to no log.
     pub text: String,
     /// The same as HTML, for the same eyes only.

@@ -203,7 +203,7 @@ impl Mailer for SmtpMailer {
             self.shared.dropped(&mail, "mail_queue_full", "too many mails are under way");
             return;
         };
-        if !self.shared.allowance.lock().take(&mail.to, mail.subject, mail.at) {
+        if !self.shared.allowance.lock().take(&mail.to, mail.kind, mail.at) {
             self.shared.dropped(&mail, "mail_recipient_limit", "its recipient was sent enough of them within the hour");
             return;
         }
@@ -259,7 +259,7 @@ impl Shared {
 
     /// Tells that a mail is given up. The address is one that registration takes, so that it can forge nothing.
     fn dropped(&self, mail: &Mail, reason: &'static str, said: &str) {
-        tracing::warn!(to = mail.to.as_str(), subject = mail.subject, reason, said, "a mail was not sent");
+        tracing::warn!(to = mail.to.as_str(), letter = mail.kind.as_str(), reason, said, "a mail was not sent");
         let event = Event::new(self.clock.now(), EventKind::MailDropped);
         self.events.record(Event { reason: Some(reason), ..event });
     }

@@ -7,8 +7,8 @@ use portcullis_auth::{Algorithm, ClaimNames, Issuer, Lookup, TokenVerifier};
 use portcullis_core::ports::{Revocations as _, Standing};
 use portcullis_core::{Clock as _, Event, EventKind, EventSink, ManualClock, Principal, Scheme, Secret, Timestamp};
 use portcullis_identity::{
-    Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, MailCatcher, NewAccount, OpenError,
-    Origin, PasswordPolicy, Ports, Registration, Tokens,
+    Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, Letters, MailCatcher, NewAccount,
+    OpenError, Origin, PasswordPolicy, Ports, Registration, Tokens,
 };
 use tempfile::TempDir;
 
@@ -42,6 +42,7 @@ pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
             Database::Postgres(_) => Some(Secret::new((0..32).collect())),
         },
         public_url: "https://api.example.com".into(),
+        letters: Letters::default(),
         registration: true,
         default_role: "viewer".into(),
         default_plan: "free".into(),

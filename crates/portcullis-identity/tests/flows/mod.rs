@@ -84,7 +84,7 @@ async fn a4_a_known_owner_is_told_by_mail_and_nobody_else_is() {
     house.register("ann@example.com", "Mallory-Was-Here-1").await.unwrap();
     let mails = house.mails.mails();
     assert_eq!(mails.len(), 1);
-    assert_eq!(mails[0].subject, "You already have an account");
+    assert_eq!(&*mails[0].subject, "You already have an account");
     assert!(!mails[0].text.contains("token="));
     assert!(house.login("ann@example.com", "Mallory-Was-Here-1").await.is_err());
 }

@@ -28,6 +28,9 @@ pub(crate) struct MailTable {
     pub(crate) from: Option<At<Text>>,
     /// How many mails of one kind a mailbox is sent within an hour, so that nobody can fill a stranger's. Default: 5.
     pub(crate) per_recipient: Option<At<u64>>,
+    /// A directory with words of your own for mails: `verify.txt` with `verify.html`, `verify.subject`, and so on. What has
+    /// no file there stays as it is. Placeholders such as `{{link}}` are filled in.
+    pub(crate) templates: Option<At<PathText>>,
 }
 
 /// How the way to the mail server is protected.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS};
 use portcullis_core::HumanDuration;
-use portcullis_identity::{Database, PasswordPolicy, PostgresUrl, PostgresUrlError};
+use portcullis_identity::{Database, Letters, PasswordPolicy, PostgresUrl, PostgresUrlError};
 
 use super::context::Context;
 use super::secrets::{self, Origin};
@@ -28,6 +28,7 @@ pub(super) fn identity(
     raw: &Raw,
     public_url: &Arc<str>,
     mail: MailDelivery,
+    letters: Letters,
 ) -> Option<IdentitySettings> {
     let none = IdentityTable::default();
     let table = raw.identity.as_ref().map_or(&none, Table::get);
@@ -68,6 +69,7 @@ pub(super) fn identity(
             Some(PasswordName::Nist) => PasswordPolicy::Nist,
         },
         mail,
+        letters,
         tokens,
     };
     table.enabled.as_ref().is_none_or(|at| *at.get()).then_some(settings)

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use portcullis_identity::{Authorities, Sender, SmtpConfig, SmtpLogin, SmtpProtection};
+use portcullis_identity::{Authorities, Letters, Sender, SmtpConfig, SmtpLogin, SmtpProtection};
 
 use super::context::Context;
 use super::secrets::{self, Origin};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{At, MailTable, MailTlsName, Raw, Table};
 use crate::config::settings::MailDelivery;
+use crate::config::words::alternatives;
 
 /// Where mail goes: nowhere, too, where what is said of the server is wrong.
 pub(super) fn delivery(cx: &mut Context<'_>, raw: &Raw, catches: bool) -> MailDelivery {
@@ -152,4 +153,48 @@ fn from(cx: &mut Context<'_>, section: &Table<MailTable>) -> Option<Sender> {
         cx.push(found.expected("\"gate@example.com\" or \"The Gate <gate@example.com>\""));
     });
     parsed.ok()
+}
+
+/// What mails say: our own words, or those of the directory that is named.
+pub(super) fn letters(cx: &mut Context<'_>, raw: &Raw) -> Letters {
+    let Some(at) = raw.mail.as_ref().and_then(|section| section.get().templates.as_ref()) else {
+        return Letters::default();
+    };
+    let folder = cx.path(at);
+    let mut names = match cx.outside.list(&folder) {
+        Ok(names) => names,
+        Err(error) => {
+            cx.push(Diagnostic::error(at.span(), format!("cannot look into {}: {error}", folder.display())));
+            return Letters::default();
+        }
+    };
+    names.retain(|name| Letters::takes(name));
+    // A directory gives its names in no order; what is told of them shall have one.
+    names.sort_unstable();
+    let mut files = Vec::new();
+    for name in names {
+        let path = folder.join(&name);
+        match cx.outside.read(&path) {
+            Ok(bytes) => files.push((name, bytes)),
+            Err(error) => {
+                cx.push(Diagnostic::error(at.span(), format!("cannot read {}: {error}", path.display())));
+                // Without it others would look incomplete.
+                return Letters::default();
+            }
+        }
+    }
+    if files.is_empty() {
+        let found = Diagnostic::error(at.span(), format!("there is no template in {}", folder.display()));
+        cx.push(found.expected("files such as \"verify.txt\" with \"verify.html\", or \"verify.subject\""));
+    }
+    Letters::read(files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))).unwrap_or_else(|wrong| {
+        for error in wrong {
+            let found = Diagnostic::error(at.span(), format!("{}/{error}", folder.display()));
+            cx.push(match error.choices.as_slice() {
+                [] => found,
+                choices => found.expected(alternatives(choices.iter().map(String::as_str))),
+            });
+        }
+        Letters::default()
+    })
 }

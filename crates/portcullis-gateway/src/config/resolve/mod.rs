@@ -52,7 +52,8 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let transport = transport::transport(cx, &raw);
     let upstreams = transport::upstreams(cx, &raw, &listen);
     let mail = mail::delivery(cx, &raw, given.catches_mail);
-    let identity = identity::identity(cx, &raw, &public_url, mail);
+    let letters = mail::letters(cx, &raw);
+    let identity = identity::identity(cx, &raw, &public_url, mail, letters);
     let issuers = issuers::issuers(cx, &raw, &public_url);
     let roles = routes::roles(cx, &raw);
     if let Some(at) = raw.identity.as_ref().and_then(|table| table.get().default_role.as_ref()) {
