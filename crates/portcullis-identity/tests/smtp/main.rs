@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use portcullis_core::{Clock, Event, EventKind, EventSink, Timestamp};
-use portcullis_identity::{Email, Mail, Mailer as _, SmtpConfig, SmtpMailer, SmtpProtection};
+use portcullis_identity::{Email, LetterKind, Mail, Mailer as _, SmtpConfig, SmtpMailer, SmtpProtection};
 use server::{Setup, headers, part};
 
 /// What a token looks like.
@@ -99,7 +99,8 @@ pub(crate) fn mail_to(address: &str) -> Mail {
     let link = format!("https://gate.example.com/auth/verify?token={TOKEN}");
     Mail {
         to: Email::parse(address).unwrap(),
-        subject: "Confirm your e-mail address",
+        kind: LetterKind::Verify,
+        subject: "Confirm your e-mail address".into(),
         text: format!("Welcome!\n\n{link}\n\n.\nA line with a dot is no end.\n"),
         html: format!("<p><a href=\"{link}\">Confirm — now</a></p>\n"),
         at: Still.now(),
