@@ -19,6 +19,7 @@ pub use flow::login::{Credentials, Delivery, Tokens};
 pub use flow::register::Registration;
 pub use keyring::KeyInfo;
 pub use mail::{Mail, MailCatcher, Mailer};
+pub use password::{HashRefused, PasswordHash};
 pub use policy::{Email, PasswordPolicy, Violation};
 pub use revocation::RevocationView;
 pub use service::{Identity, IdentityConfig, Ports};

@@ -11,7 +11,7 @@ use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyInfo, Keyring};
 use crate::mail::Mailer;
-use crate::password::Hasher;
+use crate::password::{Hasher, PasswordHash};
 use crate::policy::PasswordPolicy;
 use crate::revocation::RevocationView;
 use crate::seal::MasterKey;
@@ -35,6 +35,8 @@ pub struct IdentityConfig {
     pub default_plan: Arc<str>,
     /// Which password rules apply.
     pub password_policy: PasswordPolicy,
+    /// Which hash is made of passwords.
+    pub password_hash: PasswordHash,
     /// `aud` of access tokens.
     pub audience: Arc<str>,
     /// What signs them.
@@ -122,7 +124,7 @@ impl Identity {
                 return Err(error);
             }
         };
-        let hasher = Hasher::start(config.hash_threads)?;
+        let hasher = Hasher::start(config.hash_threads, config.password_hash)?;
         Ok(Self { config, ports, store, hasher, keyring, refresh_key, revocations, token_life })
     }
 

@@ -4,6 +4,7 @@
 
 mod house;
 mod records;
+mod rehash;
 mod strangers;
 mod tokens;
 
