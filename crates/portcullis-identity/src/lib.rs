@@ -20,7 +20,7 @@ pub use flow::register::Registration;
 pub use keyring::KeyInfo;
 pub use mail::{Mail, MailCatcher, Mailer};
 pub use password::{HashRefused, PasswordHash};
-pub use policy::{Email, PasswordPolicy, Violation};
+pub use policy::{Email, PasswordContext, PasswordPolicy, Violation};
 pub use revocation::RevocationView;
 pub use service::{Identity, IdentityConfig, Ports};
 pub use store::audit::Origin;

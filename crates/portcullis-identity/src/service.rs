@@ -12,7 +12,7 @@ use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyInfo, Keyring};
 use crate::mail::Mailer;
 use crate::password::{Hasher, PasswordHash};
-use crate::policy::PasswordPolicy;
+use crate::policy::{PasswordContext, PasswordPolicy, Violation};
 use crate::revocation::RevocationView;
 use crate::seal::MasterKey;
 use crate::store::audit::Origin;
@@ -217,6 +217,17 @@ impl Identity {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.ports.clock.now()
+    }
+
+    /// Every rule that a new password breaks (A2).
+    pub(crate) fn password_violations(
+        &self,
+        password: &Secret<String>,
+        email: &str,
+        name: Option<&str>,
+    ) -> Vec<Violation> {
+        let context = PasswordContext::new(&self.config.public_url, Some(email), name);
+        self.config.password_policy.violations(password.expose(), &context)
     }
 
     /// Until when something revoked now could still be presented.

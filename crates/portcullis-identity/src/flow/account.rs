@@ -101,7 +101,7 @@ impl Identity {
         password: &Secret<String>,
         origin: Origin,
     ) -> Result<(), IdentityError> {
-        let broken = self.config.password_policy.violations(password.expose());
+        let broken = self.password_violations(password, email, None);
         if !broken.is_empty() {
             return Err(IdentityError::Invalid(broken));
         }
@@ -181,7 +181,7 @@ impl Identity {
     }
 
     fn check_new(&self, new: &NewAccount) -> Result<(Email, Option<String>), IdentityError> {
-        let mut broken = self.config.password_policy.violations(new.password.expose());
+        let mut broken = self.password_violations(&new.password, &new.email, new.name.as_deref());
         let email = Email::parse(&new.email).map_err(|violation| broken.push(violation)).ok();
         let name = new.name.as_deref().map(policy::parse_name).transpose().map_err(|violation| broken.push(violation));
         let role_ok =

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 
 use crate::error::{IdentityError, OpenError};
 use crate::token;
+pub(crate) use form::one_spelling;
 pub use own::PasswordHash;
 pub use stored::HashRefused;
 use stored::StoredHash;
@@ -121,7 +122,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, own: PasswordHash) {
         match job {
             // Whoever asked may have gone away; there is nobody to tell then.
             Ok(Job::Hash(password, reply)) => {
-                drop(reply.send(own.hash(form::one_spelling(password.expose()).expose().as_bytes())));
+                drop(reply.send(own.hash(one_spelling(password.expose()).expose().as_bytes())));
             }
             Ok(Job::Verify(password, hashes, reply)) => drop(reply.send(judge(&password, &hashes, own))),
             Err(_) => return,
@@ -132,7 +133,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, own: PasswordHash) {
 /// Tries the password in its one spelling and, where that is another, as it was typed: another system may have hashed it
 /// so. That is done for every hash and every dummy alike.
 fn judge(password: &Secret<String>, hashes: &[StoredHash; 2], own: PasswordHash) -> Result<Proven, IdentityError> {
-    let spelled = form::one_spelling(password.expose());
+    let spelled = one_spelling(password.expose());
     let as_typed = (spelled != *password).then_some(password);
     let mut typed_matched = false;
     let proven = prove(hashes, |hash| {
