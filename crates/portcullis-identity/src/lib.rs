@@ -3,6 +3,7 @@
 
 mod error;
 mod flow;
+mod import;
 mod keyring;
 mod mail;
 mod password;
@@ -16,7 +17,12 @@ mod token;
 pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
 pub use flow::login::{Credentials, Delivery, Tokens};
+pub use flow::manage::{AccountChange, AccountDetails};
 pub use flow::register::Registration;
+pub use import::{
+    Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
+    RoleNames, RowRefused,
+};
 pub use keyring::KeyInfo;
 pub use mail::{Mail, MailCatcher, Mailer};
 pub use password::{HashRefused, PasswordHash};

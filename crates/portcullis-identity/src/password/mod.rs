@@ -28,6 +28,26 @@ use stored::StoredHash;
 /// How many passwords may wait; at some 30 ms for each hash, two for a failed login, a client waits for a second at most.
 const QUEUE: usize = 16;
 
+/// What stands in the place of a hash where an account has no password: no hash that can be read, so that nothing matches
+/// it at the price of one.
+pub(crate) const NO_PASSWORD: &str = "!";
+
+/// Whether a hash can be stored and verified later.
+pub(crate) fn is_known_hash(text: &str) -> Result<(), HashRefused> {
+    StoredHash::parse(text).map(drop)
+}
+
+/// The algorithm of a stored hash, for an operator.
+pub(crate) fn hash_name(text: &str) -> &'static str {
+    match StoredHash::parse(text) {
+        Ok(StoredHash::Argon(_)) => "argon2",
+        Ok(StoredHash::Bcrypt(_)) => "bcrypt",
+        Ok(StoredHash::Scrypt(_)) => "scrypt",
+        Ok(StoredHash::Pbkdf2(_)) => "pbkdf2",
+        Err(_) => "none",
+    }
+}
+
 /// Hashes and verifies passwords on threads of its own.
 #[derive(Debug)]
 pub(crate) struct Hasher {

@@ -118,6 +118,11 @@ impl Email {
     }
 }
 
+/// Whether it can be the name of a role or a plan: 1 to 64 letters, digits, `-` and `_`.
+pub(crate) fn is_plain_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
 /// A name: 2 to 100 characters after trimming, without control characters.
 pub(crate) fn parse_name(text: &str) -> Result<String, Violation> {
     let text = text.trim();
