@@ -11,7 +11,7 @@ use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyInfo, Keyring};
 use crate::mail::Mailer;
-use crate::password::{Hasher, PasswordHash};
+use crate::password::{Decoys, Hasher, PasswordHash};
 use crate::policy::{PasswordContext, PasswordPolicy, Violation};
 use crate::revocation::RevocationView;
 use crate::seal::MasterKey;
@@ -81,6 +81,7 @@ pub struct Identity {
     pub(crate) ports: Ports,
     pub(crate) store: Store,
     pub(crate) hasher: Hasher,
+    pub(crate) decoys: Decoys,
     pub(crate) keyring: Keyring,
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
@@ -115,9 +116,11 @@ impl Identity {
             let keyring = Keyring::open(&store, master, config.algorithm, token_life, now).await?;
             let revocations = Arc::new(RevocationView::new(config.max_staleness));
             revocations.catch_up(&store, now).await?;
-            Ok((keyring, refresh_key, revocations, token_life))
+            let decoys = Decoys::new(refresh_key.clone());
+            decoys.catch_up(&store, config.password_hash).await?;
+            Ok((keyring, refresh_key, revocations, decoys, token_life))
         };
-        let (keyring, refresh_key, revocations, token_life) = match opened.await {
+        let (keyring, refresh_key, revocations, decoys, token_life) = match opened.await {
             Ok(parts) => parts,
             Err(error) => {
                 store.close().await;
@@ -125,7 +128,7 @@ impl Identity {
             }
         };
         let hasher = Hasher::start(config.hash_threads, config.password_hash)?;
-        Ok(Self { config, ports, store, hasher, keyring, refresh_key, revocations, token_life })
+        Ok(Self { config, ports, store, hasher, decoys, keyring, refresh_key, revocations, token_life })
     }
 
     /// The record of revocations, for the gate.
@@ -199,6 +202,7 @@ impl Identity {
             .await?;
         transaction.commit().await?;
         self.revocations.forget_expired(&self.store, now).await?;
+        self.decoys.catch_up(&self.store, self.config.password_hash).await?;
         if self.keyring.is_due(&self.store, self.config.rotate_every, now).await? {
             self.rotate_keys(Origin::default()).await?;
         }

@@ -127,7 +127,9 @@ impl Identity {
         .bind(millis(self.now()))
         .fetch_optional(self.store.read())
         .await?;
+        let stand_in = self.decoys.stand_in(address);
         let candidates = Candidates {
+            stand_in: stand_in.as_ref(),
             account: account.as_ref().map(|(_, hash)| hash.as_str()),
             pending: pending.as_ref().map(|(hash,)| hash.as_str()),
         };

@@ -3,6 +3,7 @@
 
 mod argon;
 mod bcrypt;
+mod decoy;
 mod form;
 mod own;
 mod pbkdf2;
@@ -20,10 +21,11 @@ use tokio::sync::oneshot;
 
 use crate::error::{IdentityError, OpenError};
 use crate::token;
+pub(crate) use decoy::Decoys;
 pub(crate) use form::one_spelling;
 pub use own::PasswordHash;
 pub use stored::HashRefused;
-use stored::StoredHash;
+pub(crate) use stored::StoredHash;
 
 /// How many passwords may wait; at some 30 ms for each hash, two for a failed login, a client waits for a second at most.
 const QUEUE: usize = 16;
@@ -62,6 +64,8 @@ pub(crate) struct Hasher {
 pub(crate) struct Candidates<'a> {
     /// That of the account.
     pub(crate) account: Option<&'a str>,
+    /// What stands in for it where there is none, instead of a hash as they are made today.
+    pub(crate) stand_in: Option<&'a StoredHash>,
     /// That of the newest pending registration of the address.
     pub(crate) pending: Option<&'a str>,
 }
@@ -123,7 +127,9 @@ impl Hasher {
         let [account, pending] =
             [candidates.account, candidates.pending].map(|text| text.and_then(|text| StoredHash::parse(text).ok()));
         let (has_account, has_pending) = (account.is_some(), pending.is_some());
-        let hashes = [account, pending].map(|hash| hash.unwrap_or_else(|| self.dummy.clone()));
+        let dummy = || self.dummy.clone();
+        let hashes =
+            [account.or_else(|| candidates.stand_in.cloned()).unwrap_or_else(dummy), pending.unwrap_or_else(dummy)];
         let (reply, answer) = oneshot::channel();
         let job = Job::Verify(password.clone(), Box::new(hashes), reply);
         self.queue.try_send(job).map_err(|_| IdentityError::Overloaded)?;
@@ -215,14 +221,20 @@ mod tests {
         for (account, pending, proven) in
             [(hash, None, CURRENT), (hash, hash, CURRENT), (None, hash, Proven::Pending), (None, None, Proven::Nothing)]
         {
-            assert_eq!(hasher.verify(&mine, Candidates { account, pending }).await.unwrap(), proven);
+            assert_eq!(hasher.verify(&mine, Candidates { account, pending, stand_in: None }).await.unwrap(), proven);
         }
         // A hash that cannot be read is nobody's; so is the mark of an account without a password.
         for account in [Some("!"), Some("another hash")] {
-            assert_eq!(hasher.verify(&mine, Candidates { account, pending: None }).await.unwrap(), Proven::Nothing);
+            assert_eq!(
+                hasher.verify(&mine, Candidates { account, ..Candidates::default() }).await.unwrap(),
+                Proven::Nothing
+            );
         }
         let known = Hasher { dummy: StoredHash::parse(text).unwrap(), ..hasher };
         assert_eq!(known.verify(&mine, Candidates::default()).await.unwrap(), Proven::Nothing);
+        let stand_in = StoredHash::parse(text).unwrap();
+        let candidates = Candidates { stand_in: Some(&stand_in), ..Candidates::default() };
+        assert_eq!(known.verify(&mine, candidates).await.unwrap(), Proven::Nothing);
     }
 
     #[tokio::test]

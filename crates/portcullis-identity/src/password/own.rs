@@ -19,6 +19,14 @@ pub enum PasswordHash {
 }
 
 impl PasswordHash {
+    /// What the hashes that it makes begin with, but for those of passwords that bcrypt cannot read whole.
+    pub(super) const fn prefix(self) -> &'static str {
+        match self {
+            Self::Argon2id => "$argon2id$v=19$m=19456,t=2,p=1$",
+            Self::Bcrypt => "$2b$12$",
+        }
+    }
+
     /// Makes a hash with a new salt.
     pub(super) fn hash(self, password: &[u8]) -> Result<String, IdentityError> {
         let mut salt = [0; 16];
@@ -58,6 +66,7 @@ mod tests {
         ] {
             let stored = StoredHash::parse(&text).unwrap();
             assert!(stored.matches(b"Str0ngEnough").unwrap() && !stored.matches(b"Str0ngEnougH").unwrap());
+            assert!(text.starts_with(own.prefix()));
             assert!(stored.is_as_configured(own) && !stored.is_as_configured(other), "{text}");
         }
     }

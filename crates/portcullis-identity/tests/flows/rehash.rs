@@ -101,3 +101,22 @@ async fn a3_a_hash_of_the_password_as_it_was_typed_logs_in_and_is_made_again_in_
     house.login("ann@example.com", "Zoe\u{308}-42-Zoe\u{308}").await.unwrap();
     house.login("ann@example.com", "Zo\u{eb}-42-Zo\u{eb}").await.unwrap();
 }
+
+/// bcrypt takes twice as long with each step of its cost, so a cost of 12 would stand out four times against 19 MiB of Argon2.
+#[tokio::test]
+async fn a6_an_address_without_an_account_takes_as_long_as_one_that_was_imported() {
+    let house = House::new().await;
+    house.create("ann@example.com").await;
+    house.execute("UPDATE account SET password = '$2b$12$9MQDU5gA8vnKp1ab12TRoenMrr3aZe.T/xcnWgZ0r.tc/EQghN3qO'").await;
+    house.identity.tidy().await.unwrap();
+    let mut least = [std::time::Duration::MAX; 2];
+    for _ in 0..5 {
+        for (least, email) in least.iter_mut().zip(["ann@example.com", "nobody@example.com"]) {
+            let begun = std::time::Instant::now();
+            assert!(house.login(email, "Wrong-Horse-42").await.is_err());
+            *least = begun.elapsed().min(*least);
+        }
+    }
+    let [imported, nobody] = least;
+    assert!(nobody < imported * 2 && imported < nobody * 2, "{imported:?} {nobody:?}");
+}
