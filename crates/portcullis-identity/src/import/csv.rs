@@ -36,15 +36,23 @@ enum Place {
 impl<'a> CsvRows<'a> {
     pub(super) fn new(input: &'a mut dyn BufRead, options: &ImportOptions<'a>) -> Result<Self, ImportError> {
         let mut rows = Self { input, columns: Vec::new(), line: 1, bytes: 0 };
-        let header = rows.record().map_err(ImportError::Read)?;
         let wrong = |reason: RowRefused| ImportError::Header(reason.to_string());
+        // A byte order mark stands before the first quote, not inside a field.
+        if rows.peek().map_err(ImportError::Read)? == Some(0xef) {
+            for expected in [0xef, 0xbb, 0xbf] {
+                if rows.byte().map_err(ImportError::Read)? != Some(expected) {
+                    return Err(wrong(RowRefused::NotUtf8));
+                }
+            }
+        }
+        let header = rows.record().map_err(ImportError::Read)?;
         let Record { fields, refused } = header.ok_or_else(|| ImportError::Header("there is none".to_owned()))?;
         if let Some(refused) = refused {
             return Err(wrong(refused));
         }
         for name in fields {
             let name = String::from_utf8(name).map_err(|_| wrong(RowRefused::NotUtf8))?;
-            let name = name.trim_start_matches('\u{feff}').trim();
+            let name = name.trim();
             let column = Column::named(name, options.ignore).map_err(|refused| match refused {
                 RowRefused::UnknownColumn(_) => {
                     let known = Column::ALL.map(Column::name).join(", ");

@@ -174,7 +174,13 @@ impl Identity {
             if let Some(read) = read {
                 match import.check(read, &checks) {
                     Ok(user) => batch.push(user),
-                    Err(refused) => import.tell(watcher, refused.line, refused.email.as_deref(), &refused.reason)?,
+                    Err(refused) => {
+                        import.tell(watcher, refused.line, refused.email.as_deref(), &refused.reason)?;
+                        if import.summary.refused.is_multiple_of(1000) {
+                            import.summary.bytes = rows.bytes();
+                            watcher.progress(&import.summary);
+                        }
+                    }
                 }
             }
             if batch.len() == BATCH || ended {

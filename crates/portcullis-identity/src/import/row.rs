@@ -193,7 +193,9 @@ impl Checks<'_> {
         {
             return Err(wrong(Column::Id, "Must be 1 to 64 letters, digits, - _ . : and |"));
         }
-        if let Some(hash) = &row.hash {
+        // What Django and /etc/shadow write where there is no password to log in with.
+        let hash = row.hash.filter(|hash| !hash.starts_with('!') && hash != "*");
+        if let Some(hash) = &hash {
             is_known_hash(hash)?;
         }
         let created_at = row.created_at.unwrap_or(self.now);
@@ -201,7 +203,7 @@ impl Checks<'_> {
             return Err(wrong(Column::CreatedAt, "Must not be in the future"));
         }
         let disabled = row.disabled.unwrap_or_default();
-        Ok(NewUser { id: row.id, email, name, role, plan, disabled, hash: row.hash, created_at })
+        Ok(NewUser { id: row.id, email, name, role, plan, disabled, hash, created_at })
     }
 }
 
