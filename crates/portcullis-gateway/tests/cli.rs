@@ -257,6 +257,36 @@ fn a3_users_of_another_system_are_imported_beside_a_running_gate_and_log_in() {
 }
 
 #[test]
+fn an_import_that_was_killed_is_started_again_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    const ROWS: usize = 20_000;
+    let rows: String =
+        (0..ROWS).map(|n| format!("{{\"email\":\"user{n}@example.com\",\"verified\":true}}\n")).collect();
+    std::fs::write(at("users.jsonl"), rows).unwrap();
+    let state = at("state");
+    let arguments = ["users", "import", &at("users.jsonl"), "--state-dir", &state];
+    let import = Running::start(portcullis().args(arguments));
+    let log = directory.path().join("state/portcullis.db-wal");
+    eventually("batches are written", Duration::from_secs(30), || {
+        std::fs::metadata(&log).is_ok_and(|log| log.len() > 500_000).then_some(())
+    });
+    import.signal(rustix::process::Signal::KILL);
+    drop(import);
+    let again = run(&arguments);
+    assert!(again.status.success(), "{}", text(&again));
+    let told = text(&again);
+    let number = |word: &str| -> usize {
+        told.split(word).nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let (imported, skipped) = (number("imported "), number("skipped "));
+    assert_eq!(imported + skipped, ROWS, "{told}");
+    assert!(skipped >= 200 && skipped % 200 == 0, "whole batches were kept: {told}");
+    let export = run(&["users", "export", &at("out.jsonl"), "--state-dir", &state]);
+    assert!(text(&export).contains(&format!("{ROWS} accounts")), "{}", text(&export));
+}
+
+#[test]
 fn t7_what_an_operator_changes_ends_the_tokens_of_an_account_within_a_second() {
     let origin = Origin::echo();
     let gateway = Setup::before(&origin).with(PROJECT_ROUTES).start();

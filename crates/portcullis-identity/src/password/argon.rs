@@ -26,7 +26,7 @@ pub(crate) struct Argon {
     passes: u32,
     lanes: u32,
     salt: Box<[u8]>,
-    output: Box<[u8]>,
+    pub(super) output: Box<[u8]>,
 }
 
 impl Argon {

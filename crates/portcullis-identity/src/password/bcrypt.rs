@@ -36,7 +36,7 @@ pub(crate) struct Bcrypt {
     cost: u32,
     /// As it was written: passlib's HMAC takes these very digits as its key.
     salt: Box<str>,
-    digest: [u8; 23],
+    pub(super) digest: [u8; 23],
 }
 
 /// What happens to the password before bcrypt reads it.

@@ -54,7 +54,8 @@ impl Decoys {
         .bind(KEPT)
         .fetch_all(store.read())
         .await?;
-        let hashes = hashes.iter().filter_map(|(text,)| StoredHash::parse(text).ok()).collect();
+        let hashes =
+            hashes.iter().filter_map(|(text,)| StoredHash::parse(text).ok()).map(StoredHash::of_nobody).collect();
         self.present.store(Present::new(all, imported, hashes).into());
         Ok(())
     }

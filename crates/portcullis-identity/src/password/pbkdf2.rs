@@ -16,7 +16,7 @@ pub(crate) struct Pbkdf2 {
     digest: Digest,
     iterations: NonZeroU32,
     salt: Box<[u8]>,
-    output: Box<[u8]>,
+    pub(super) output: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

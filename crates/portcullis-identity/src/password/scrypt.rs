@@ -19,7 +19,7 @@ pub(crate) struct Scrypt {
     r: u32,
     p: u32,
     salt: Box<[u8]>,
-    output: Box<[u8]>,
+    pub(super) output: Box<[u8]>,
 }
 
 impl Scrypt {

@@ -73,6 +73,18 @@ impl StoredHash {
         }
     }
 
+    /// The same work with an outcome that no password has: for a stand-in, which must not be done sooner for whoever knows
+    /// the password of the account that its hash came from.
+    pub(super) fn of_nobody(mut self) -> Self {
+        match &mut self {
+            Self::Argon(hash) => hash.output.fill(0),
+            Self::Bcrypt(hash) => hash.digest.fill(0),
+            Self::Scrypt(hash) => hash.output.fill(0),
+            Self::Pbkdf2(hash) => hash.output.fill(0),
+        }
+        self
+    }
+
     /// Whether it is what would be made today, so that nothing has to be done at a login.
     pub(crate) fn is_as_configured(&self, own: PasswordHash) -> bool {
         match (self, own) {

@@ -63,6 +63,7 @@ fn a3_hashes_of_other_systems_are_verified() {
         for wrong in ["", "x", &format!("{password} "), &password[1..], &password.to_uppercase()] {
             assert!(!stored.matches(wrong.as_bytes()).unwrap(), "{text} with {wrong:?}");
         }
+        assert!(!stored.clone().of_nobody().matches(password.as_bytes()).unwrap(), "{text}");
         for own in [super::PasswordHash::Argon2id, super::PasswordHash::Bcrypt] {
             assert!(!stored.is_as_configured(own), "{text} costs less than ours");
         }
