@@ -1,7 +1,10 @@
 //! The chores of the house: `cargo xtask help` lists them.
 
+mod bench;
+mod dist;
 mod house;
 mod load;
+mod process;
 mod run;
 mod soak;
 mod tools;
@@ -12,7 +15,13 @@ const HELP: &str = "\
 cargo xtask test                 install what tests need (as root), check the house, run every test
 cargo xtask house                only the checks of the house: arrows between crates, file sizes, forbidden words
 cargo xtask soak [--minutes N]   load the release build for N minutes (2), watch its memory and its log
-cargo xtask dist                 build the binary for shipping and measuring (fat LTO, one codegen unit)
+cargo xtask dist                 build the binary for shipping and measuring: fat LTO, one codegen unit, and a profile of
+                                 the bench's traffic where rustup has llvm-tools for the compiler
+cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] [--binary FILE]
+                                 measure the CPU time of a request here and in other proxies, in one run
+cargo xtask bench --instructions compare the instructions of a defended request with the recorded number (part of test)
+cargo xtask bench --record-instructions
+                                 record that number anew
 cargo xtask help                 this text";
 
 fn main() -> ExitCode {
@@ -26,7 +35,12 @@ fn main() -> ExitCode {
             Ok(minutes @ 1..=1440) => soak::run(minutes),
             _ => Err(format!("\"{minutes}\" is not a number of minutes between 1 and 1440")),
         },
-        ["dist"] => dist(),
+        ["dist"] => dist::build(true).map(|binary| println!("built {}", binary.display())),
+        ["bench", "--instructions"] => tools::ensure(tools::FOR_TESTS).and_then(|()| bench::check_instructions()),
+        ["bench", "--record-instructions"] => {
+            tools::ensure(tools::FOR_TESTS).and_then(|()| bench::record_instructions())
+        }
+        ["bench", options @ ..] => bench::Options::parse(options).and_then(|options| bench::run(&options)),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");
             Ok(())
@@ -46,11 +60,6 @@ fn main() -> ExitCode {
 fn test() -> Result<(), String> {
     tools::ensure(tools::FOR_TESTS)?;
     house::check(&run::root())?;
-    run::cargo(&["test", "--workspace", "--features", "portcullis-gateway/test-clock"])
-}
-
-fn dist() -> Result<(), String> {
-    run::cargo(&["build", "--profile", "dist", "--package", "portcullis-gateway"])?;
-    println!("built {}", run::target_dir()?.join("dist/portcullis").display());
-    Ok(())
+    run::cargo(&["test", "--workspace", "--features", "portcullis-gateway/test-clock"])?;
+    bench::check_instructions()
 }

@@ -12,8 +12,21 @@ pub(crate) fn root() -> PathBuf {
 
 /// Runs cargo with its output going where ours goes, so that the closing lines of a test run are seen.
 pub(crate) fn cargo(arguments: &[&str]) -> Result<(), String> {
+    cargo_with(arguments, &[])
+}
+
+/// The same with variables of the environment; an empty value removes one.
+pub(crate) fn cargo_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
     println!("$ cargo {}", arguments.join(" "));
-    let status = cargo_command(arguments).status().map_err(|error| format!("cargo could not be started: {error}"))?;
+    let mut command = cargo_command(arguments);
+    for (name, value) in environment {
+        if value.is_empty() {
+            command.env_remove(name)
+        } else {
+            command.env(name, value)
+        };
+    }
+    let status = command.status().map_err(|error| format!("cargo could not be started: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("cargo {} failed ({status})", arguments.join(" "))) }
 }
 

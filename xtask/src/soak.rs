@@ -1,15 +1,16 @@
 //! The long run: the release build under every kind of traffic, its memory and its log watched.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::load::{self, Expected, Measured, Mix};
+use crate::process::{self, Process, free_port};
 use crate::{run, tools};
 
 const EMAIL: &str = "soak@example.com";
@@ -36,7 +37,7 @@ pub(crate) fn run(minutes: u64) -> Result<(), String> {
     let token = stage.login()?;
     let mixes = mixes(&token);
     let seconds = (minutes * 60 / (ROUNDS * mixes.len() as u64)).max(2);
-    let memory = Memory::watch(stage.gateway.0.id());
+    let memory = Memory::watch(stage.gateway.id());
     println!(
         "{:<7}{:<16}{:>10}{:>10}{:>10}{:>8}{:>10}{:>10}{:>11}",
         "round", "mix", "requests", "per s", "refused", "broken", "50 %", "99 %", "peak KiB"
@@ -121,20 +122,9 @@ fn mixes(token: &str) -> Vec<Mix> {
     ]
 }
 
-/// A child process that does not outlive us.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// The gateway before the sample API, both on free ports.
 struct Stage {
     listen: SocketAddr,
-    log: PathBuf,
     gateway: Process,
     _api: Process,
 }
@@ -169,13 +159,15 @@ impl Stage {
             return Err(format!("users create failed: {}", String::from_utf8_lossy(&created.stderr)));
         }
         let api_log = directory.join("api.log");
-        let api = start(binary, &["demo", "--upstream-only", "--listen", &upstream.to_string()], &api_log)?;
-        await_port(upstream, &api_log)?;
-        let log = directory.join("gateway.log");
-        let config = config.display().to_string();
-        let gateway = start(binary, &["serve", "--config", &config], &log)?;
-        await_port(listen, &log)?;
-        Ok(Self { listen, log, gateway, _api: api })
+        let mut command = Command::new(binary);
+        command.args(["demo", "--upstream-only", "--listen", &upstream.to_string()]);
+        let mut api = Process::start(command, &api_log)?;
+        api.await_port(upstream)?;
+        let mut command = Command::new(binary);
+        command.args(["serve", "--config"]).arg(config);
+        let mut gateway = Process::start(command, &directory.join("gateway.log"))?;
+        gateway.await_port(listen)?;
+        Ok(Self { listen, gateway, _api: api })
     }
 
     fn login(&self) -> Result<String, String> {
@@ -201,29 +193,10 @@ impl Stage {
     /// Asks the gateway to stop and reads what it wrote.
     fn finish(mut self) -> Result<Vec<String>, String> {
         let mut complaints = Vec::new();
-        if let Ok(Some(status)) = self.gateway.0.try_wait() {
-            complaints.push(format!("the gateway ended by itself ({status})"));
-        } else {
-            let id = self.gateway.0.id().to_string();
-            let told = Command::new("kill").args(["-TERM", &id]).status();
-            told.map_err(|error| format!("kill could not be started: {error}"))?;
-            let deadline = Instant::now() + Duration::from_secs(40);
-            loop {
-                match self.gateway.0.try_wait() {
-                    Ok(Some(status)) if status.success() => break,
-                    Ok(Some(status)) => {
-                        complaints.push(format!("the gateway stopped with {status}"));
-                        break;
-                    }
-                    _ if Instant::now() > deadline => {
-                        complaints.push("the gateway did not stop within 40 s of SIGTERM".to_owned());
-                        break;
-                    }
-                    _ => std::thread::sleep(Duration::from_millis(50)),
-                }
-            }
+        if let Err(complaint) = self.gateway.stop(Duration::from_secs(40)) {
+            complaints.push(format!("the gateway: {complaint}"));
         }
-        let log = fs::read_to_string(&self.log).map_err(|error| format!("{}: {error}", self.log.display()))?;
+        let log = self.gateway.log()?;
         complaints.extend(
             log.lines().filter(|line| line.contains("panicked")).take(5).map(|line| format!("the log says: {line}")),
         );
@@ -235,38 +208,6 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> Result<SocketAddr, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no free port: {error}"))?;
-    listener.local_addr().map_err(|error| format!("no free port: {error}"))
-}
-
-fn start(binary: &Path, arguments: &[&str], log: &Path) -> Result<Process, String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", log.display());
-    let out = File::create(log).map_err(failed)?;
-    let err = out.try_clone().map_err(failed)?;
-    let child = Command::new(binary)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .spawn()
-        .map_err(|error| format!("{}: {error}", binary.display()))?;
-    Ok(Process(child))
-}
-
-fn await_port(address: SocketAddr, log: &Path) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_secs(15);
-    while TcpStream::connect(address).is_err() {
-        if Instant::now() > deadline {
-            let log = fs::read_to_string(log).unwrap_or_default();
-            return Err(format!("nothing listens on {address} after 15 s; the log says:\n{log}"));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
-}
-
 /// The resident memory of a process, sampled until the watch is dropped.
 struct Memory {
     peak: Arc<AtomicU64>,
@@ -274,13 +215,12 @@ struct Memory {
 }
 
 impl Memory {
-    fn watch(process: u32) -> Self {
+    fn watch(id: u32) -> Self {
         let memory = Self { peak: Arc::default(), stop: Arc::default() };
         let (peak, stop) = (Arc::clone(&memory.peak), Arc::clone(&memory.stop));
         std::thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-                peak.fetch_max(resident(&status).unwrap_or(0), Ordering::Relaxed);
+                peak.fetch_max(process::memory(id, "VmRSS").unwrap_or(0), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(200));
             }
         });
@@ -299,20 +239,9 @@ impl Drop for Memory {
     }
 }
 
-/// `VmRSS` of `/proc/PID/status`, in KiB.
-fn resident(status: &str) -> Option<u64> {
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.trim().parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn resident_memory_is_read() {
-        assert_eq!(resident("Name:\tx\nVmRSS:\t   10532 kB\nThreads:\t3\n"), Some(10_532));
-        assert_eq!(resident("Name:\tx\n"), None);
-    }
 
     #[test]
     fn a_mix_that_gets_the_wrong_answers_is_told() {

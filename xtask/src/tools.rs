@@ -12,9 +12,28 @@ pub(crate) struct Tool {
     package: &'static str,
 }
 
-/// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer.
-pub(crate) const FOR_TESTS: &[Tool] =
-    &[Tool { program: "curl", package: "curl" }, Tool { program: "strace", package: "strace" }];
+impl Tool {
+    /// A program by the name on the path, and its package.
+    pub(crate) const fn new(program: &'static str, package: &'static str) -> Self {
+        Self { program, package }
+    }
+}
+
+/// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer, `valgrind`
+/// counts instructions, and the accounts are tried on a PostgreSQL server that the tests start themselves.
+pub(crate) const FOR_TESTS: &[Tool] = &[
+    Tool { program: "curl", package: "curl" },
+    Tool { program: "strace", package: "strace" },
+    Tool { program: "valgrind", package: "valgrind" },
+    Tool { program: "initdb", package: "postgresql" },
+];
+
+/// What `cargo xtask bench` needs whoever is measured: the load, the upstream, and the means to pin both.
+pub(crate) const FOR_BENCH: &[Tool] = &[
+    Tool { program: "wrk", package: "wrk" },
+    Tool { program: "nginx", package: "nginx" },
+    Tool { program: "taskset", package: "util-linux" },
+];
 
 /// What `cargo xtask soak` needs.
 pub(crate) const FOR_SOAK: &[Tool] = &[Tool { program: "wrk", package: "wrk" }];
@@ -26,6 +45,15 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<(), String> {
         return Ok(());
     }
     let packages: Vec<&str> = absent.iter().map(|tool| tool.package).collect();
+    install(&packages)?;
+    match absent.iter().find(|tool| !is_installed(tool.program)) {
+        Some(tool) => Err(format!("apt-get installed {} but \"{}\" is still absent", tool.package, tool.program)),
+        None => Ok(()),
+    }
+}
+
+/// Installs Debian packages, which may be libraries without a program of their own.
+pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let by_hand = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));
     if !is_installed("apt-get") {
         return Err(format!("missing: {}; install it by the system's own means", packages.join(", ")));
@@ -36,22 +64,24 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<(), String> {
     println!("installing {}", packages.join(", "));
     let _quiet = NoServices::begin()?;
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
-    install.extend(&packages);
+    install.extend(packages);
     // The package lists of a fresh image are empty; those of an old one may name files that are gone.
     if apt_get(&install).is_err() {
         apt_get(&["update"])?;
         apt_get(&install)?;
     }
-    match absent.iter().find(|tool| !is_installed(tool.program)) {
-        Some(tool) => Err(format!("apt-get installed {} but \"{}\" is still absent", tool.package, tool.program)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-/// Whether a program of this name is on the path.
+/// Where Debian puts the programs of PostgreSQL's server: one directory for each version, none of them on the path.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
+
+/// Whether a program of this name is on the path, or among those of PostgreSQL's server.
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
+    let versions = fs::read_dir(POSTGRESQL).into_iter().flatten().filter_map(Result::ok);
     std::env::split_paths(&path)
+        .chain(versions.map(|version| version.path().join("bin")))
         .any(|directory| fs::metadata(directory.join(program)).is_ok_and(|file| file.permissions().mode() & 0o111 != 0))
 }
 

@@ -39,11 +39,13 @@ pub enum EventKind {
     Reloaded,
     /// A new configuration was refused and the old one kept.
     ReloadRefused,
+    /// A mail was given up; whoever waits for it has to ask again.
+    MailDropped,
 }
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -54,6 +56,7 @@ impl EventKind {
         Self::UpstreamFailed,
         Self::Reloaded,
         Self::ReloadRefused,
+        Self::MailDropped,
     ];
 
     /// The stable word for this kind.
@@ -70,6 +73,7 @@ impl EventKind {
             Self::UpstreamFailed => "upstream_failed",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload_refused",
+            Self::MailDropped => "mail_dropped",
         }
     }
 
@@ -78,7 +82,9 @@ impl EventKind {
     pub const fn severity(self) -> Severity {
         match self {
             Self::Refused | Self::LoginSucceeded | Self::Reloaded | Self::LimitWouldHit => Severity::Info,
-            Self::LimitHit | Self::LoginFailed | Self::RefreshGrace | Self::UpstreamFailed => Severity::Notice,
+            Self::LimitHit | Self::LoginFailed | Self::RefreshGrace | Self::UpstreamFailed | Self::MailDropped => {
+                Severity::Notice
+            }
             Self::RefreshReuse | Self::ReloadRefused => Severity::Warning,
         }
     }

@@ -21,8 +21,8 @@ impl RequestId {
     pub fn to_hex(self) -> [u8; 32] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut text = [0; 32];
-        for (index, digit) in text.iter_mut().enumerate() {
-            *digit = DIGITS[((self.0 >> (124 - 4 * index)) & 15) as usize];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0.to_be_bytes()) {
+            *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
         }
         text
     }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use crate::policy::Violation;
+use crate::store::StoreError;
 
 /// Why a flow did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -35,29 +36,55 @@ pub enum IdentityError {
     /// An account with this address exists already; only told to an operator.
     #[error("an account with this address exists already")]
     Exists,
-    /// Too many passwords are being hashed.
-    #[error("too many passwords are being hashed")]
+    /// Too many passwords are being hashed, or too many writes are waiting.
+    #[error("too many requests are waiting")]
     Overloaded,
     /// The database failed.
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(StoreError),
     /// A key could not be used.
     #[error("the cryptographic library failed")]
     Crypto,
 }
 
+impl From<StoreError> for IdentityError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full => Self::Overloaded,
+            failed => Self::Database(failed),
+        }
+    }
+}
+
+impl From<sqlx::Error> for IdentityError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
 /// Why the accounts cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The database's address is not one we know.
-    #[error("\"{0}\" is not a database; write \"sqlite:FILE\"")]
-    Address(String),
     /// The file cannot be opened.
     #[error("cannot open the database {}: {error}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// What the engine said.
+        error: sqlx::Error,
+    },
+    /// The server cannot be reached, or refuses.
+    #[error("cannot open the database {database}: {error}")]
+    Connect {
+        /// Its address, without a password.
+        database: String,
+        /// What the driver said.
         error: sqlx::Error,
     },
     /// Another process holds the file.
@@ -84,7 +111,7 @@ pub enum OpenError {
     },
     /// The database failed on the way.
     #[error("the database failed: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] StoreError),
     /// A key could not be made or read.
     #[error("cannot make or read a signing key: {0}")]
     Key(#[from] portcullis_auth::SigningError),

@@ -11,7 +11,7 @@ use portcullis_core::Timestamp;
 use crate::error::{IdentityError, OpenError};
 use crate::seal::MasterKey;
 use crate::store::audit::{self, Origin};
-use crate::store::{Store, millis, moment};
+use crate::store::{Store, millis, moment, sql};
 
 /// The keys of this deployment.
 #[derive(Debug)]
@@ -55,8 +55,9 @@ impl Keyring {
         let mut rows = load(store).await?;
         if !rows.iter().any(|row| row.4.is_none() && row.1 == algorithm.as_str()) {
             let mut transaction = store.write().await?;
-            // Another process may have been first: the write lock says who was.
-            rows = sqlx::query_as(SELECT).fetch_all(&mut *transaction).await?;
+            // Another process may have been first: the lock says who was.
+            transaction.lock("keys", "").await?;
+            rows = sql(SELECT).fetch_all(&mut transaction).await?;
             if !rows.iter().any(|row| row.4.is_none() && row.1 == algorithm.as_str()) {
                 rotate_in(&mut transaction, &master, algorithm, now, Origin::default()).await?;
             }
@@ -81,6 +82,7 @@ impl Keyring {
     /// Makes a new key and retires the present one, which goes on verifying.
     pub(crate) async fn rotate(&self, store: &Store, now: Timestamp, origin: Origin) -> Result<String, OpenError> {
         let mut transaction = store.write().await?;
+        transaction.lock("keys", "").await?;
         let kid = rotate_in(&mut transaction, &self.master, self.algorithm, now, origin).await?;
         transaction.commit().await?;
         self.catch_up(store, now).await?;
@@ -106,11 +108,10 @@ impl Keyring {
 
     /// Whether the present key has signed for longer than it should.
     pub(crate) async fn is_due(&self, store: &Store, every: Duration, now: Timestamp) -> Result<bool, sqlx::Error> {
-        let newest: Option<(i64,)> = sqlx::query_as(
-            "SELECT created_at FROM signing_key WHERE retired_at IS NULL ORDER BY created_at DESC LIMIT 1",
-        )
-        .fetch_optional(store.read())
-        .await?;
+        let newest: Option<(i64,)> =
+            sql("SELECT created_at FROM signing_key WHERE retired_at IS NULL ORDER BY created_at DESC LIMIT 1")
+                .fetch_optional(store.read())
+                .await?;
         Ok(newest.is_some_and(|(created,)| now.since(moment(created)) >= every))
     }
 
@@ -131,7 +132,7 @@ impl Keyring {
 }
 
 async fn load(store: &Store) -> Result<Vec<Row>, OpenError> {
-    Ok(sqlx::query_as(SELECT).fetch_all(store.read()).await?)
+    Ok(sql(SELECT).fetch_all(store.read()).await?)
 }
 
 async fn rotate_in(
@@ -143,16 +144,16 @@ async fn rotate_in(
 ) -> Result<String, OpenError> {
     let key = SigningKey::generate(algorithm)?;
     let sealed = master.seal(key.kid(), key.private().expose())?;
-    sqlx::query("UPDATE signing_key SET retired_at = $1 WHERE retired_at IS NULL")
+    sql("UPDATE signing_key SET retired_at = $1 WHERE retired_at IS NULL")
         .bind(millis(now))
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await?;
-    sqlx::query("INSERT INTO signing_key (kid, algorithm, sealed, created_at) VALUES ($1, $2, $3, $4)")
+    sql("INSERT INTO signing_key (kid, algorithm, sealed, created_at) VALUES ($1, $2, $3, $4)")
         .bind(key.kid())
         .bind(algorithm.as_str())
         .bind(sealed)
         .bind(millis(now))
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await?;
     audit::write(transaction, now, "key_rotated", None, origin, Some(key.kid())).await?;
     Ok(key.kid().to_owned())

@@ -1,6 +1,7 @@
 //! Accounts: registration, verification, login, refresh and logout flows, passwords, signing keys, and the SQL store
 //! behind them.
 
+mod database;
 mod error;
 mod flow;
 mod import;
@@ -14,6 +15,7 @@ mod service;
 mod store;
 mod token;
 
+pub use database::{Database, PostgresUrl, PostgresUrlError};
 pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
 pub use flow::login::{Credentials, Delivery, Tokens};
@@ -24,9 +26,13 @@ pub use import::{
     RoleNames, RowRefused,
 };
 pub use keyring::KeyInfo;
-pub use mail::{Mail, MailCatcher, Mailer};
+pub use mail::{
+    Authorities, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig, SmtpError, SmtpLogin, SmtpMailer,
+    SmtpProtection,
+};
 pub use password::{HashRefused, PasswordHash};
 pub use policy::{Email, PasswordContext, PasswordPolicy, Violation};
 pub use revocation::RevocationView;
 pub use service::{Identity, IdentityConfig, Ports};
+pub use store::StoreError;
 pub use store::audit::Origin;

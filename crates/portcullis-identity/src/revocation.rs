@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use portcullis_core::ports::{Revocations, Standing};
 use portcullis_core::{Principal, Timestamp};
 
-use crate::store::{Store, Write, millis, moment};
+use crate::store::{Store, StoreError, Text, Write, millis, moment, sql};
 
 /// What is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +29,24 @@ pub(crate) async fn write(
         Revoked::Session(id) => ("session", id, 0),
         Revoked::User(id, version) => ("user", id, version),
     };
-    sqlx::query("INSERT INTO revocation (kind, subject, version, expires_at) VALUES ($1, $2, $3, $4)")
+    // Its number must be seen before any greater one is, or a reader who has passed the greater never comes back for it. So
+    // whoever draws a number keeps the next one waiting until it has committed.
+    transaction.lock("revocations", "").await?;
+    sql("INSERT INTO revocation (kind, subject, version, expires_at) VALUES ($1, $2, $3, $4)")
         .bind(kind)
         .bind(subject)
         .bind(version)
         .bind(millis(expires))
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await?;
     Ok(())
 }
+
+/// The greatest number that was ever given to a revocation; those of forgotten ones count.
+const NEWEST: Text = Text {
+    sqlite: "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocation'",
+    postgres: "SELECT last_value FROM revocation_seq_seq",
+};
 
 /// The mirror in memory. It holds only what can still revoke a living token, so it is bounded by the revocations of one
 /// access token's life.
@@ -64,15 +73,21 @@ impl RevocationView {
     /// Reads what is new in the database. Polling guarantees what a nudge only makes quicker: other processes' writes
     /// are seen too.
     pub(crate) async fn catch_up(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
-        let seen = self.entries.read().seen;
-        let rows: Vec<(i64, String, String, i64, i64)> = sqlx::query_as(
-            "SELECT seq, kind, subject, version, expires_at FROM revocation WHERE seq > $1 ORDER BY seq",
-        )
-        .bind(seen)
-        .fetch_all(store.read())
-        .await?;
-        if !rows.is_empty() {
+        let held = self.entries.read().seen;
+        let (newest,): (i64,) = sql(NEWEST).fetch_one(store.read()).await?;
+        // A server that was restored, or replaced by one that had not heard everything, gives numbers out again. What is
+        // written under them must not be passed over, so that all is read anew.
+        let anew = newest < held;
+        let rows: Vec<(i64, String, String, i64, i64)> =
+            sql("SELECT seq, kind, subject, version, expires_at FROM revocation WHERE seq > $1 ORDER BY seq")
+                .bind(if anew { 0 } else { held })
+                .fetch_all(store.read())
+                .await?;
+        if anew || !rows.is_empty() {
             let mut entries = self.entries.write();
+            if anew {
+                entries.seen = 0;
+            }
             for (seq, kind, subject, version, expires) in rows {
                 entries.seen = entries.seen.max(seq);
                 let expires = moment(expires);
@@ -91,17 +106,14 @@ impl RevocationView {
     }
 
     /// Drops what cannot revoke anything living any more, here and in the database.
-    pub(crate) async fn forget_expired(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
+    pub(crate) async fn forget_expired(&self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
         {
             let mut entries = self.entries.write();
             entries.sessions.retain(|_, expires| *expires > now);
             entries.users.retain(|_, (_, expires)| *expires > now);
         }
         let mut transaction = store.write().await?;
-        sqlx::query("DELETE FROM revocation WHERE expires_at <= $1")
-            .bind(millis(now))
-            .execute(&mut *transaction)
-            .await?;
+        sql("DELETE FROM revocation WHERE expires_at <= $1").bind(millis(now)).execute(&mut transaction).await?;
         transaction.commit().await
     }
 }

@@ -1,6 +1,5 @@
 //! The accounts of one deployment: opened once, shared by every flow.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use aws_lc_rs::hmac;
 use portcullis_auth::{Algorithm, KeySource};
 use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 
+use crate::database::Database;
 use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyInfo, Keyring};
 use crate::mail::Mailer;
@@ -16,14 +16,15 @@ use crate::policy::{PasswordContext, PasswordPolicy, Violation};
 use crate::revocation::RevocationView;
 use crate::seal::MasterKey;
 use crate::store::audit::Origin;
-use crate::store::{Store, millis, sqlite};
+use crate::store::{Store, sql};
 
 /// How accounts and their tokens are kept.
 #[derive(Clone, Debug)]
 pub struct IdentityConfig {
-    /// The database's file.
-    pub database: PathBuf,
-    /// The key that encrypts all others; `None`: in `master.key` beside the database, made with it.
+    /// The database.
+    pub database: Database,
+    /// The key that encrypts all others; `None`: in `master.key` beside the database's file, made with it. A server's
+    /// database has no such place, and every instance on it needs the same key.
     pub master_key: Option<Secret<Vec<u8>>>,
     /// Links in mails, and `iss`, begin with it; no trailing slash.
     pub public_url: Arc<str>,
@@ -86,7 +87,7 @@ pub struct Identity {
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
     /// How long a token may still be presented after it was issued, under this configuration or an earlier one.
-    token_life: Duration,
+    pub(crate) token_life: Duration,
 }
 
 /// The place that every database seals, so that a wrong master key is found at once.
@@ -99,12 +100,17 @@ impl Identity {
     /// # Errors
     /// [`OpenError`] says what an operator has to do; nothing is left half-written.
     pub async fn open(config: IdentityConfig, ports: Ports) -> Result<Self, OpenError> {
-        let exists = std::fs::metadata(&config.database).is_ok_and(|file| file.len() > 0);
-        let master = match &config.master_key {
-            Some(key) => MasterKey::new(key.expose())?,
-            None => MasterKey::load_or_create(&config.database.with_file_name("master.key"), exists)?,
+        let master = match (&config.master_key, &config.database) {
+            (Some(key), _) => MasterKey::new(key.expose())?,
+            (None, Database::Sqlite(file)) => {
+                let exists = std::fs::metadata(file).is_ok_and(|file| file.len() > 0);
+                MasterKey::load_or_create(&file.with_file_name("master.key"), exists)?
+            }
+            (None, Database::Postgres(_)) => {
+                return Err(OpenError::MasterKey("must be given for PostgreSQL, the same to every instance"));
+            }
         };
-        let store = sqlite::open(&config.database).await?;
+        let store = Store::open(&config.database).await?;
         let opened = async {
             let now = ports.clock.now();
             sealed_value(&store, &master, KEY_CHECK, || b"portcullis".to_vec()).await?;
@@ -176,42 +182,9 @@ impl Identity {
         self.keyring.catch_up(&self.store, now).await
     }
 
-    /// Forgets what has expired and rotates the key when it is due. To be called every few minutes.
-    ///
-    /// # Errors
-    /// [`OpenError`] where the database cannot be written.
-    pub async fn tidy(&self) -> Result<(), OpenError> {
-        let now = self.now();
-        let mut transaction = self.store.write().await?;
-        for statement in [
-            "DELETE FROM pending WHERE expires_at <= $1",
-            "DELETE FROM refresh_token WHERE expires_at <= $1",
-            "DELETE FROM session WHERE created_at <= $1 AND NOT EXISTS \
-             (SELECT 1 FROM refresh_token WHERE refresh_token.session_id = session.id)",
-        ] {
-            sqlx::query(statement).bind(millis(now)).execute(&mut *transaction).await?;
-        }
-        sqlx::query("DELETE FROM audit WHERE at <= $1")
-            .bind(millis(now.before(AUDIT_KEPT)))
-            .execute(&mut *transaction)
-            .await?;
-        // Nothing is left to verify with them, and a private key that is gone cannot be stolen.
-        sqlx::query("DELETE FROM signing_key WHERE retired_at <= $1")
-            .bind(millis(now.before(self.token_life)))
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        self.revocations.forget_expired(&self.store, now).await?;
-        self.decoys.catch_up(&self.store, self.config.password_hash).await?;
-        if self.keyring.is_due(&self.store, self.config.rotate_every, now).await? {
-            self.rotate_keys(Origin::default()).await?;
-        }
-        Ok(())
-    }
-
     /// Whether the database answers.
     pub async fn is_ready(&self) -> bool {
-        sqlx::query("SELECT 1").execute(self.store.read()).await.is_ok()
+        sql("SELECT 1").execute(self.store.read()).await.is_ok()
     }
 
     /// Closes the database.
@@ -255,9 +228,6 @@ impl Identity {
     }
 }
 
-/// How long audit rows are kept (W1).
-const AUDIT_KEPT: Duration = Duration::from_secs(90 * 86_400);
-
 const ACCESS_TTL: &str = "longest_access_ttl";
 
 /// The longest life that access tokens of this database ever had. Revocations and retired keys are kept by it: a shorter
@@ -265,25 +235,23 @@ const ACCESS_TTL: &str = "longest_access_ttl";
 /// verifies it.
 async fn longest_access_ttl(store: &Store, configured: Duration) -> Result<Duration, OpenError> {
     let mut transaction = store.write().await?;
-    let held: Option<(Vec<u8>,)> = sqlx::query_as("SELECT value FROM meta WHERE name = $1")
-        .bind(ACCESS_TTL)
-        .fetch_optional(&mut *transaction)
-        .await?;
+    transaction.lock("meta", ACCESS_TTL).await?;
+    let held: Option<(Vec<u8>,)> =
+        sql("SELECT value FROM meta WHERE name = $1").bind(ACCESS_TTL).fetch_optional(&mut transaction).await?;
     let held = match held {
         Some((secs,)) => <[u8; 8]>::try_from(secs).map(u64::from_be_bytes).map_err(|_| OpenError::Crypto)?,
         None => 0,
     };
     let configured_secs = configured.as_secs().saturating_add(u64::from(configured.subsec_nanos() > 0));
     if configured_secs <= held {
+        transaction.commit().await?;
         return Ok(Duration::from_secs(held));
     }
-    sqlx::query(
-        "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    )
-    .bind(ACCESS_TTL)
-    .bind(configured_secs.to_be_bytes().to_vec())
-    .execute(&mut *transaction)
-    .await?;
+    sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
+        .bind(ACCESS_TTL)
+        .bind(configured_secs.to_be_bytes().to_vec())
+        .execute(&mut transaction)
+        .await?;
     transaction.commit().await?;
     Ok(configured)
 }
@@ -296,18 +264,18 @@ async fn sealed_value(
     fresh: impl FnOnce() -> Vec<u8>,
 ) -> Result<Secret<Vec<u8>>, OpenError> {
     const SELECT: &str = "SELECT value FROM meta WHERE name = $1";
-    let held: Option<(Vec<u8>,)> = sqlx::query_as(SELECT).bind(name).fetch_optional(store.read()).await?;
+    let held: Option<(Vec<u8>,)> = sql(SELECT).bind(name).fetch_optional(store.read()).await?;
     if let Some((sealed,)) = held {
         return master.open(name, &sealed);
     }
     // Another process may be first; whoever is, both read the same value afterwards.
     let mut transaction = store.write().await?;
-    sqlx::query("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
+    sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
         .bind(name)
         .bind(master.seal(name, &fresh())?)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
-    let (sealed,): (Vec<u8>,) = sqlx::query_as(SELECT).bind(name).fetch_one(&mut *transaction).await?;
+    let (sealed,): (Vec<u8>,) = sql(SELECT).bind(name).fetch_one(&mut transaction).await?;
     transaction.commit().await?;
     master.open(name, &sealed)
 }

@@ -9,7 +9,7 @@ mod rate;
 mod store;
 
 pub use key::Key;
-pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Standing};
+pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Standing};
 pub use quota::{Quota, QuotaError};
 pub use rate::{Algorithm, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
 pub use store::MemoryStore;

@@ -45,9 +45,15 @@ pub struct Standing {
 /// What an admitted request was charged. Dropped, the charge stays.
 #[derive(Clone, Debug)]
 pub struct Charge {
-    receipts: SmallVec<[Receipt; 2]>,
-    standings: SmallVec<[Standing; 4]>,
+    receipts: Receipts,
+    standings: Standings,
 }
+
+/// What can be given back: mostly one limit's, kept without an allocation.
+pub type Receipts = SmallVec<[Receipt; 1]>;
+
+/// How each limit of a charge stands.
+pub(crate) type Standings = SmallVec<[Standing; 2]>;
 
 /// One charge of one limit, exact enough to give it back.
 #[derive(Clone, Debug)]
@@ -82,7 +88,7 @@ impl Standing {
 }
 
 impl Charge {
-    pub(crate) const fn new(receipts: SmallVec<[Receipt; 2]>, standings: SmallVec<[Standing; 4]>) -> Self {
+    pub(crate) const fn new(receipts: Receipts, standings: Standings) -> Self {
         Self { receipts, standings }
     }
 
@@ -90,6 +96,12 @@ impl Charge {
     #[must_use]
     pub fn receipts(&self) -> &[Receipt] {
         &self.receipts
+    }
+
+    /// What can be given back, for whoever needs nothing else of the charge.
+    #[must_use]
+    pub fn into_receipts(self) -> Receipts {
+        self.receipts
     }
 
     /// How each limit stands after the charge.

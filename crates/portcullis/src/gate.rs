@@ -15,7 +15,7 @@ use portcullis_core::{
     ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
 };
-use portcullis_limit::{Charge, Limiter};
+use portcullis_limit::{Limiter, Receipts};
 
 use crate::body::BodyRule;
 use crate::case::Case;
@@ -94,10 +94,12 @@ impl Gate {
     /// The same decision, with a remark for each stage.
     pub async fn decide_traced<T: Trace>(&self, facts: &Facts<'_>, trace: &mut T) -> Verdict {
         // 1. One snapshot: a reload never splits a request.
-        let policy = self.policy.load_full();
+        let policy = self.policy.load();
         let mut case = Case::new(Arc::clone(&policy), facts.peer);
         match self.judge(&policy, facts, &mut case, trace).await {
-            Ok(admission) => Verdict::Pass(admission.pass(case)),
+            Ok(Admission { target, rewritten, body, receipts }) => {
+                Verdict::Pass(Pass { case, target, rewritten, body, receipts })
+            }
             Err(reason) => {
                 self.events.record(case.refused(facts.now, &reason, facts.id));
                 Verdict::Refuse(Refusal { case, reason, id: facts.id })
@@ -118,18 +120,15 @@ impl Gate {
     /// Settles what an admitted request was charged, once its outcome is known. A pass that is dropped instead stays
     /// charged.
     pub fn settle(&self, pass: &mut Pass, outcome: Outcome, now: Timestamp) {
-        for charge in &mut pass.charges {
-            let Some(charge) = charge.take() else { continue };
-            for receipt in charge.receipts() {
-                let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
-                    (Outcome::NotForwarded, _) => true,
-                    (Outcome::Answered(_), Count::All) => false,
-                    (Outcome::Answered(status), Count::Failures) => status.as_u16() < 400,
-                    (Outcome::Answered(status), Count::Successes) => status.as_u16() >= 400,
-                };
-                if gives_back {
-                    self.limiter.give_back(receipt, now);
-                }
+        for receipt in std::mem::take(&mut pass.receipts) {
+            let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
+                (Outcome::NotForwarded, _) => true,
+                (Outcome::Answered(_), Count::All) => false,
+                (Outcome::Answered(status), Count::Failures) => status.as_u16() < 400,
+                (Outcome::Answered(status), Count::Successes) => status.as_u16() >= 400,
+            };
+            if gives_back {
+                self.limiter.give_back(&receipt, now);
             }
         }
     }
@@ -173,7 +172,7 @@ impl Gate {
 
         // 6. The limits that shield what is expensive: password hashing here, signature checks below.
         let covering = policy.limits.covering(facts.method, path.as_str());
-        let before = self.charge(policy, Phase::Before, &covering, facts, case, trace).await?;
+        let mut receipts = self.charge(policy, Phase::Before, &covering, facts, case, trace).await?;
 
         // 7. Who is it? Nothing presented, valid and invalid are three different answers.
         let identity = self.authenticate(policy, route, &covering, facts, case, trace).await;
@@ -182,13 +181,15 @@ impl Gate {
         }
 
         // 8. The limits by identity, or for nobody. A refusal gives back what was taken before.
-        let after = match self.charge(policy, Phase::After, &covering, facts, case, trace).await {
-            Ok(charge) => charge,
+        match self.charge(policy, Phase::After, &covering, facts, case, trace).await {
+            Ok(after) => receipts.extend(after),
             Err(reason) => {
-                self.give_back(before.as_ref(), facts.now);
+                for receipt in &receipts {
+                    self.limiter.give_back(receipt, facts.now);
+                }
                 return Err(reason);
             }
-        };
+        }
         identity?;
 
         // 9. May that one do this?
@@ -201,7 +202,7 @@ impl Gate {
             target: route.target,
             rewritten: rewrite(facts, &path)?,
             body: BodyRule { max: route.max_body },
-            charges: [before, after],
+            receipts,
         })
     }
 
@@ -214,7 +215,10 @@ impl Gate {
         facts: &Facts<'_>,
         case: &mut Case,
         trace: &mut T,
-    ) -> Result<Option<Charge>, Reason> {
+    ) -> Result<Receipts, Reason> {
+        if covering.is_empty() {
+            return Ok(Receipts::new());
+        }
         let stage = if phase == Phase::After { Stage::LimitsAfter } else { Stage::LimitsBefore };
         let asks = {
             let key_facts = KeyFacts {
@@ -227,7 +231,7 @@ impl Gate {
             policy.limits.asks(phase, covering, &key_facts)
         };
         if asks.is_empty() {
-            return Ok(None);
+            return Ok(Receipts::new());
         }
         match self.limiter.charge(&asks, facts.now).await {
             Ok(charge) => {
@@ -241,7 +245,7 @@ impl Gate {
                         case.note_standing(standing);
                     }
                 }
-                Ok(Some(charge))
+                Ok(charge.into_receipts())
             }
             Err(denied) => {
                 let rule = policy.limits.rule(denied.standing.limit);
@@ -255,12 +259,6 @@ impl Gate {
                     message: limits::message(rule, denied.retry_after),
                 }))
             }
-        }
-    }
-
-    fn give_back(&self, charge: Option<&Charge>, now: Timestamp) {
-        for receipt in charge.iter().flat_map(|charge| charge.receipts()) {
-            self.limiter.give_back(receipt, now);
         }
     }
 
@@ -341,13 +339,7 @@ struct Admission {
     target: Target,
     rewritten: Option<PathAndQuery>,
     body: BodyRule,
-    charges: [Option<Charge>; 2],
-}
-
-impl Admission {
-    fn pass(self, case: Case) -> Pass {
-        Pass { case, target: self.target, rewritten: self.rewritten, body: self.body, charges: self.charges }
-    }
+    receipts: Receipts,
 }
 
 impl Case {

@@ -33,12 +33,9 @@ impl IdentityHeaders {
     /// Removes what the client sent under these names, and under every name that a CGI-like upstream would read as one
     /// of them: `X_User_Id` and `X-User-Id` are the same variable there.
     pub fn strip(&self, headers: &mut HeaderMap) {
-        for name in self.names() {
+        let doomed: SmallVec<[HeaderName; 2]> = headers.keys().filter(|name| self.covers(name)).cloned().collect();
+        for name in doomed {
             headers.remove(name);
-        }
-        let twins: SmallVec<[HeaderName; 2]> = headers.keys().filter(|name| self.has_twin(name)).cloned().collect();
-        for twin in twins {
-            headers.remove(twin);
         }
     }
 
@@ -57,11 +54,10 @@ impl IdentityHeaders {
         [&self.user, &self.role, &self.plan]
     }
 
-    /// Whether a name with other punctuation would be read as one of ours.
-    fn has_twin(&self, name: &HeaderName) -> bool {
+    /// Whether a name is one of ours, or would be read as one.
+    fn covers(&self, name: &HeaderName) -> bool {
         let name = name.as_str().as_bytes();
-        let unusual = name.iter().any(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-');
-        unusual && self.names().iter().any(|ours| is_twin(name, ours.as_str().as_bytes()))
+        self.names().iter().any(|ours| is_twin(name, ours.as_str().as_bytes()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which limits apply to a request, and under which keys they count it.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -274,6 +275,54 @@ fn push_part(key: &mut Key, part: &KeyPart, facts: &KeyFacts<'_>) -> Option<()> 
 pub(crate) fn message(rule: &LimitRule, wait: Duration) -> Option<Box<str>> {
     let template = rule.message.as_deref()?;
     let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
-    let text = template.replace("{minutes}", &seconds.div_ceil(60).to_string());
-    Some(text.replace("{seconds}", &seconds.to_string()).into())
+    let mut text = String::with_capacity(template.len() + 16);
+    let mut rest = template;
+    while let Some(brace) = rest.find('{') {
+        text.push_str(&rest[..brace]);
+        rest = &rest[brace..];
+        let (number, after) = match (rest.strip_prefix("{minutes}"), rest.strip_prefix("{seconds}")) {
+            (Some(after), _) => (seconds.div_ceil(60), after),
+            (_, Some(after)) => (seconds, after),
+            // Another brace stands for itself.
+            _ => {
+                text.push('{');
+                rest = &rest[1..];
+                continue;
+            }
+        };
+        // Writing to a string does not fail.
+        let _ = write!(text, "{number}");
+        rest = after;
+    }
+    text.push_str(rest);
+    Some(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_tells_the_wait_and_keeps_other_braces() {
+        let said = |template: &str, wait| {
+            let rate = Rate::new("1 per 1m".parse().unwrap(), portcullis_limit::Algorithm::FixedWindow, None).unwrap();
+            let rule = LimitRule {
+                name: "a".into(),
+                patterns: Vec::new(),
+                key: vec![KeyPart::Address],
+                quota: QuotaChoice::Fixed(rate),
+                count: Count::All,
+                cost: 1,
+                exempt: Vec::new(),
+                ceiling: None,
+                enforce: true,
+                scope: Scope::Everyone,
+                message: Some(template.into()),
+            };
+            message(&rule, wait).unwrap()
+        };
+        assert_eq!(&*said("in {minutes} min, {seconds} s", Duration::from_millis(60_001)), "in 2 min, 61 s");
+        assert_eq!(&*said("{x} {{minutes} {", Duration::ZERO), "{x} {1 {");
+        assert_eq!(&*said("none", Duration::ZERO), "none");
+    }
 }

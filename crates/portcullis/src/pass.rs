@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Request};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme, Timestamp};
-use portcullis_limit::Charge;
+use portcullis_limit::Receipts;
 
 use crate::body::{Admitted, BodyRule};
 use crate::case::Case;
@@ -21,7 +21,8 @@ pub struct Pass {
     pub(crate) target: Target,
     pub(crate) rewritten: Option<PathAndQuery>,
     pub(crate) body: BodyRule,
-    pub(crate) charges: [Option<Charge>; 2],
+    /// What the limits took.
+    pub(crate) receipts: Receipts,
 }
 
 impl Pass {

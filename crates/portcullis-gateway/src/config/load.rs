@@ -8,7 +8,7 @@ use super::diagnostic::Report;
 use super::document;
 use super::outside::{Outside, Process};
 use super::resolve::{self, Given};
-use super::settings::{MailDelivery, Settings};
+use super::settings::Settings;
 
 /// Where a configuration comes from. Kept by a serving process, which loads it again when it is told to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Source {
     origin: Origin,
     listen: Vec<SocketAddr>,
     state_dir: Option<PathBuf>,
-    mail: MailDelivery,
+    catches_mail: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Source {
     }
 
     const fn new(origin: Origin) -> Self {
-        Self { origin, listen: Vec::new(), state_dir: None, mail: MailDelivery::None }
+        Self { origin, listen: Vec::new(), state_dir: None, catches_mail: false }
     }
 
     /// Listens there instead of where the file says.
@@ -97,10 +97,10 @@ impl Source {
         self
     }
 
-    /// Delivers mail that way.
+    /// Catches mail for the admin listener instead of sending it, whatever the file says.
     #[must_use]
-    pub const fn mailing(mut self, mail: MailDelivery) -> Self {
-        self.mail = mail;
+    pub const fn catching_mail(mut self) -> Self {
+        self.catches_mail = true;
         self
     }
 
@@ -138,8 +138,13 @@ impl Source {
         };
         let (document, found) = document::read(&text);
         let Some(document) = document else { return Err(LoadError::Invalid(Report::new(name, text, found))) };
-        let given =
-            Given { outside, folder, listen: &self.listen, state_dir: self.state_dir.as_deref(), mail: self.mail };
+        let given = Given {
+            outside,
+            folder,
+            listen: &self.listen,
+            state_dir: self.state_dir.as_deref(),
+            catches_mail: self.catches_mail,
+        };
         let (settings, found) = resolve::resolve(document, found, &given);
         let report = Report::new(name, text, found);
         if report.errors() > 0 { Err(LoadError::Invalid(report)) } else { Ok(Loaded { settings, report }) }

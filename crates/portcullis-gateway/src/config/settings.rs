@@ -36,8 +36,18 @@ pub struct Settings {
 
 impl Settings {
     /// The keys that take effect at the start only; a reload leaves them as they were.
-    pub const FIXED_AT_START: [&'static str; 9] =
-        ["listen", "public_url", "state_dir", "cores", "[identity]", "[tokens]", "limits.max_keys", "[admin]", "[log]"];
+    pub const FIXED_AT_START: [&'static str; 10] = [
+        "listen",
+        "public_url",
+        "state_dir",
+        "cores",
+        "[identity]",
+        "[mail]",
+        "[tokens]",
+        "limits.max_keys",
+        "[admin]",
+        "[log]",
+    ];
 }
 
 /// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].
@@ -55,6 +65,8 @@ pub struct GateSettings {
     pub limits: Vec<LimitRule>,
     /// How many keys the limits count at once (1,000,000).
     pub max_limit_keys: usize,
+    /// How many verified tokens are remembered (100,000).
+    pub remembered_tokens: usize,
     /// What roles permit, the built-in ones included.
     pub roles: Roles,
     /// Other people's tokens that are believed. Our own issuer is not among them: its keys are in the database.
@@ -124,10 +136,10 @@ pub struct UpstreamSettings {
 /// The identity endpoints and the tokens they issue.
 #[derive(Clone, Debug)]
 pub struct IdentitySettings {
-    /// `sqlite:PATH` (relative to the state directory) for now.
-    pub database: Secret<String>,
+    /// Where accounts are kept; a file's path is taken from the state directory.
+    pub database: portcullis_identity::Database,
     /// The key that encrypts private keys at rest, 32 bytes; `None`: made in the state directory for the embedded
-    /// default.
+    /// default. PostgreSQL always has one.
     pub master_key: Option<Secret<Vec<u8>>>,
     /// Whether strangers may register. Needs mail.
     pub registration: bool,
@@ -146,12 +158,14 @@ pub struct IdentitySettings {
 }
 
 /// What becomes of mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum MailDelivery {
     /// No mail: registration and reset are closed.
     None,
     /// Kept in memory and shown on the admin listener (the demo).
     Catcher,
+    /// Handed to a server by SMTP.
+    Server(Box<portcullis_identity::SmtpConfig>),
 }
 
 /// How our own tokens are made.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis::{KeyPart, Otherwise, QuotaChoice, Scope};
+use portcullis_identity::SmtpProtection;
 use portcullis_limit::Algorithm;
 
 use super::*;
@@ -54,7 +55,7 @@ fn with_no_file_at_all_it_is_a_safe_gateway() {
     assert_eq!(settings.upstreams.len(), 1);
     assert_eq!(&*settings.upstreams[0].addresses[0], "127.0.0.1:3000");
     let identity = settings.identity.unwrap();
-    assert_eq!(identity.database.expose(), "sqlite:portcullis.db");
+    assert_eq!(identity.database.to_string(), "portcullis.db");
     assert!(!identity.registration, "without mail nobody can verify an address");
     assert_eq!(settings.gate.otherwise, Otherwise::Authenticated);
     assert!(settings.gate.routes.is_empty());
@@ -157,6 +158,58 @@ fn o3_a_secret_that_everyone_can_read_is_told() {
 }
 
 #[test]
+fn a10_with_a_mail_server_registration_opens() {
+    let mail = "[mail]\nhost = \"smtp.example.com\"\nfrom = \"The Gate <gate@example.com>\"\n";
+    let read = |more: &str, world: &World| {
+        let identity = load(&format!("{UPSTREAM}{mail}{more}"), world).unwrap().settings.identity.unwrap();
+        let MailDelivery::Server(server) = identity.mail else { panic!("{:?}", identity.mail) };
+        (identity.registration, *server)
+    };
+    let (registration, server) = read("", &World::default());
+    assert!(registration && server.login.is_none() && server.authorities.is_none());
+    assert_eq!((server.port, server.protection, server.per_recipient), (587, SmtpProtection::Starttls, 5));
+    assert_eq!(read("tls = \"tls\"", &World::default()).1.port, 465);
+    assert!(!read("[identity]\nregistration = false", &World::default()).0);
+
+    let world = World { variables: vec![("PORTCULLIS_MAIL_PASSWORD", "hunter2\n".to_owned())], ..World::default() };
+    assert!(read("", &world).1.login.is_none(), "a variable that is there for another reason is no login");
+    let login = read("username = \"gate\"", &world).1.login.unwrap();
+    assert_eq!((login.username.as_str(), login.password.expose().as_str()), ("gate", "hunter2"));
+    let told = |password: &str| {
+        let world = World { variables: vec![("PORTCULLIS_MAIL_PASSWORD", password.to_owned())], ..World::default() };
+        load(&format!("{UPSTREAM}{mail}username = \"gate\""), &world).unwrap_err()
+    };
+    assert!(told("").contains("the password of the mail server is empty"));
+    assert!(told("a\0b").contains("the password of the mail server holds a control character"));
+}
+
+#[test]
+fn a10_mail_goes_unprotected_to_this_machine_only() {
+    let read = |host: &str| {
+        let mail = format!("{UPSTREAM}[mail]\nhost = \"{host}\"\ntls = \"none\"\nfrom = \"gate@example.com\"\n");
+        load(&mail, &World::default()).map(drop)
+    };
+    for host in ["127.0.0.1", "::1", "localhost", "127.8.8.8"] {
+        assert_eq!(read(host), Ok(()), "{host}");
+    }
+    for host in ["10.0.0.1", "smtp.example.com", "mail.localhost", "localhost.example.com", "0.0.0.0"] {
+        assert!(read(host).unwrap_err().contains("unprotected"), "{host}");
+    }
+    for host in ["", "a b", "a/b", "a@b", "[::1]", "-a", "a..b", "a\\r\\nb"] {
+        assert!(read(host).unwrap_err().contains("is not the name of a host"), "{host}");
+    }
+}
+
+#[test]
+fn a10_the_catcher_keeps_what_a_server_would_be_handed() {
+    let text =
+        "[identity]\ndanger_mail_catcher = true\n[mail]\nhost = \"smtp.example.com\"\nfrom = \"a@example.com\"\n";
+    let loaded = load(&format!("{UPSTREAM}{text}"), &World::default()).unwrap();
+    assert!(matches!(loaded.settings.identity.unwrap().mail, MailDelivery::Catcher));
+    assert!(loaded.report.to_string().contains("never sent"), "{}", loaded.report);
+}
+
+#[test]
 fn no_secret_is_in_the_debug_output() {
     let world = World { variables: vec![("PORTCULLIS_ADMIN_TOKEN", STRONG.to_owned())], ..World::default() };
     let loaded = load(UPSTREAM, &world).unwrap();
@@ -211,7 +264,11 @@ fn the_template_is_good_as_it_stands_and_with_every_setting_in_use() {
         .collect();
     let (x, y) = ("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
     let jwks = format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","alg":"ES256","x":"{x}","y":"{y}"}}]}}"#);
-    let files = vec![("/etc/portcullis/master.key", STRONG.to_owned()), ("/etc/portcullis/partner.jwks.json", jwks)];
+    let files = vec![
+        ("/etc/portcullis/master.key", STRONG.to_owned()),
+        ("/etc/portcullis/mail-password", "hunter2".to_owned()),
+        ("/etc/portcullis/partner.jwks.json", jwks),
+    ];
     let loaded = load(&uncommented, &World { files, ..World::default() }).unwrap();
     assert_eq!(loaded.report.to_string(), "");
     assert!(loaded.settings.gate.routes.len() > 3 && loaded.settings.gate.limits.len() == 6);

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use super::{ADMIN, Accounts, CONFIG, GATEWAY, STATE_DIR, Tour, UPSTREAM, upstream};
 use crate::admin::OperatorToken;
 use crate::cli::Failure;
-use crate::config::{MailDelivery, Source};
+use crate::config::Source;
 use crate::serve::{self, Running, Signals};
 
 /// Where the parts of the demo are.
@@ -44,7 +44,7 @@ impl Places {
             .replace(&GATEWAY.to_string(), &self.gateway.to_string())
             .replace(&ADMIN.to_string(), &self.admin.to_string())
             .replace(&UPSTREAM.to_string(), &self.upstream.to_string());
-        Source::text("demo", text).keeping_state_in(self.state_dir.clone()).mailing(MailDelivery::Catcher)
+        Source::text("demo", text).keeping_state_in(self.state_dir.clone()).catching_mail()
     }
 }
 

@@ -22,7 +22,7 @@ impl EventSink for Deaf {
 async fn api(public_url: &str) -> (Router, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let config = IdentityConfig {
-        database: folder.path().join("p.db"),
+        database: folder.path().join("p.db").into(),
         master_key: None,
         public_url: public_url.into(),
         registration: true,

@@ -11,6 +11,9 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use super::deadlines::Late;
 use super::link::Link;
 
+/// Answers up to this size are copied into one piece before they are written, in bytes. The core's buffer is larger.
+const GATHERED: usize = 4 * 1024;
+
 /// A connection's bytes. Anything that hyper can read and write can be served; a real socket can also be cut off.
 pub(crate) trait Transport: Read + Write + Unpin {
     /// Makes the end of the connection look like the failure it is: a close-delimited answer that broke off must not
@@ -105,7 +108,22 @@ impl<I: Transport> Write for Guarded<I> {
             }
             return Poll::Ready(Ok(bufs.iter().map(|bytes| bytes.len()).sum()));
         }
-        let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let total: usize = bufs.iter().map(|bytes| bytes.len()).sum();
+        let this = &mut *self;
+        let result = match bufs {
+            [bytes] => Pin::new(&mut this.io).poll_write(cx, bytes),
+            // Copying a small answer together costs less than the kernel's way of gathering it.
+            _ if total <= GATHERED => {
+                let mut scratch = this.link.core.scratch.borrow_mut();
+                let mut end = 0;
+                for bytes in bufs {
+                    scratch[end..end + bytes.len()].copy_from_slice(bytes);
+                    end += bytes.len();
+                }
+                Pin::new(&mut this.io).poll_write(cx, &scratch[..end])
+            }
+            _ => Pin::new(&mut this.io).poll_write_vectored(cx, bufs),
+        };
         self.note_write(result)
     }
 }

@@ -31,26 +31,32 @@ pub(crate) enum Broken {
     Late,
 }
 
-/// A request body on its way to an upstream.
-pub(crate) struct RequestBody {
-    /// None where there is nothing to send, and so nothing to admit.
-    body: Option<Admitted<Incoming>>,
+/// A request body on its way to an upstream. Small where there is none: hyper keeps room for 32 requests beside every
+/// connection.
+pub(crate) struct RequestBody(Option<Box<Sending>>);
+
+/// A body that there is.
+struct Sending {
+    body: Admitted<Incoming>,
     link: Rc<Link>,
     response_timeout: Duration,
     ended: bool,
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Admitted<Incoming>, link: Rc<Link>, response_timeout: Duration) -> Self {
-        let body = Some(body).filter(|body| !body.is_end_stream());
-        Self { ended: body.is_none(), body, link, response_timeout }
+    pub(crate) fn new(body: Admitted<Incoming>, link: &Rc<Link>, response_timeout: Duration) -> Self {
+        // Where there is nothing to send there is nothing to admit.
+        let sends = !body.is_end_stream();
+        Self(sends.then(|| Box::new(Sending { body, link: Rc::clone(link), response_timeout, ended: false })))
     }
 
     /// No body, for a request that is sent again.
-    pub(crate) const fn empty(link: Rc<Link>, response_timeout: Duration) -> Self {
-        Self { body: None, link, response_timeout, ended: true }
+    pub(crate) const fn empty() -> Self {
+        Self(None)
     }
+}
 
+impl Sending {
     /// The upstream's turn: it has this long to take more of the body or to answer.
     fn await_upstream(&self) {
         if !self.link.answered.get() {
@@ -64,9 +70,8 @@ impl Body for RequestBody {
     type Error = Broken;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(cx);
+        let Some(this) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
         let deadlines = &this.link.deadlines;
         let Poll::Ready(next) = polled else {
             // The client's turn.
@@ -109,20 +114,45 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.0.as_ref().is_none_or(|sending| sending.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |sending| sending.body.size_hint())
     }
 }
 
-impl Drop for RequestBody {
+impl Drop for Sending {
     fn drop(&mut self) {
-        if !self.ended && !self.is_end_stream() {
+        if !self.ended && !self.body.is_end_stream() {
             self.link.lingers.set(true);
         }
     }
+}
+
+/// The largest request body that is read past when the request is refused, in bytes.
+const READ_PAST: u64 = 64 * 1024;
+
+/// Reads past the body of a refused request if all of it has arrived with the head: the connection can be kept then. A
+/// client that floods us with small requests would otherwise cost us a connection for each.
+pub(crate) fn is_here_whole(link: &Link, body: &mut Incoming) -> bool {
+    if body.is_end_stream() {
+        return true;
+    }
+    if body.size_hint().exact().is_none_or(|length| length > READ_PAST) {
+        return false;
+    }
+    // Nobody is woken: what is not here now is not waited for.
+    let mut aside = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut *body).poll_frame(&mut aside) {
+        if let Some(data) = frame.data_ref() {
+            link.body_read(data);
+        }
+        if body.is_end_stream() {
+            return true;
+        }
+    }
+    false
 }
 
 /// A response body on its way to the client.
@@ -156,20 +186,19 @@ impl ResponseBody {
         home: Rc<Address>,
         read_timeout: Duration,
         link: Rc<Link>,
-        cx: &mut Context<'_>,
     ) -> Self {
         let mut streamed = Streamed { incoming, lender: Some((connected, home)), read_timeout };
         if streamed.incoming.is_end_stream() {
-            streamed.give_back(cx);
+            streamed.give_back();
         }
         Self { kind: Kind::Streamed(streamed), link }
     }
 }
 
 impl Streamed {
-    fn give_back(&mut self, cx: &mut Context<'_>) {
+    fn give_back(&mut self) {
         if let Some((connected, home)) = self.lender.take() {
-            home.give_back(connected, cx);
+            home.give_back(connected);
         }
     }
 
@@ -183,7 +212,7 @@ impl Streamed {
                 Poll::Ready(Some(Ok(frame))) => {
                     link.deadlines.clear(Late::ResponseBody);
                     if self.incoming.is_end_stream() {
-                        self.give_back(cx);
+                        self.give_back();
                     }
                     return Poll::Ready(Some(Ok(match frame.into_data() {
                         Ok(data) => Frame::data(data),
@@ -195,7 +224,7 @@ impl Streamed {
                     return Poll::Ready(Some(Err(Broken::Response)));
                 }
                 Poll::Ready(None) => {
-                    self.give_back(cx);
+                    self.give_back();
                     return Poll::Ready(None);
                 }
                 Poll::Pending if driven => {

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 
 use http::header::{CONTENT_TYPE, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use portcullis_core::{Reason, RequestId};
+use portcullis_core::Reason;
 
 use super::body::{RequestBody, ResponseBody};
 use super::head::{Asks, connection_options};
@@ -44,7 +44,7 @@ pub(crate) async fn forward(
     upstream: &Upstream,
     request: Request<Incoming>,
     asks: Asks,
-    id: RequestId,
+    id: HeaderValue,
 ) -> Result<Response<ResponseBody>, Failed> {
     let mut request = prepare(link, upstream, request, asks, id).map_err(Failed::before)?;
     let mut fresh = false;
@@ -63,14 +63,11 @@ pub(crate) async fn forward(
             }
             // Nothing of it was sent: another connection may take it, whatever it is.
             Err(Unanswered::Unsent(unsent)) if reused => request = *unsent,
-            Err(Unanswered::Lost) if spare.is_some() => match spare {
-                Some(head) => {
-                    request = head.map(|()| RequestBody::empty(Rc::clone(link), upstream.settings.response_timeout))
-                }
+            Err(Unanswered::Unsent(_)) => return Err(Failed::before(Reason::UpstreamUnreachable)),
+            Err(Unanswered::Lost) => match spare {
+                Some(head) => request = head.map(|()| RequestBody::empty()),
                 None => return Err(Failed::after(Reason::UpstreamUnreachable)),
             },
-            Err(Unanswered::Unsent(_)) => return Err(Failed::before(Reason::UpstreamUnreachable)),
-            Err(Unanswered::Lost) => return Err(Failed::after(Reason::UpstreamUnreachable)),
             Err(Unanswered::Because(reason)) => return Err(Failed::after(reason)),
         }
         fresh = true;
@@ -83,7 +80,7 @@ fn prepare(
     upstream: &Upstream,
     mut request: Request<Incoming>,
     asks: Asks,
-    id: RequestId,
+    id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {
     let mut pass = link.pass.borrow_mut();
     // A pass that has gone was used before; one request is forwarded by one pass.
@@ -96,7 +93,7 @@ fn prepare(
     }
     *request.version_mut() = Version::HTTP_11;
     let (head, body) = pass.admit(request)?.into_parts();
-    Ok(Request::from_parts(head, RequestBody::new(body, Rc::clone(link), settings.response_timeout)))
+    Ok(Request::from_parts(head, RequestBody::new(body, link, settings.response_timeout)))
 }
 
 /// The target to forward, where it is not the one that is there already.
@@ -206,7 +203,6 @@ async fn receive(
         return Err(Failed::after(Reason::UpstreamInvalid));
     }
     headers::prepare_response(&mut head.headers, head.status, switches).map_err(Failed::after)?;
-    headers::drop_admin_set_cookie(&mut head.headers);
     head.version = Version::HTTP_11;
     head.extensions.clear();
 
@@ -224,16 +220,8 @@ async fn receive(
             link.deadlines.set(Late::Credential, good_for);
         }
     }
-    let mut parts = Some((incoming, connected, home));
-    let body = poll_fn(|cx| {
-        Poll::Ready(parts.take().map(|(incoming, connected, home)| {
-            ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link), cx)
-        }))
-    });
-    match body.await {
-        Some(body) => Ok(Response::from_parts(head, body)),
-        None => Err(Failed::after(Reason::Internal)),
-    }
+    let body = ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link));
+    Ok(Response::from_parts(head, body))
 }
 
 /// Takes the upstream's bare socket out of hyper's hands.

@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use portcullis_core::Reason;
 
 use crate::config::TransportSettings;
@@ -31,11 +31,64 @@ pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, bounds: &Trans
         return Err(Reason::Malformed("the HTTP version must be 1.0 or 1.1"));
     }
     target_length(request.uri(), bounds)?;
-    let host = host(request.headers(), request.version())?;
-    origin_form(request, host)?;
-    framing(request)?;
-    expectation(request.headers())?;
-    upgrade(request)
+    let fields = Fields::of(request.headers());
+    let host = host(&fields, request.version())?;
+    framing(&fields, request.version())?;
+    expectation(&fields)?;
+    let asks = upgrade(&fields, request)?;
+    if let Some(target) = origin_form(request.uri(), host)? {
+        *request.uri_mut() = Uri::from(target);
+    }
+    Ok(asks)
+}
+
+/// The fields that decide how a message is read, found in one walk: most heads have few fields, and looking for each of
+/// these by its name costs more than looking at all.
+#[derive(Default)]
+struct Fields<'a> {
+    host: Seen<'a>,
+    transfer_encoding: Seen<'a>,
+    content_length: Seen<'a>,
+    content_type: Seen<'a>,
+    expect: Seen<'a>,
+    upgrade: Seen<'a>,
+}
+
+/// How often a field is there.
+#[derive(Clone, Copy, Default)]
+enum Seen<'a> {
+    #[default]
+    Never,
+    Once(&'a HeaderValue),
+    Often,
+}
+
+impl<'a> Seen<'a> {
+    fn see(&mut self, value: &'a HeaderValue) {
+        *self = if matches!(self, Self::Never) { Self::Once(value) } else { Self::Often };
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in headers {
+            if *name == HOST {
+                fields.host.see(value);
+            } else if *name == CONTENT_LENGTH {
+                fields.content_length.see(value);
+            } else if *name == CONTENT_TYPE {
+                fields.content_type.see(value);
+            } else if *name == TRANSFER_ENCODING {
+                fields.transfer_encoding.see(value);
+            } else if *name == EXPECT {
+                fields.expect.see(value);
+            } else if *name == UPGRADE {
+                fields.upgrade.see(value);
+            }
+        }
+        fields
+    }
 }
 
 fn target_length(uri: &Uri, bounds: &TransportSettings) -> Result<(), Reason> {
@@ -45,23 +98,14 @@ fn target_length(uri: &Uri, bounds: &TransportSettings) -> Result<(), Reason> {
 }
 
 /// RFC 9112 §3.2: exactly one valid Host in every HTTP/1.1 request; HTTP/1.0 knows none, and may have one.
-fn host(headers: &HeaderMap, version: Version) -> Result<Option<Authority>, Reason> {
-    let mut values = headers.get_all(HOST).iter();
-    let Some(value) = values.next() else {
-        return if version == Version::HTTP_10 {
-            Ok(None)
-        } else {
-            Err(Reason::Malformed("the Host header is missing"))
-        };
-    };
-    if values.next().is_some() {
-        return Err(Reason::Malformed("there is more than one Host header"));
+fn host<'a>(fields: &Fields<'a>, version: Version) -> Result<Option<&'a HeaderValue>, Reason> {
+    match fields.host {
+        Seen::Never if version == Version::HTTP_10 => Ok(None),
+        Seen::Never => Err(Reason::Malformed("the Host header is missing")),
+        Seen::Often => Err(Reason::Malformed("there is more than one Host header")),
+        Seen::Once(value) if is_host(value.as_bytes()) => Ok(Some(value)),
+        Seen::Once(_) => Err(Reason::Malformed("the Host header is not a host with an optional port")),
     }
-    if !is_host(value.as_bytes()) {
-        return Err(Reason::Malformed("the Host header is not a host with an optional port"));
-    }
-    let authority = Authority::try_from(value.as_bytes());
-    authority.map(Some).map_err(|_| Reason::Malformed("the Host header is not a host with an optional port"))
 }
 
 /// `uri-host [":" port]` of RFC 9110 §7.2, not empty and without userinfo.
@@ -94,8 +138,7 @@ fn is_host(text: &[u8]) -> bool {
 /// RFC 9112 §3.2: a gate is asked in origin form. The absolute form is understood where it says the same as the Host
 /// header (§3.2.2 would have the target win; an upstream that lets the header win would serve another host than the
 /// one that was decided about).
-fn origin_form<B>(request: &mut Request<B>, host: Option<Authority>) -> Result<(), Reason> {
-    let uri = request.uri();
+fn origin_form(uri: &Uri, host: Option<&HeaderValue>) -> Result<Option<PathAndQuery>, Reason> {
     if let Some(target) = uri.path_and_query()
         && target.query().is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic()))
     {
@@ -106,7 +149,7 @@ fn origin_form<B>(request: &mut Request<B>, host: Option<Authority>) -> Result<(
         if !uri.path().starts_with('/') {
             return Err(Reason::Malformed("the request target must begin with \"/\""));
         }
-        return Ok(());
+        return Ok(None);
     }
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(Reason::Malformed("the request target must begin with \"/\""));
@@ -117,7 +160,7 @@ fn origin_form<B>(request: &mut Request<B>, host: Option<Authority>) -> Result<(
     if !is_host(authority.as_str().as_bytes()) {
         return Err(Reason::Malformed("the authority of the request target is not a host with an optional port"));
     }
-    if host.is_some_and(|host| host != *authority) {
+    if host.is_some_and(|host| !names_same_host(host.as_bytes(), authority)) {
         return Err(Reason::Malformed("the request target and the Host header name different hosts"));
     }
     let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -128,76 +171,75 @@ fn origin_form<B>(request: &mut Request<B>, host: Option<Authority>) -> Result<(
         PathAndQuery::try_from(format!("/{target}"))
             .map_err(|_| Reason::Malformed("the request target is not valid"))?
     };
-    *request.uri_mut() = Uri::from(target);
-    Ok(())
+    Ok(Some(target))
+}
+
+/// Hosts are compared without regard to case, ports as they are written.
+fn names_same_host(host: &[u8], authority: &Authority) -> bool {
+    authority.as_str().as_bytes().eq_ignore_ascii_case(host)
 }
 
 /// RFC 9112 §6: how long the body is must have one answer.
-fn framing<B>(request: &Request<B>) -> Result<(), Reason> {
-    let headers = request.headers();
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
+fn framing(fields: &Fields<'_>, version: Version) -> Result<(), Reason> {
+    match fields.transfer_encoding {
+        Seen::Never => {}
         // §6.1 allows other codings before chunked; nobody sends them but to find a hop that overlooks one.
-        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Err(Reason::Malformed("Transfer-Encoding must be exactly \"chunked\", once"));
+        Seen::Once(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            if version == Version::HTTP_10 {
+                return Err(Reason::Malformed("HTTP/1.0 has no Transfer-Encoding"));
+            }
+            if !matches!(fields.content_length, Seen::Never) {
+                return Err(Reason::Malformed("there is both a Content-Length and a Transfer-Encoding"));
+            }
         }
-        if request.version() == Version::HTTP_10 {
-            return Err(Reason::Malformed("HTTP/1.0 has no Transfer-Encoding"));
-        }
-        if headers.contains_key(CONTENT_LENGTH) {
-            return Err(Reason::Malformed("there is both a Content-Length and a Transfer-Encoding"));
-        }
+        _ => return Err(Reason::Malformed("Transfer-Encoding must be exactly \"chunked\", once")),
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let Some(length) = lengths.next() {
-        let digits = length.as_bytes();
-        if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
-            return Err(Reason::Malformed("the Content-Length is not a decimal number"));
-        }
-        // "010" is ten to one reader and eight to another.
-        if digits.len() > 1 && digits[0] == b'0' {
-            return Err(Reason::Malformed("the Content-Length has leading zeros"));
-        }
-        if lengths.next().is_some() {
-            return Err(Reason::Malformed("there is more than one Content-Length"));
+    match fields.content_length {
+        Seen::Never => {}
+        Seen::Often => return Err(Reason::Malformed("there is more than one Content-Length")),
+        Seen::Once(length) => {
+            let digits = length.as_bytes();
+            if digits.is_empty() || digits.len() > 19 || !digits.iter().all(u8::is_ascii_digit) {
+                return Err(Reason::Malformed("the Content-Length is not a decimal number"));
+            }
+            // "010" is ten to one reader and eight to another.
+            if digits.len() > 1 && digits[0] == b'0' {
+                return Err(Reason::Malformed("the Content-Length has leading zeros"));
+            }
         }
     }
     // Two programs that take different ones of two read two different bodies.
-    if headers.get_all(CONTENT_TYPE).iter().count() > 1 {
+    if matches!(fields.content_type, Seen::Often) {
         return Err(Reason::Malformed("there is more than one Content-Type"));
     }
     Ok(())
 }
 
 /// RFC 9110 §10.1.1: an expectation that is not understood is refused, not ignored.
-fn expectation(headers: &HeaderMap) -> Result<(), Reason> {
-    let mut values = headers.get_all(EXPECT).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(()),
-        (Some(value), None) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
+fn expectation(fields: &Fields<'_>) -> Result<(), Reason> {
+    match fields.expect {
+        Seen::Never => Ok(()),
+        Seen::Once(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),
         _ => Err(Reason::ExpectationFailed),
     }
 }
 
 /// RFC 9110 §7.8. Only WebSocket is ever granted: an upgrade to cleartext HTTP/2 would open a tunnel in which no later
 /// request is decided about.
-fn upgrade<B: http_body::Body>(request: &Request<B>) -> Result<Asks, Reason> {
-    let headers = request.headers();
-    let mut values = headers.get_all(UPGRADE).iter();
-    let Some(protocol) = values.next() else {
+fn upgrade<B: http_body::Body>(fields: &Fields<'_>, request: &Request<B>) -> Result<Asks, Reason> {
+    if matches!(fields.upgrade, Seen::Never) {
         return Ok(Asks::default());
-    };
+    }
     if request.version() == Version::HTTP_10 {
         // §7.8: a server must ignore it there.
         return Ok(Asks { websocket: false, upgrade: true });
     }
-    let named = connection_options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
+    let named = connection_options(request.headers()).any(|option| option.eq_ignore_ascii_case("upgrade"));
     if named && !request.body().is_end_stream() {
         return Err(Reason::Malformed("a request to upgrade must not have a body"));
     }
     let websocket = named
-        && values.next().is_none()
-        && protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+        && matches!(fields.upgrade, Seen::Once(protocol) if protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
         // RFC 6455 §4.1: a handshake is a GET.
         && *request.method() == Method::GET;
     Ok(Asks { websocket, upgrade: true })

@@ -88,29 +88,43 @@ pub(crate) fn prepare_request(
     upstream: &UpstreamSettings,
     version: Version,
     websocket: bool,
-    id: RequestId,
+    id: HeaderValue,
 ) -> Result<(), Reason> {
-    let wants_trailers = headers.get_all(TE).iter().any(accepts_trailers);
-    remove_options(headers)?;
     let mut doomed: SmallVec<[HeaderName; 8]> = SmallVec::new();
-    for name in headers.keys() {
+    let (mut lists_options, mut wants_trailers, mut has_cookies) = (false, false, false);
+    let mut host = None;
+    for (name, value) in &*headers {
         let goes = match fate(name.as_str()) {
-            Fate::Keep => is_twin(name.as_str()),
-            Fate::Drop => true,
+            Fate::Keep => {
+                if *name == HOST {
+                    host = Some(value.clone());
+                }
+                has_cookies |= *name == COOKIE;
+                is_twin(name.as_str())
+            }
+            Fate::Drop => {
+                lists_options |= *name == CONNECTION;
+                wants_trailers |= *name == TE && accepts_trailers(value);
+                true
+            }
             Fate::Hop => !link.peer_is_trusted,
         };
-        if goes {
+        if goes && doomed.last() != Some(name) {
             doomed.push(name.clone());
         }
+    }
+    if lists_options {
+        remove_options(headers)?;
     }
     for name in doomed {
         headers.remove(name);
     }
 
     pass.apply_to_request(headers);
-    drop_admin_cookie(headers);
+    if has_cookies {
+        drop_admin_cookie(headers);
+    }
 
-    let host = headers.get(HOST).cloned();
     forwarded(headers, link, host.as_ref());
     match &upstream.host {
         // Settings hold only what can be sent; a name that cannot would be refused by the upstream.
@@ -121,7 +135,7 @@ pub(crate) fn prepare_request(
         None => {}
     }
     headers.append(VIA, if version == Version::HTTP_10 { VIA_10 } else { VIA_11 });
-    headers.insert(X_REQUEST_ID, id_value(id));
+    headers.insert(X_REQUEST_ID, id);
     if websocket {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -137,27 +151,42 @@ pub(crate) fn prepare_request(
 /// # Errors
 /// Where the upstream's answer cannot be framed in one way only.
 pub(crate) fn prepare_response(headers: &mut HeaderMap, status: StatusCode, websocket: bool) -> Result<(), Reason> {
-    // RFC 9112 §6.3: both is how responses are split; a coding we do not undo would be lost with its header.
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next()
-        && (headers.contains_key(CONTENT_LENGTH)
-            || codings.next().is_some()
-            || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
+    let (mut codings, mut lengths, mut lists_options, mut sets_cookies) = (0, 0, false, false);
+    let mut doomed: SmallVec<[HeaderName; 4]> = SmallVec::new();
+    for (name, value) in &*headers {
+        if *name == CONTENT_LENGTH {
+            lengths += 1;
+        } else if *name == SET_COOKIE {
+            sets_cookies = true;
+        } else if is_of_the_hop(name) {
+            lists_options |= *name == CONNECTION;
+            if *name == TRANSFER_ENCODING {
+                // A coding that we do not undo would be lost with its header.
+                codings += if value.as_bytes().eq_ignore_ascii_case(b"chunked") { 1 } else { 2 };
+            }
+            if doomed.last() != Some(name) {
+                doomed.push(name.clone());
+            }
+        }
+    }
+    // RFC 9112 §6.3: both is how responses are split.
+    if codings > 1 || (codings > 0 && lengths > 0) {
         return Err(Reason::UpstreamInvalid);
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    if let (Some(first), Some(_)) = (lengths.next(), lengths.next()) {
+    if lengths > 1
+        && let Some(first) = headers.get(CONTENT_LENGTH).cloned()
+    {
         // hyper has made sure that they agree; one goes on (RFC 9110 §8.6).
-        let first = first.clone();
         headers.insert(CONTENT_LENGTH, first);
     }
-    remove_options(headers).map_err(|_| Reason::UpstreamInvalid)?;
-    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE] {
+    if lists_options {
+        remove_options(headers).map_err(|_| Reason::UpstreamInvalid)?;
+    }
+    for name in doomed {
         headers.remove(name);
     }
-    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authentication-info"] {
-        headers.remove(name);
+    if sets_cookies {
+        drop_admin_set_cookie(headers);
     }
     if status == StatusCode::NO_CONTENT {
         // RFC 9110 §8.6: it has no content, whatever length it claims.
@@ -169,6 +198,21 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap, status: StatusCode, webs
     }
     headers.append(VIA, VIA_11);
     Ok(())
+}
+
+/// Whether a response header is about the upstream's own hop.
+fn is_of_the_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "transfer-encoding"
+            | "upgrade"
+            | "te"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+    )
 }
 
 /// Removes from trailers what only a header section may say (RFC 9110 §6.5.1), in both directions.
@@ -223,9 +267,6 @@ pub(crate) fn id_value(id: RequestId) -> HeaderValue {
 
 /// Removes the headers that a `Connection` list names.
 fn remove_options(headers: &mut HeaderMap) -> Result<(), Reason> {
-    if !headers.contains_key(CONNECTION) {
-        return Ok(());
-    }
     let mut named: SmallVec<[HeaderName; 4]> = SmallVec::new();
     for option in connection_options(headers) {
         // The ordinary ones name no header.
@@ -253,6 +294,15 @@ fn accepts_trailers(value: &HeaderValue) -> bool {
 /// Who asks, by what and for which host. What trusted hops said stays, and we add ours; a stranger's word has gone.
 fn forwarded(headers: &mut HeaderMap, link: &Link, host: Option<&HeaderValue>) {
     let peer = link.peer_text();
+    if !link.peer_is_trusted {
+        // What it said itself has gone, so there is nothing to look for.
+        headers.insert(X_FORWARDED_FOR, peer.clone());
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        if let Some(host) = host {
+            headers.insert(X_FORWARDED_HOST, host.clone());
+        }
+        return;
+    }
     match headers.get_mut(X_FORWARDED_FOR) {
         Some(_) => {
             let said: SmallVec<[HeaderValue; 2]> = headers.get_all(X_FORWARDED_FOR).iter().cloned().collect();
@@ -323,7 +373,7 @@ fn drop_admin_cookie(headers: &mut HeaderMap) {
 }
 
 /// Drops an upstream's cookie of the operator's session name: a page must not overwrite it.
-pub(crate) fn drop_admin_set_cookie(headers: &mut HeaderMap) {
+fn drop_admin_set_cookie(headers: &mut HeaderMap) {
     let is_ours = |value: &HeaderValue| {
         // A cookie without a name ("=name=value") comes back from a browser as "name=value".
         let said = value.as_bytes().trim_ascii();

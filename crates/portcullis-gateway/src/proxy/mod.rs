@@ -19,9 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body::Body;
 use hyper::body::Incoming;
 use portcullis::{Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
@@ -78,15 +77,19 @@ pub(crate) fn serve(
 struct Line {
     at: Timestamp,
     id: RequestId,
+    /// The name as a header value, which the upstream and the client both get.
+    id_value: HeaderValue,
     /// Kept only where an access log wants it.
     named: Option<(Method, Uri)>,
 }
 
 async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let shared = &link.core.shared;
+    let id = link.core.ids.next();
     let line = Line {
         at: shared.clock.now(),
-        id: link.core.ids.next(),
+        id,
+        id_value: headers::id_value(id),
         named: shared.access_log.is_some().then(|| (request.method().clone(), request.uri().clone())),
     };
     let asks = match head::check(&mut request, &link.transport) {
@@ -99,13 +102,18 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
     };
     let (verdict, upstream) = decide(link, &request, &line).await;
     let mut response = match verdict {
-        Verdict::Refuse(refusal) => refuse(link, &line, &refusal, !request.body().is_end_stream()),
+        Verdict::Refuse(refusal) => {
+            // Who asks first whether to send is told by the answer; looking for the body would invite it.
+            let waits = request.headers().contains_key(EXPECT);
+            let closes = waits || !body::is_here_whole(link, request.body_mut());
+            refuse(link, &line, &refusal, closes)
+        }
         Verdict::Pass(pass) => {
             let target = pass.target();
             link.pass.replace(Some(pass));
             let answered = match (target, upstream) {
                 (Target::Upstream(_), Some(upstream)) => {
-                    exchange::forward(link, &upstream, request, asks, line.id).await
+                    exchange::forward(link, &upstream, request, asks, line.id_value.clone()).await
                 }
                 (Target::Identity, _) => identity::ask(link, request, line.id).await,
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.
@@ -175,7 +183,7 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                 shared.gate.settle(pass, Outcome::Answered(response.status()), now);
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
-            response.headers_mut().insert(headers::X_REQUEST_ID, headers::id_value(line.id));
+            response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
             response
         }
         Err(Failed { reason, forwarded }) => {
@@ -213,7 +221,7 @@ fn problem(link: &Rc<Link>, line: &Line, problem: portcullis_core::Problem, clos
     let mut response = Response::new(ResponseBody::whole(Bytes::from(problem.body), Rc::clone(link)));
     *response.status_mut() = problem.status;
     *response.headers_mut() = problem.headers;
-    response.headers_mut().insert(headers::X_REQUEST_ID, headers::id_value(line.id));
+    response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
     if closes {
         link.lingers.set(true);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -5,13 +5,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, Connection, SendRequest};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use portcullis_core::Reason;
 use smallvec::SmallVec;
@@ -27,10 +30,49 @@ const MAX_BUFFER: usize = 64 * 1024;
 /// An upstream's socket.
 pub(crate) type Socket = TokioIo<TcpStream>;
 
+/// An upstream's socket as hyper sees it: one buffer is sent as one buffer. hyper asks for a vectored write even of a
+/// single one, which costs the kernel more than a plain one.
+struct Plain(Socket);
+
+impl Read for Plain {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl Write for Plain {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match bufs {
+            [bytes] => Pin::new(&mut self.0).poll_write(cx, bytes),
+            _ => Pin::new(&mut self.0).poll_write_vectored(cx, bufs),
+        }
+    }
+}
+
 /// One connection to an upstream. Whoever holds it drives it.
 pub(crate) struct Connected {
     pub(crate) sender: SendRequest<RequestBody>,
-    connection: Connection<Socket, RequestBody>,
+    connection: Connection<Plain, RequestBody>,
     ended: bool,
 }
 
@@ -54,7 +96,7 @@ impl Connected {
     /// The bare socket and what was read ahead of it, after a 101.
     pub(crate) fn into_socket(self) -> (Socket, bytes::Bytes) {
         let parts = self.connection.into_parts();
-        (parts.io, parts.read_buf)
+        (parts.io.0, parts.read_buf)
     }
 }
 
@@ -76,13 +118,11 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Takes the connection back if it is fit for another request.
-    pub(crate) fn give_back(&self, mut connected: Box<Connected>, cx: &mut Context<'_>) {
-        if connected.is_fit(cx) {
-            let mut unused = self.unused.borrow_mut();
-            if unused.len() < self.max_idle {
-                unused.push(Unused { connected, until: self.wheel.after(self.idle_timeout) });
-            }
+    /// Takes the connection back. Whether it is fit for another request is asked when there is one.
+    pub(crate) fn give_back(&self, connected: Box<Connected>) {
+        let mut unused = self.unused.borrow_mut();
+        if !connected.ended && unused.len() < self.max_idle {
+            unused.push(Unused { connected, until: self.wheel.after(self.idle_timeout) });
         }
     }
 
@@ -100,7 +140,7 @@ impl Address {
         self.failed_until.get().is_some_and(|until| until > self.wheel.now())
     }
 
-    async fn connect(&self) -> Result<Box<Connected>, std::io::Error> {
+    async fn connect(&self) -> Result<Box<Connected>, io::Error> {
         let stream = match self.literal {
             Some(address) => TcpStream::connect(address).await?,
             None => TcpStream::connect(&*self.text).await?,
@@ -108,9 +148,9 @@ impl Address {
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER)
-            .handshake(TokioIo::new(stream))
+            .handshake(Plain(TokioIo::new(stream)))
             .await
-            .map_err(std::io::Error::other)?;
+            .map_err(io::Error::other)?;
         Ok(Box::new(Connected { sender, connection, ended: false }))
     }
 }

@@ -1,6 +1,5 @@
 //! The accounts of a configuration: opening them, serving their endpoints, and keeping them up to date.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use portcullis_auth::{Algorithm, ClaimNames, Issuer};
 use portcullis_core::EventSink;
-use portcullis_identity::{Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports};
+use portcullis_identity::{
+    Database, Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports, SmtpError, SmtpMailer,
+};
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
 
@@ -41,6 +42,20 @@ pub enum OpenIdentityError {
     /// The accounts themselves.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Mail cannot be sent.
+    #[error(transparent)]
+    Mail(#[from] SmtpError),
+}
+
+/// How mail leaves the process.
+#[derive(Clone, Debug)]
+pub enum MailWay {
+    /// Not at all.
+    Nowhere,
+    /// It is kept for whoever reads it on the admin listener.
+    Catcher(Arc<MailCatcher>),
+    /// By SMTP.
+    Server(SmtpMailer),
 }
 
 /// Where mail goes when there is nowhere to send it: registration is closed then, and what asks for mail anyway is
@@ -49,34 +64,44 @@ struct Nowhere;
 
 impl Mailer for Nowhere {
     fn send(&self, mail: Mail) {
-        tracing::warn!(subject = mail.subject, "a mail was not sent: this version has no mail delivery");
+        tracing::warn!(subject = mail.subject, "a mail was not sent: there is no [mail] in the configuration");
     }
 }
 
-/// Opens the accounts of a configuration. Gives the catcher too, where mail is caught.
+/// Opens the accounts of a configuration. Gives the way of its mail too.
 ///
 /// # Errors
 /// [`OpenIdentityError`] in words for an operator.
 pub async fn open_identity(
     settings: &Settings,
     events: Arc<dyn EventSink>,
-) -> Result<(Identity, Option<Arc<MailCatcher>>), OpenIdentityError> {
+) -> Result<(Identity, MailWay), OpenIdentityError> {
     let identity = settings.identity.as_ref().ok_or(OpenIdentityError::Disabled)?;
     let config = identity_config(settings, identity);
-    let catcher = (identity.mail == MailDelivery::Catcher).then(|| Arc::new(MailCatcher::default()));
-    let mailer: Arc<dyn Mailer> = match &catcher {
-        Some(catcher) => Arc::clone(catcher) as _,
-        None => Arc::new(Nowhere),
+    let way = match &identity.mail {
+        MailDelivery::None => MailWay::Nowhere,
+        MailDelivery::Catcher => MailWay::Catcher(Arc::default()),
+        MailDelivery::Server(server) => {
+            MailWay::Server(SmtpMailer::start((**server).clone(), Arc::new(ProcessClock), Arc::clone(&events))?)
+        }
+    };
+    let mailer: Arc<dyn Mailer> = match &way {
+        MailWay::Nowhere => Arc::new(Nowhere),
+        MailWay::Catcher(catcher) => Arc::clone(catcher) as _,
+        MailWay::Server(server) => Arc::new(server.clone()),
     };
     let identity = Identity::open(config, Ports { clock: Arc::new(ProcessClock), mailer, events }).await?;
-    Ok((identity, catcher))
+    Ok((identity, way))
 }
 
 fn identity_config(settings: &Settings, identity: &IdentitySettings) -> IdentityConfig {
     let tokens = &identity.tokens;
-    let file = identity.database.expose().strip_prefix("sqlite:").unwrap_or("portcullis.db").to_owned();
+    let database = match &identity.database {
+        Database::Sqlite(file) => settings.state_dir.join(file).into(),
+        server @ Database::Postgres(_) => server.clone(),
+    };
     IdentityConfig {
-        database: settings.state_dir.join(PathBuf::from(file)),
+        database,
         master_key: identity.master_key.clone(),
         public_url: Arc::clone(&settings.public_url),
         registration: identity.registration,

@@ -9,7 +9,7 @@ mod state_dir;
 
 use std::time::Duration;
 
-pub use identity::{OpenIdentityError, open_identity, own_issuer};
+pub use identity::{MailWay, OpenIdentityError, open_identity, own_issuer};
 pub use log::start as log_lines;
 pub use policy::{build_policy, own_routes};
 pub use running::{Running, StartError};

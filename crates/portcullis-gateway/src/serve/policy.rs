@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis::{Policy, PolicyError, RouteRule, Target};
 use portcullis_auth::access::Requirement;
-use portcullis_auth::{DEFAULT_CACHED_TOKENS, Issuer, TokenVerifier};
+use portcullis_auth::{Issuer, TokenVerifier};
 
 use crate::config::Settings;
 use crate::identity_api::{ENDPOINTS, Need, REST};
@@ -17,7 +17,7 @@ use crate::proxy::MAX_IDENTITY_BODY;
 pub fn build_policy(settings: &Settings, own: Option<Issuer>) -> Result<Policy, Vec<PolicyError>> {
     let own_routes = if own.is_some() { own_routes() } else { Vec::new() };
     let issuers = own.into_iter().chain(settings.gate.issuers.iter().cloned()).collect();
-    let verifier = TokenVerifier::new(issuers, DEFAULT_CACHED_TOKENS);
+    let verifier = TokenVerifier::new(issuers, settings.gate.remembered_tokens);
     Policy::new(settings.policy_parts(Arc::new(verifier), own_routes))
 }
 

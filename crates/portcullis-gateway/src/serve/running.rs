@@ -8,19 +8,19 @@ use std::time::Duration;
 use portcullis::{Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, EventSink};
-use portcullis_identity::{Identity, MailCatcher};
+use portcullis_identity::Identity;
 use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::identity::{self, OpenIdentityError};
+use super::identity::{self, MailWay, OpenIdentityError};
 use super::policy::build_policy;
 use super::state_dir::{StateDir, StateDirError};
 use crate::admin::{self, AdminParts, CaughtMail, MailSource, OperatorToken, OperatorTokenError, ReadyCheck};
 use crate::clock::ProcessClock;
-use crate::config::Settings;
+use crate::config::{MailDelivery, Settings};
 use crate::identity_api::{Api, router};
 use crate::listen::{self, Cores, ListenError, Listeners, ProxySettings, Shared};
 use crate::proxy::{AccessLog, identity_channel};
@@ -31,6 +31,8 @@ const IDENTITY_QUEUE: usize = 256;
 const SWEEP: Duration = Duration::from_secs(30);
 /// How long the last events may take to be written.
 const FLUSH: Duration = Duration::from_secs(3);
+/// How long the last mails may take to be sent.
+const LAST_MAILS: Duration = Duration::from_secs(5);
 
 /// A running gate.
 #[derive(Debug)]
@@ -43,6 +45,7 @@ pub struct Running {
     cores: Cores,
     admin: Option<(std::net::SocketAddr, oneshot::Sender<()>, JoinHandle<io::Result<()>>)>,
     events: Option<Arc<EventLog>>,
+    mail: MailWay,
     draining: Arc<AtomicBool>,
     chores: Vec<JoinHandle<()>>,
     /// Held until everything else has ended.
@@ -110,13 +113,13 @@ impl Running {
         let metrics = Arc::new(Metrics::new());
         let events = start_events(&settings)?;
         let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), events.clone()));
-        let (identity, catcher) = match &settings.identity {
+        let (identity, mail) = match &settings.identity {
             Some(_) => {
                 let sink = Arc::clone(&recorder) as Arc<dyn EventSink>;
-                let (identity, catcher) = identity::open_identity(&settings, sink).await?;
-                (Some(Arc::new(identity)), catcher)
+                let (identity, mail) = identity::open_identity(&settings, sink).await?;
+                (Some(Arc::new(identity)), mail)
             }
-            None => (None, None),
+            None => (None, MailWay::Nowhere),
         };
         let own = identity.as_ref().map(|identity| identity::own_issuer(&settings, identity));
         let policy = build_policy(&settings, own).map_err(StartError::Policy)?;
@@ -134,6 +137,11 @@ impl Running {
             Arc::clone(&recorder) as _,
         ));
         sample(&metrics, &gate, &limiter, events.as_ref());
+        if let MailWay::Server(server) = &mail {
+            let (server, name) = (server.clone(), "portcullis_mails_under_way");
+            let value = Box::new(move || server.under_way() as u64);
+            metrics.sample(Sample { name, help: "Mails that are being sent or wait for their next attempt.", value });
+        }
 
         let mut chores = vec![tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
         let mut handle = None;
@@ -154,7 +162,7 @@ impl Running {
                     hosts: settings.admin.hosts.clone(),
                     metrics: Arc::clone(&metrics),
                     ready: ready_checks(identity.clone(), Arc::clone(&draining)),
-                    mails: catcher.map(mail_source),
+                    mails: mail_source(&mail),
                     clock: Arc::new(ProcessClock),
                 };
                 let (stop, stopped) = oneshot::channel();
@@ -182,6 +190,7 @@ impl Running {
             cores,
             admin,
             events,
+            mail,
             draining,
             chores,
             _state: state,
@@ -203,12 +212,13 @@ impl Running {
             );
         }
         tracing::info!("state in {}", self.settings.state_dir.display());
-        if let Some(identity) = &self.settings.identity
-            && !identity.registration
-        {
-            tracing::info!(
-                "registration is closed (no mail is configured); create accounts with `portcullis users create`"
-            );
+        let Some(identity) = &self.settings.identity else { return };
+        if let MailDelivery::Server(server) = &identity.mail {
+            tracing::info!("mail goes to {}:{} as {}", server.host, server.port, server.from);
+        }
+        if !identity.registration {
+            let why = if matches!(identity.mail, MailDelivery::None) { " (no mail is configured)" } else { "" };
+            tracing::info!("registration is closed{why}; create accounts with `portcullis users create`");
         }
     }
 
@@ -236,6 +246,9 @@ impl Running {
         }
         for chore in self.chores {
             chore.abort();
+        }
+        if let MailWay::Server(server) = self.mail {
+            server.flush(LAST_MAILS).await;
         }
         if let Some(identity) = self.identity {
             identity.close().await;
@@ -310,14 +323,16 @@ fn ready_checks(identity: Option<Arc<Identity>>, draining: Arc<AtomicBool>) -> V
     checks
 }
 
-fn mail_source(catcher: Arc<MailCatcher>) -> MailSource {
+fn mail_source(mail: &MailWay) -> Option<MailSource> {
+    let MailWay::Catcher(catcher) = mail else { return None };
+    let catcher = Arc::clone(catcher);
     let caught = |mail: portcullis_identity::Mail| CaughtMail {
         to: mail.to.as_str().to_owned(),
         subject: mail.subject.to_owned(),
         text: mail.text,
         at: mail.at,
     };
-    Arc::new(move || catcher.mails().into_iter().map(caught).collect())
+    Some(Arc::new(move || catcher.mails().into_iter().map(caught).collect()))
 }
 
 async fn sweep(limiter: Arc<Limiter>, blocks: Arc<BlockTable>) {

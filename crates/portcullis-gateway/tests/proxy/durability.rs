@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -52,53 +51,87 @@ fn a_kill_after_the_answer_loses_no_account_and_no_token() {
     gateway.client().get("/any").bearer(&ended_access).send().refused(401, "Token has been revoked");
 }
 
+/// What one writer was told before the process died.
+#[derive(Debug, Default)]
+struct Told {
+    /// Tokens of one family in their order; each is the answer to the one before it.
+    chain: Vec<String>,
+    /// The newest token of a family whose logout was acknowledged.
+    ended: Option<String>,
+}
+
+/// Refreshes one family a few times and ends it, then refreshes the other until the process is gone.
+fn write(gateway: &Gateway, ending: &str, going_on: &str) -> Told {
+    let client = gateway.client();
+    let ask = |path: &str, token: &str| {
+        let reply = client.post(path).json(&json!({ "refreshToken": token })).try_send().ok()?;
+        (200..300).contains(&reply.status).then_some(reply)
+    };
+    let next = |token: &str| Some(ask("/auth/refresh", token)?.json()["refreshToken"].as_str()?.to_owned());
+    let mut told = Told { chain: vec![going_on.to_owned()], ended: None };
+    let ending = (0..3).try_fold(ending.to_owned(), |token, _| next(&token));
+    if let Some(token) = ending
+        && ask("/auth/logout", &token).is_some()
+    {
+        told.ended = Some(token);
+    }
+    while let Some(token) = next(told.chain.last().unwrap()) {
+        told.chain.push(token);
+    }
+    told
+}
+
+/// 20 kills at moments that nobody chose, each under writes that share their commits.
 #[test]
 fn a_kill_in_the_middle_of_everything_loses_nothing_that_was_acknowledged() {
+    const WRITERS: usize = 4;
     let (_origin, mut gateway) = setup();
     gateway.create_user("chain@example.com", "viewer");
-    for _ in 0..3 {
-        let stop = AtomicBool::new(false);
-        let chains: Vec<Vec<String>> = std::thread::scope(|scope| {
-            let writers: Vec<_> = (0..3)
-                .map(|_| {
-                    scope.spawn(|| {
-                        // Each token is the answer to the one before it.
-                        let client = gateway.client();
-                        let mut chain = Vec::new();
-                        let token = |reply: std::io::Result<Reply>| -> Option<String> {
-                            let reply = reply.ok().filter(|reply| reply.status == 200)?;
-                            Some(reply.json()["refreshToken"].as_str()?.to_owned())
-                        };
-                        let body = json!({ "email": "chain@example.com", "password": PASSWORD, "delivery": "body" });
-                        let mut next = token(client.post("/auth/login").json(&body).try_send());
-                        while let Some(last) = next {
-                            chain.push(last.clone());
-                            if stop.load(Ordering::Relaxed) {
-                                break;
-                            }
-                            next =
-                                token(client.post("/auth/refresh").json(&json!({ "refreshToken": last })).try_send());
-                        }
-                        chain
-                    })
-                })
+    let mut families: Vec<String> = (0..WRITERS).map(|_| gateway.login("chain@example.com").1).collect();
+    let (mut rotations, mut logouts) = (0, 0);
+    for round in 0_u64..20 {
+        let ending: Vec<String> = (0..WRITERS).map(|_| gateway.login("chain@example.com").1).collect();
+        let told: Vec<Told> = std::thread::scope(|scope| {
+            let gateway = &gateway;
+            let writers: Vec<_> = families
+                .iter()
+                .zip(&ending)
+                .map(|(family, ending)| scope.spawn(move || write(gateway, ending, family)))
                 .collect();
-            std::thread::sleep(Duration::from_millis(900));
-            let id = rustix::process::Pid::from_raw(process_id(&gateway)).unwrap();
+            // Spread over a fifth of a second, differently in each round and on each machine.
+            let moment = (u64::from(std::process::id()) + 7 * round) * 7_919 % 200;
+            std::thread::sleep(Duration::from_millis(10 + moment));
+            let id = rustix::process::Pid::from_raw(process_id(gateway)).unwrap();
             rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
-            stop.store(true, Ordering::Relaxed);
             writers.into_iter().map(|writer| writer.join().unwrap()).collect()
         });
         gateway.kill_remains();
         gateway.launch();
-        assert!(chains.iter().map(Vec::len).sum::<usize>() >= 3, "{chains:?}");
-        for chain in chains.iter().filter(|chain| !chain.is_empty()) {
+        families.clear();
+        for told in told {
+            rotations += told.chain.len() - 1;
             // The last acknowledged token works; its successor may have been made and not told, which the grace
             // window covers.
-            let reply = refresh(&gateway.client(), chain.last().unwrap());
-            assert_eq!(reply.status, 200, "an acknowledged token of {} is lost: {}", chain.len(), reply.text());
+            let reply = refresh(&gateway.client(), told.chain.last().unwrap());
+            assert_eq!(reply.status, 200, "an acknowledged token of {} is lost: {}", told.chain.len(), reply.text());
+            if let Some(ended) = told.ended {
+                logouts += 1;
+                refresh(&gateway.client(), &ended).refused(401, "Invalid refresh token");
+            }
+            // A token whose successor was used as well has no grace left: it is spent for ever, and ends its family.
+            let newest = reply.json()["refreshToken"].as_str().unwrap().to_owned();
+            match told.chain.len().checked_sub(3).map(|index| &told.chain[index]) {
+                Some(spent) if round % 2 == 1 => {
+                    refresh(&gateway.client(), spent).refused(401, "Invalid refresh token");
+                    refresh(&gateway.client(), &newest).refused(401, "Invalid refresh token");
+                    families.push(gateway.login("chain@example.com").1);
+                }
+                _ => families.push(newest),
+            }
         }
     }
+    println!("{rotations} rotations and {logouts} logouts were acknowledged before 20 kills");
+    assert!(rotations >= 100 && logouts >= 10, "{rotations} rotations, {logouts} logouts");
 }
 
 fn process_id(gateway: &Gateway) -> i32 {

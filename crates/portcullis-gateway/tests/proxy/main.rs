@@ -9,6 +9,7 @@ mod support;
 
 mod bodies;
 mod durability;
+mod full_disk;
 mod process;
 mod timeouts;
 mod tunnels;

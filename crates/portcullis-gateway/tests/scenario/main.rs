@@ -5,7 +5,7 @@
 
 #[expect(dead_code, reason = "each test binary uses its own part of what they share")]
 #[path = "../support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 mod cookies;
 mod hardening;
@@ -24,7 +24,7 @@ use support::origin::Origin;
 use support::process::{Gateway, Setup};
 
 /// The gate before the example API, with the limits that apply when a file names none.
-fn projects() -> (Origin, Gateway) {
+pub(crate) fn projects() -> (Origin, Gateway) {
     let origin = Origin::echo();
     let gateway = Setup::before(&origin).with(PROJECT_ROUTES).start();
     (origin, gateway)

@@ -287,7 +287,13 @@ impl Connection {
     /// Reads what has come; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
-        let count = self.stream.read(&mut buffer)?;
+        let count = loop {
+            match self.stream.read(&mut buffer) {
+                // A read with a time-out is not taken up again by itself when the process was suspended meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => break done?,
+            }
+        };
         self.unread.extend_from_slice(&buffer[..count]);
         Ok(count > 0)
     }

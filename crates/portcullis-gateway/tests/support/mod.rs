@@ -4,9 +4,12 @@
 pub(crate) mod client;
 pub(crate) mod operator;
 pub(crate) mod origin;
+#[path = "../../../portcullis-identity/tests/support/postgres.rs"]
+pub(crate) mod postgres;
 pub(crate) mod process;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A password that every preset of the password policy accepts.
@@ -38,6 +41,14 @@ roles = ["admin"]
 match  = "/echo/**"
 access = "authenticated"
 "#;
+
+/// The URL of an empty database for a gateway; `None` where accounts are to be in its own file. A suite whose name begins
+/// with "postgres" keeps them on a server, one for the whole suite.
+pub(crate) fn database() -> Option<String> {
+    static SERVER: OnceLock<postgres::Cluster> = OnceLock::new();
+    let wanted = module_path!().starts_with("postgres") && postgres::is_installed();
+    wanted.then(|| SERVER.get_or_init(postgres::Cluster::start).database())
+}
 
 /// Where the test vectors lie; `None` where they are absent and need not be there.
 pub(crate) fn vectors() -> Option<PathBuf> {

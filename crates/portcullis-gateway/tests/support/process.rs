@@ -112,6 +112,9 @@ fn keep(stream: Option<impl Read + Send + 'static>, output: &Arc<Mutex<String>>)
     });
 }
 
+/// What every instance on a server's database is given.
+const MASTER_KEY: &str = "8f2c1b7a90de4f53c6a1e8d7b4902f6135ac7e98d0b1f4c28d3e5a7b6c9f0e12";
+
 /// A gateway to be started.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -175,9 +178,25 @@ impl Setup {
         self
     }
 
+    /// With its accounts in this database of a server.
+    pub(crate) fn on(self, database: &str) -> Self {
+        self.identity(&format!("database = \"{database}\""))
+    }
+
     /// Writes the file and starts the binary.
-    pub(crate) fn start(self) -> Gateway {
+    pub(crate) fn start(mut self) -> Gateway {
+        if !self.identity.contains("enabled = false")
+            && !self.identity.contains("database = ")
+            && let Some(database) = super::database()
+        {
+            self = self.on(&database);
+        }
         let directory = tempfile::tempdir().expect("a temporary directory");
+        if self.identity.contains("database = ") {
+            let key = directory.path().join("given.key");
+            std::fs::write(&key, MASTER_KEY).expect("the key can be written");
+            self = self.top(&format!("master_key_file = \"{}\"", key.display()));
+        }
         let mut gateway = Gateway {
             listen: free_address(),
             admin: free_address(),

@@ -8,7 +8,7 @@ use crate::error::IdentityError;
 use crate::policy::{self, Email};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::{millis, moment};
+use crate::store::{Value, millis, moment, sql};
 
 /// An account, without its password.
 #[derive(Clone, Debug)]
@@ -69,23 +69,22 @@ impl Identity {
             millis(now),
         );
         let mut transaction = self.store.write().await?;
-        let made = sqlx::query(
-            "INSERT INTO account (id, email, name, password, role, plan, version, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, 1, $7) ON CONFLICT (email) DO NOTHING",
-        )
+        transaction.lock("address", &row.1).await?;
+        let made = sql("INSERT INTO account (id, email, name, password, role, plan, version, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, 1, $7) ON CONFLICT (email) DO NOTHING")
         .bind(&row.0)
         .bind(&row.1)
-        .bind(&row.2)
+        .bind(row.2.clone())
         .bind(password)
         .bind(&row.3)
         .bind(&row.4)
         .bind(row.6)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
-        if made.rows_affected() == 0 {
+        if made == 0 {
             return Err(IdentityError::Exists);
         }
-        sqlx::query("DELETE FROM pending WHERE email = $1").bind(&row.1).execute(&mut *transaction).await?;
+        sql("DELETE FROM pending WHERE email = $1").bind(&row.1).execute(&mut transaction).await?;
         audit::write(&mut transaction, now, "account_created", Some(&row.0), origin, Some(&row.3)).await?;
         transaction.commit().await?;
         Ok(account(row))
@@ -132,11 +131,10 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Database`].
     pub async fn list_accounts(&self) -> Result<Vec<Account>, IdentityError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, email, name, role, plan, disabled_at, created_at FROM account ORDER BY created_at, id",
-        )
-        .fetch_all(self.store.read())
-        .await?;
+        let rows: Vec<Row> =
+            sql("SELECT id, email, name, role, plan, disabled_at, created_at FROM account ORDER BY created_at, id")
+                .fetch_all(self.store.read())
+                .await?;
         Ok(rows.into_iter().map(account).collect())
     }
 
@@ -146,7 +144,7 @@ impl Identity {
     /// [`IdentityError::NoAccount`].
     pub async fn account(&self, id: &str) -> Result<Account, IdentityError> {
         let row: Option<Row> =
-            sqlx::query_as("SELECT id, email, name, role, plan, disabled_at, created_at FROM account WHERE id = $1")
+            sql("SELECT id, email, name, role, plan, disabled_at, created_at FROM account WHERE id = $1")
                 .bind(id)
                 .fetch_optional(self.store.read())
                 .await?;
@@ -154,25 +152,19 @@ impl Identity {
     }
 
     /// One change of one column that makes every token of the account void.
-    async fn change<'q, T>(
+    async fn change(
         &self,
         email: &str,
         origin: Origin,
         action: &'static str,
         statement: &'static str,
-        value: T,
-    ) -> Result<(), IdentityError>
-    where
-        T: sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Send + 'q,
-    {
+        value: impl Into<Value>,
+    ) -> Result<(), IdentityError> {
         let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let changed: Option<(String,)> = sqlx::query_as(statement)
-            .bind(value)
-            .bind(email.as_str().to_owned())
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let changed: Option<(String,)> =
+            sql(statement).bind(value).bind(email.as_str()).fetch_optional(&mut transaction).await?;
         let Some((id,)) = changed else { return Err(IdentityError::NoAccount) };
         revoke_account(&mut transaction, &id, now, self.token_end(now)).await?;
         audit::write(&mut transaction, now, action, Some(&id), origin, None).await?;

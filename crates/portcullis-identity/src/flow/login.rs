@@ -11,7 +11,7 @@ use crate::password::{Candidates, Proven};
 use crate::policy::Email;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::{Write, millis};
+use crate::store::{Write, locking, millis, sql};
 use crate::token;
 
 /// What somebody sends to log in.
@@ -115,12 +115,12 @@ impl Identity {
     async fn prove(&self, credentials: &Credentials) -> Result<Proof, IdentityError> {
         let email = Email::parse(&credentials.email).ok();
         let address = email.as_ref().map_or("", Email::as_str);
-        let account: Option<(String, String)> = sqlx::query_as("SELECT id, password FROM account WHERE email = $1")
+        let account: Option<(String, String)> = sql("SELECT id, password FROM account WHERE email = $1")
             .bind(address)
             .fetch_optional(self.store.read())
             .await?;
         // Asked for a known account too, so that both take the same statements.
-        let pending: Option<(String,)> = sqlx::query_as(
+        let pending: Option<(String,)> = sql(
             "SELECT password FROM pending WHERE email = $1 AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1",
         )
         .bind(address)
@@ -167,31 +167,33 @@ impl Identity {
         let mut transaction = self.store.write().await?;
         // Asked again where nothing can come between: the hash may have waited long, and a password that was replaced or
         // an account that was disabled meanwhile must not leave a session behind.
-        let current: Option<(String, String, i64, Option<i64>)> =
-            sqlx::query_as("SELECT role, plan, version, disabled_at FROM account WHERE id = $1 AND password = $2")
-                .bind(&id)
-                .bind(&proven)
-                .fetch_optional(&mut *transaction)
-                .await?;
+        let current: Option<(String, String, i64, Option<i64>)> = sql(locking!(
+            "SELECT role, plan, version, disabled_at FROM account WHERE id = $1 AND password = $2",
+            "FOR UPDATE"
+        ))
+        .bind(&id)
+        .bind(&proven)
+        .fetch_optional(&mut transaction)
+        .await?;
         let Some((role, plan, version, disabled)) = current else { return Ok(None) };
         if disabled.is_some() {
             return Err(IdentityError::Disabled);
         }
         if let Some(renewed) = renewed {
             // The password stays what it was, so no session ends.
-            sqlx::query("UPDATE account SET password = $1 WHERE id = $2")
+            sql("UPDATE account SET password = $1 WHERE id = $2")
                 .bind(renewed)
                 .bind(&id)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
             audit::write(&mut transaction, now, "password_rehashed", Some(&id), origin, None).await?;
         }
-        sqlx::query("INSERT INTO session (id, account_id, delivery, created_at) VALUES ($1, $2, $3, $4)")
+        sql("INSERT INTO session (id, account_id, delivery, created_at) VALUES ($1, $2, $3, $4)")
             .bind(&session)
             .bind(&id)
             .bind(credentials.delivery.as_str())
             .bind(millis(now))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         self.store_refresh(&mut transaction, refresh.expose(), &session, 0, now).await?;
         audit::write(&mut transaction, now, "logged_in", Some(&id), origin, None).await?;
@@ -210,12 +212,12 @@ impl Identity {
         generation: i64,
         now: Timestamp,
     ) -> Result<(), IdentityError> {
-        sqlx::query("INSERT INTO refresh_token (hash, session_id, generation, expires_at) VALUES ($1, $2, $3, $4)")
+        sql("INSERT INTO refresh_token (hash, session_id, generation, expires_at) VALUES ($1, $2, $3, $4)")
             .bind(token::hash(refresh).ok_or(IdentityError::Crypto)?)
             .bind(session)
             .bind(generation)
             .bind(millis(now.after(self.config.refresh_ttl)))
-            .execute(&mut **transaction)
+            .execute(transaction)
             .await?;
         Ok(())
     }

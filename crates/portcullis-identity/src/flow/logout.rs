@@ -6,7 +6,7 @@ use crate::error::IdentityError;
 use crate::revocation::{self, Revoked};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::{Write, millis};
+use crate::store::{Write, locking, millis, sql};
 use crate::token;
 
 impl Identity {
@@ -16,7 +16,7 @@ impl Identity {
     /// Only that of a part that failed.
     pub async fn logout(&self, refresh: &str, origin: Origin) -> Result<(), IdentityError> {
         let Some(hash) = token::hash(refresh) else { return Ok(()) };
-        let session: Option<(String,)> = sqlx::query_as("SELECT session_id FROM refresh_token WHERE hash = $1")
+        let session: Option<(String,)> = sql("SELECT session_id FROM refresh_token WHERE hash = $1")
             .bind(hash)
             .fetch_optional(self.store.read())
             .await?;
@@ -36,11 +36,11 @@ impl Identity {
         // A session that has ended was revoked for as long as its tokens live. Whoever repeats the logout gets the same
         // answer and writes nothing, so that an old token cannot be used to fill the database.
         let account: Option<(String,)> =
-            sqlx::query_as("SELECT account_id FROM session WHERE id = $1 AND revoked_at IS NULL")
+            sql(locking!("SELECT account_id FROM session WHERE id = $1 AND revoked_at IS NULL", "FOR UPDATE"))
                 .bind(session)
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut transaction)
                 .await?;
-        let Some((account,)) = account else { return Ok(()) };
+        let Some((account,)) = account else { return Ok(transaction.commit().await?) };
         revoke_session(&mut transaction, session, now, self.token_end(now)).await?;
         audit::write(&mut transaction, now, "logged_out", Some(&account), origin, None).await?;
         transaction.commit().await?;
@@ -68,10 +68,10 @@ pub(crate) async fn revoke_session(
     now: Timestamp,
     expires: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE session SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
+    sql("UPDATE session SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
         .bind(millis(now))
         .bind(session)
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await?;
     revocation::write(transaction, Revoked::Session(session), expires).await
 }
@@ -83,16 +83,16 @@ pub(crate) async fn revoke_account(
     now: Timestamp,
     expires: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE session SET revoked_at = $1 WHERE account_id = $2 AND revoked_at IS NULL")
+    // The account first: whoever logs in at this moment holds it, and what they leave behind is then seen below.
+    let version: Option<(i64,)> = sql("UPDATE account SET version = version + 1 WHERE id = $1 RETURNING version")
+        .bind(account)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    sql("UPDATE session SET revoked_at = $1 WHERE account_id = $2 AND revoked_at IS NULL")
         .bind(millis(now))
         .bind(account)
-        .execute(&mut **transaction)
+        .execute(&mut *transaction)
         .await?;
-    let version: Option<(i64,)> =
-        sqlx::query_as("UPDATE account SET version = version + 1 WHERE id = $1 RETURNING version")
-            .bind(account)
-            .fetch_optional(&mut **transaction)
-            .await?;
     if let Some((version,)) = version {
         revocation::write(transaction, Revoked::User(account, version), expires).await?;
     }

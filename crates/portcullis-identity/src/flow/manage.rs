@@ -7,6 +7,7 @@ use crate::password::hash_name;
 use crate::policy::{self, Email, Violation};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
+use crate::store::sql;
 
 /// An account with what belongs to it.
 #[derive(Clone, Debug)]
@@ -39,16 +40,15 @@ impl Identity {
     /// [`IdentityError::NoAccount`].
     pub async fn account_details(&self, email: &str) -> Result<AccountDetails, IdentityError> {
         let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
-        let row: Option<(String, String)> = sqlx::query_as("SELECT id, password FROM account WHERE email = $1")
+        let row: Option<(String, String)> = sql("SELECT id, password FROM account WHERE email = $1")
             .bind(email.as_str())
             .fetch_optional(self.store.read())
             .await?;
         let (id, hash) = row.ok_or(IdentityError::NoAccount)?;
-        let (sessions,): (i64,) =
-            sqlx::query_as("SELECT count(*) FROM session WHERE account_id = $1 AND revoked_at IS NULL")
-                .bind(&id)
-                .fetch_one(self.store.read())
-                .await?;
+        let (sessions,): (i64,) = sql("SELECT count(*) FROM session WHERE account_id = $1 AND revoked_at IS NULL")
+            .bind(&id)
+            .fetch_one(self.store.read())
+            .await?;
         Ok(AccountDetails { account: self.account(&id).await?, sessions, hash: hash_name(&hash) })
     }
 
@@ -72,37 +72,34 @@ impl Identity {
         let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let found: Option<(String,)> = sqlx::query_as("SELECT id FROM account WHERE email = $1")
+        let found: Option<(String,)> = sql("SELECT id FROM account WHERE email = $1")
             .bind(email.as_str())
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         let (id,) = found.ok_or(IdentityError::NoAccount)?;
         // Before a deletion too: the revocation outlives the account for as long as its tokens do.
         revoke_account(&mut transaction, &id, now, self.token_end(now)).await?;
         let (action, detail) = match &change {
             AccountChange::Role(role) => {
-                sqlx::query("UPDATE account SET role = $1 WHERE id = $2")
+                sql("UPDATE account SET role = $1 WHERE id = $2")
                     .bind(role)
                     .bind(&id)
-                    .execute(&mut *transaction)
+                    .execute(&mut transaction)
                     .await?;
                 ("role_changed", Some(role.as_str()))
             }
             AccountChange::Plan(plan) => {
-                sqlx::query("UPDATE account SET plan = $1 WHERE id = $2")
+                sql("UPDATE account SET plan = $1 WHERE id = $2")
                     .bind(plan)
                     .bind(&id)
-                    .execute(&mut *transaction)
+                    .execute(&mut transaction)
                     .await?;
                 ("plan_changed", Some(plan.as_str()))
             }
             AccountChange::Revoke => ("sessions_revoked", None),
             AccountChange::Delete => {
-                sqlx::query("DELETE FROM pending WHERE email = $1")
-                    .bind(email.as_str())
-                    .execute(&mut *transaction)
-                    .await?;
-                sqlx::query("DELETE FROM account WHERE id = $1").bind(&id).execute(&mut *transaction).await?;
+                sql("DELETE FROM pending WHERE email = $1").bind(email.as_str()).execute(&mut transaction).await?;
+                sql("DELETE FROM account WHERE id = $1").bind(&id).execute(&mut transaction).await?;
                 ("account_deleted", None)
             }
         };

@@ -6,4 +6,5 @@ pub(crate) mod logout;
 pub(crate) mod manage;
 pub(crate) mod refresh;
 pub(crate) mod register;
+pub(crate) mod tidy;
 pub(crate) mod verify;

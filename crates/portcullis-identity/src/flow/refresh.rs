@@ -8,7 +8,7 @@ use super::logout::revoke_session;
 use crate::error::IdentityError;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::{millis, moment};
+use crate::store::{Text, locking, millis, moment, sql};
 use crate::token;
 
 /// A refresh token with its session and its account.
@@ -27,10 +27,13 @@ struct Found {
     disabled_at: Option<i64>,
 }
 
-const FIND: &str = "SELECT t.session_id, t.generation, t.expires_at, t.spent_at, s.delivery, s.revoked_at, \
+const FIND: Text = locking!(
+    "SELECT t.session_id, t.generation, t.expires_at, t.spent_at, s.delivery, s.revoked_at, \
                     a.id AS account_id, a.role, a.plan, a.version, a.disabled_at \
                     FROM refresh_token t JOIN session s ON s.id = t.session_id JOIN account a ON a.id = s.account_id \
-                    WHERE t.hash = $1";
+                    WHERE t.hash = $1",
+    "FOR UPDATE OF t"
+);
 
 impl Identity {
     /// Spends a refresh token for a new pair. One transaction decides, so that of many who spend one token at once all
@@ -42,7 +45,7 @@ impl Identity {
         let hash = token::hash(presented).ok_or(IdentityError::InvalidRefresh)?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let found: Option<Found> = sqlx::query_as(FIND).bind(&hash).fetch_optional(&mut *transaction).await?;
+        let found: Option<Found> = sql(FIND).bind(hash.as_slice()).fetch_optional(&mut transaction).await?;
         let found = found.ok_or(IdentityError::InvalidRefresh)?;
         if found.revoked_at.is_some() || found.disabled_at.is_some() || moment(found.expires_at) <= now {
             return Err(IdentityError::InvalidRefresh);
@@ -50,10 +53,10 @@ impl Identity {
         let successor = token::successor(&self.refresh_key, &found.session_id, presented);
         match found.spent_at {
             None => {
-                sqlx::query("UPDATE refresh_token SET spent_at = $1 WHERE hash = $2")
+                sql("UPDATE refresh_token SET spent_at = $1 WHERE hash = $2")
                     .bind(millis(now))
-                    .bind(&hash)
-                    .execute(&mut *transaction)
+                    .bind(hash.as_slice())
+                    .execute(&mut transaction)
                     .await?;
                 let next = found.generation + 1;
                 self.store_refresh(&mut transaction, successor.expose(), &found.session_id, next, now).await?;
@@ -61,7 +64,8 @@ impl Identity {
                 transaction.commit().await?;
             }
             Some(spent) if self.in_grace(&mut transaction, &successor, moment(spent)).await? => {
-                drop(transaction);
+                // The successor may be one of this very group of writes, and must be on the disk before it is handed out.
+                transaction.commit().await?;
                 self.record(EventKind::RefreshGrace, Some(&found.account_id), origin, None);
             }
             Some(_) => {
@@ -90,11 +94,10 @@ impl Identity {
         if self.config.grace.is_zero() || self.now() > spent.after(self.config.grace) {
             return Ok(false);
         }
-        let unused: Option<(i64,)> =
-            sqlx::query_as("SELECT generation FROM refresh_token WHERE hash = $1 AND spent_at IS NULL")
-                .bind(token::hash(successor.expose()))
-                .fetch_optional(&mut **transaction)
-                .await?;
+        let unused: Option<(i64,)> = sql("SELECT generation FROM refresh_token WHERE hash = $1 AND spent_at IS NULL")
+            .bind(token::hash(successor.expose()).ok_or(IdentityError::Crypto)?)
+            .fetch_optional(&mut *transaction)
+            .await?;
         Ok(unused.is_some())
     }
 }

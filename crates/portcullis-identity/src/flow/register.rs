@@ -6,11 +6,11 @@ use portcullis_core::Secret;
 use uuid::Uuid;
 
 use crate::error::IdentityError;
-use crate::mail::{Mail, subject, text};
+use crate::mail::letter;
 use crate::policy::{self, Email, Violation};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::millis;
+use crate::store::{millis, sql};
 use crate::token;
 
 /// What a stranger sends to register.
@@ -47,16 +47,15 @@ impl Identity {
         let now = self.now();
 
         let mut transaction = self.store.write().await?;
-        let known: Option<(String,)> = sqlx::query_as("SELECT id FROM account WHERE email = $1")
+        transaction.lock("address", email.as_str()).await?;
+        let known: Option<(String,)> = sql("SELECT id FROM account WHERE email = $1")
             .bind(email.as_str())
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         // Kept for a known address as well, though its token is mailed to nobody: without it a login with this password
         // would say that the address has an account.
-        sqlx::query(
-            "INSERT INTO pending (id, email, name, password, token_hash, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
+        sql("INSERT INTO pending (id, email, name, password, token_hash, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)")
         .bind(Uuid::now_v7().to_string())
         .bind(email.as_str())
         .bind(name)
@@ -64,27 +63,25 @@ impl Identity {
         .bind(token_hash)
         .bind(millis(now))
         .bind(millis(now.after(VERIFICATION_TTL)))
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
-        sqlx::query(
-            "DELETE FROM pending WHERE email = $1 AND id NOT IN \
-             (SELECT id FROM pending WHERE email = $1 ORDER BY created_at DESC, id DESC LIMIT $2)",
-        )
+        sql("DELETE FROM pending WHERE email = $1 AND id NOT IN \
+             (SELECT id FROM pending WHERE email = $1 ORDER BY created_at DESC, id DESC LIMIT $2)")
         .bind(email.as_str())
         .bind(MAX_PENDING)
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         let action = if known.is_some() { "registered_known" } else { "registered" };
         audit::write(&mut transaction, now, action, known.as_ref().map(|(id,)| id.as_str()), origin, None).await?;
         transaction.commit().await?;
 
         let url = &self.config.public_url;
-        let (subject, text) = if known.is_some() {
-            (subject::KNOWN, text::already_registered(url))
+        let mail = if known.is_some() {
+            letter::already_registered(email, url, now)
         } else {
-            (subject::VERIFY, text::verify(url, token.expose(), now))
+            letter::verify(email, url, token.expose(), now, now)
         };
-        self.ports.mailer.send(Mail { to: email, subject, text, at: now });
+        self.ports.mailer.send(mail);
         Ok(())
     }
 

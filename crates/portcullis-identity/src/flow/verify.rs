@@ -3,11 +3,11 @@
 use uuid::Uuid;
 
 use crate::error::IdentityError;
-use crate::mail::{Mail, subject, text};
+use crate::mail::letter;
 use crate::policy::Email;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::{millis, moment};
+use crate::store::{millis, moment, sql};
 use crate::token;
 
 impl Identity {
@@ -20,19 +20,24 @@ impl Identity {
         let hash = token::hash(presented).ok_or(IdentityError::InvalidVerification)?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let pending: Option<(String, Option<String>, String)> =
-            sqlx::query_as("SELECT email, name, password FROM pending WHERE token_hash = $1 AND expires_at > $2")
+        let of: Option<(String,)> = sql("SELECT email FROM pending WHERE token_hash = $1")
+            .bind(hash.as_slice())
+            .fetch_optional(&mut transaction)
+            .await?;
+        let Some((email,)) = of else { return Err(IdentityError::InvalidVerification) };
+        // Two links of one address at once: the second one waits here and then finds that its own is gone.
+        transaction.lock("address", &email).await?;
+        let pending: Option<(Option<String>, String)> =
+            sql("SELECT name, password FROM pending WHERE token_hash = $1 AND expires_at > $2")
                 .bind(hash)
                 .bind(millis(now))
-                .fetch_optional(&mut *transaction)
+                .fetch_optional(&mut transaction)
                 .await?;
-        let Some((email, name, password)) = pending else { return Err(IdentityError::InvalidVerification) };
-        sqlx::query("DELETE FROM pending WHERE email = $1").bind(&email).execute(&mut *transaction).await?;
+        let Some((name, password)) = pending else { return Err(IdentityError::InvalidVerification) };
+        sql("DELETE FROM pending WHERE email = $1").bind(&email).execute(&mut transaction).await?;
         let id = Uuid::now_v7().to_string();
-        let made = sqlx::query(
-            "INSERT INTO account (id, email, name, password, role, plan, version, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, 1, $7) ON CONFLICT (email) DO NOTHING",
-        )
+        let made = sql("INSERT INTO account (id, email, name, password, role, plan, version, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, 1, $7) ON CONFLICT (email) DO NOTHING")
         .bind(&id)
         .bind(&email)
         .bind(name)
@@ -40,9 +45,9 @@ impl Identity {
         .bind(&*self.config.default_role)
         .bind(&*self.config.default_plan)
         .bind(millis(now))
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
-        if made.rows_affected() == 0 {
+        if made == 0 {
             // An operator made the account in the meantime; its password stands.
             transaction.commit().await?;
             return Err(IdentityError::InvalidVerification);
@@ -64,37 +69,38 @@ impl Identity {
         let email = Email::parse(email).ok();
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT id, created_at FROM pending WHERE email = $1 AND expires_at > $2 ORDER BY created_at",
-        )
-        .bind(email.as_ref().map_or("", Email::as_str))
-        .bind(millis(now))
-        .fetch_all(&mut *transaction)
-        .await?;
-        let known: Option<(String,)> = sqlx::query_as("SELECT id FROM account WHERE email = $1")
+        transaction.lock("address", email.as_ref().map_or("", Email::as_str)).await?;
+        let rows: Vec<(String, i64)> =
+            sql("SELECT id, created_at FROM pending WHERE email = $1 AND expires_at > $2 ORDER BY created_at")
+                .bind(email.as_ref().map_or("", Email::as_str))
+                .bind(millis(now))
+                .fetch_all(&mut transaction)
+                .await?;
+        let known: Option<(String,)> = sql("SELECT id FROM account WHERE email = $1")
             .bind(email.as_ref().map_or("", Email::as_str))
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
-        let mut mails = Vec::new();
+        let mut fresh = Vec::new();
         for (id, created) in rows {
             let token = token::random()?;
-            sqlx::query("UPDATE pending SET token_hash = $1 WHERE id = $2")
+            sql("UPDATE pending SET token_hash = $1 WHERE id = $2")
                 .bind(token::hash(token.expose()).ok_or(IdentityError::Crypto)?)
                 .bind(id)
-                .execute(&mut *transaction)
+                .execute(&mut transaction)
                 .await?;
-            mails.push((subject::VERIFY, text::verify(&self.config.public_url, token.expose(), moment(created))));
-        }
-        // Whatever is pending beside an account can make none, so its owner is told instead of being sent a dead link.
-        if known.is_some() && !mails.is_empty() {
-            mails = vec![(subject::KNOWN, text::already_registered(&self.config.public_url))];
+            fresh.push((token, moment(created)));
         }
         audit::write(&mut transaction, now, "verification_resent", None, origin, None).await?;
         transaction.commit().await?;
-        if let Some(email) = email {
-            for (subject, text) in mails {
-                self.ports.mailer.send(Mail { to: email.clone(), subject, text, at: now });
-            }
+        let (Some(email), false) = (email, fresh.is_empty()) else { return Ok(()) };
+        let url = &self.config.public_url;
+        // Whatever is pending beside an account can make none, so its owner is told instead of being sent a dead link.
+        if known.is_some() {
+            self.ports.mailer.send(letter::already_registered(email, url, now));
+            return Ok(());
+        }
+        for (token, registered) in fresh {
+            self.ports.mailer.send(letter::verify(email.clone(), url, token.expose(), registered, now));
         }
         Ok(())
     }

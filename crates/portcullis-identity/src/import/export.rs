@@ -8,7 +8,7 @@ use crate::error::IdentityError;
 use crate::password::NO_PASSWORD;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::moment;
+use crate::store::{moment, sql};
 
 /// Accounts that are read at once.
 const PAGE: i64 = 500;
@@ -41,7 +41,7 @@ impl Identity {
         transaction.commit().await.map_err(IdentityError::from)?;
         let (mut last, mut count) = (String::new(), 0);
         loop {
-            let rows: Vec<Row> = sqlx::query_as(
+            let rows: Vec<Row> = sql(
                 "SELECT id, email, name, password, role, plan, disabled_at, created_at FROM account WHERE id > $1 \
                  ORDER BY id LIMIT $2",
             )

@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 
 use super::own::PasswordHash;
 use super::stored::StoredHash;
-use crate::store::Store;
+use crate::store::{Store, StoreError, sql};
 
 /// Imported hashes that are kept to choose from.
 const KEPT: i64 = 256;
@@ -37,23 +37,21 @@ impl Decoys {
     }
 
     /// Counts what accounts have.
-    pub(crate) async fn catch_up(&self, store: &Store, own: PasswordHash) -> Result<(), sqlx::Error> {
+    pub(crate) async fn catch_up(&self, store: &Store, own: PasswordHash) -> Result<(), StoreError> {
         let ours = format!("{}%", own.prefix());
-        let (all,): (i64,) = sqlx::query_as("SELECT count(*) FROM account").fetch_one(store.read()).await?;
-        let (imported,): (i64,) =
-            sqlx::query_as("SELECT count(*) FROM account WHERE password NOT LIKE $1 AND password <> $2")
+        let (all,): (i64,) = sql("SELECT count(*) FROM account").fetch_one(store.read()).await?;
+        let (imported,): (i64,) = sql("SELECT count(*) FROM account WHERE password NOT LIKE $1 AND password <> $2")
+            .bind(&ours)
+            .bind(super::NO_PASSWORD)
+            .fetch_one(store.read())
+            .await?;
+        let hashes: Vec<(String,)> =
+            sql("SELECT password FROM account WHERE password NOT LIKE $1 AND password <> $2 ORDER BY id LIMIT $3")
                 .bind(&ours)
                 .bind(super::NO_PASSWORD)
-                .fetch_one(store.read())
+                .bind(KEPT)
+                .fetch_all(store.read())
                 .await?;
-        let hashes: Vec<(String,)> = sqlx::query_as(
-            "SELECT password FROM account WHERE password NOT LIKE $1 AND password <> $2 ORDER BY id LIMIT $3",
-        )
-        .bind(&ours)
-        .bind(super::NO_PASSWORD)
-        .bind(KEPT)
-        .fetch_all(store.read())
-        .await?;
         let hashes =
             hashes.iter().filter_map(|(text,)| StoredHash::parse(text).ok()).map(StoredHash::of_nobody).collect();
         self.present.store(Present::new(all, imported, hashes).into());

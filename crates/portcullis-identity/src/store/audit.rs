@@ -2,7 +2,7 @@
 
 use portcullis_core::{ClientAddress, RequestId, Timestamp};
 
-use super::{Write, millis};
+use super::{Write, millis, sql};
 
 /// Who asked, as far as that is known: for the audit trail.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,16 +22,14 @@ pub(crate) async fn write(
     origin: Origin,
     detail: Option<&str>,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO audit (at, action, account_id, client, request_id, detail) VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(millis(at))
-    .bind(action)
-    .bind(account)
-    .bind(origin.client.map(|client| client.ip().to_string()))
-    .bind(origin.request.map(|id| id.to_string()))
-    .bind(detail)
-    .execute(&mut **transaction)
-    .await?;
+    sql("INSERT INTO audit (at, action, account_id, client, request_id, detail) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(millis(at))
+        .bind(action)
+        .bind(account)
+        .bind(origin.client.map(|client| client.ip().to_string()))
+        .bind(origin.request.map(|id| id.to_string()))
+        .bind(detail)
+        .execute(transaction)
+        .await?;
     Ok(())
 }

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
-use super::{Store, migrate};
+use super::writer::Writer;
+use super::{Store, StoreError, migrate};
 use crate::error::OpenError;
 
 /// How long a write waits for another process (the command line beside a running gate) before it gives up.
@@ -44,21 +46,21 @@ async fn try_open(path: &Path) -> Result<Store, OpenError> {
         sqlx::Error::Database(inner) if inner.message().contains("locked") => OpenError::Locked(path.to_owned()),
         _ => OpenError::Open { path: path.to_owned(), error },
     };
-    let pool = |connections| {
-        SqlitePoolOptions::new()
-            .max_connections(connections)
-            .min_connections(1)
-            .acquire_timeout(BUSY)
-            .idle_timeout(None)
-            .max_lifetime(None)
-    };
-    let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
-    migrate::run(&writer).await.map_err(|error| match error {
-        OpenError::Database(error) => failed(error),
+    let mut writer = options.connect().await.map_err(failed)?;
+    migrate::sqlite(&mut writer).await.map_err(|error| match error {
+        OpenError::Database(StoreError::Engine(error)) => failed(error),
         other => other,
     })?;
-    let readers = pool(READERS).connect_with(options).await.map_err(failed)?;
-    Ok(Store { writer, readers })
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .min_connections(1)
+        .acquire_timeout(BUSY)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options.clone())
+        .await
+        .map_err(failed)?;
+    Ok(Store::Sqlite { writer: Writer::start(options, writer), readers })
 }
 
 /// Passwords' hashes and sealed keys are nobody else's to read.

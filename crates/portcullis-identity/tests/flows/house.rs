@@ -1,4 +1,4 @@
-//! Accounts in a temporary SQLite file, with a clock that stands still.
+//! Accounts in a database of their own, with a clock that stands still.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,10 +7,12 @@ use portcullis_auth::{Algorithm, ClaimNames, Issuer, Lookup, TokenVerifier};
 use portcullis_core::ports::{Revocations as _, Standing};
 use portcullis_core::{Clock as _, Event, EventKind, EventSink, ManualClock, Principal, Scheme, Secret, Timestamp};
 use portcullis_identity::{
-    Credentials, Delivery, Identity, IdentityConfig, IdentityError, MailCatcher, NewAccount, Origin, PasswordHash,
-    PasswordPolicy, Ports, Registration, Tokens,
+    Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, MailCatcher, NewAccount, OpenError,
+    Origin, PasswordHash, PasswordPolicy, Ports, Registration, Tokens,
 };
 use tempfile::TempDir;
+
+use super::raw::Raw;
 
 pub(crate) const PASSWORD: &str = "Correct-Horse-42";
 
@@ -33,8 +35,12 @@ pub(crate) struct House {
 
 pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
     IdentityConfig {
-        database: folder.path().join("portcullis.db"),
-        master_key: None,
+        database: crate::database(folder),
+        // Made beside a file; a server's database has no such place.
+        master_key: match crate::database(folder) {
+            Database::Sqlite(_) => None,
+            Database::Postgres(_) => Some(Secret::new((0..32).collect())),
+        },
         public_url: "https://api.example.com".into(),
         registration: true,
         default_role: "viewer".into(),
@@ -59,7 +65,15 @@ impl House {
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut IdentityConfig)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), change).await
+    }
+
+    /// In a folder that says where its database is.
+    pub(crate) async fn at(folder: TempDir, change: impl FnOnce(&mut IdentityConfig)) -> Self {
+        Self::open(folder, change).await.unwrap()
+    }
+
+    pub(crate) async fn open(folder: TempDir, change: impl FnOnce(&mut IdentityConfig)) -> Result<Self, OpenError> {
         let mut config = config(&folder);
         change(&mut config);
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
@@ -69,8 +83,8 @@ impl House {
             mailer: Arc::clone(&mails) as _,
             events: Arc::clone(&records) as _,
         };
-        let identity = Arc::new(Identity::open(config, ports).await.unwrap());
-        Self { identity, clock, mails, records, folder }
+        let identity = Arc::new(Identity::open(config, ports).await?);
+        Ok(Self { identity, clock, mails, records, folder })
     }
 
     /// The same database opened again under another configuration.
@@ -87,12 +101,19 @@ impl House {
 
     /// The same database in a second process, as it were.
     pub(crate) async fn second(&self) -> Identity {
+        self.second_with(|_| ()).await
+    }
+
+    /// The same with another configuration.
+    pub(crate) async fn second_with(&self, change: impl FnOnce(&mut IdentityConfig)) -> Identity {
+        let mut config = config(&self.folder);
+        change(&mut config);
         let ports = Ports {
             clock: Arc::clone(&self.clock) as _,
             mailer: Arc::clone(&self.mails) as _,
             events: Arc::clone(&self.records) as _,
         };
-        Identity::open(config(&self.folder), ports).await.unwrap()
+        Identity::open(config, ports).await.unwrap()
     }
 
     pub(crate) async fn register(&self, email: &str, password: &str) -> Result<(), IdentityError> {
@@ -153,24 +174,20 @@ impl House {
     }
 
     /// The database behind the house's back.
-    pub(crate) async fn database(&self) -> sqlx::SqlitePool {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("portcullis.db"));
-        sqlx::SqlitePool::connect_with(options).await.unwrap()
+    pub(crate) async fn raw(&self) -> Raw {
+        Raw::connect(&self.identity.config().database, self.folder.path()).await
     }
 
     pub(crate) async fn audit(&self) -> Vec<String> {
-        let rows: Vec<(String,)> =
-            sqlx::query_as("SELECT action FROM audit ORDER BY id").fetch_all(&self.database().await).await.unwrap();
-        rows.into_iter().map(|(action,)| action).collect()
+        self.raw().await.texts("SELECT action FROM audit ORDER BY id").await
     }
 
     pub(crate) async fn count(&self, statement: &'static str) -> i64 {
-        let (count,): (i64,) = sqlx::query_as(statement).fetch_one(&self.database().await).await.unwrap();
-        count
+        self.raw().await.count(statement).await
     }
 
     pub(crate) async fn execute(&self, statement: &'static str) {
-        sqlx::query(statement).execute(&self.database().await).await.unwrap();
+        self.raw().await.execute(statement).await;
     }
 }
 

@@ -212,9 +212,8 @@ async fn hostile_csv_never_shifts_a_column() {
     ] {
         told.has(line, reason);
     }
-    let names: Vec<(String,)> =
-        sqlx::query_as("SELECT name FROM account ORDER BY name").fetch_all(&house.database().await).await.unwrap();
-    assert_eq!(names, [("Lee, \"Ann\"".to_owned(),), ("Nine".to_owned(),), ("Seven".to_owned(),)]);
+    let names = house.raw().await.texts("SELECT name FROM account ORDER BY name").await;
+    assert_eq!(names, ["Lee, \"Ann\"", "Nine", "Seven"]);
 
     let strict = ImportOptions { assume_verified: false, ..CSV };
     assert!(house.header("email,passwort\n", &CSV).await.contains("no column \"passwort\""));

@@ -22,9 +22,7 @@ async fn w1_an_act_whose_audit_row_cannot_be_written_leaves_nothing_behind() {
     let ann = house.principal(&tokens).subject().to_owned();
     house.clock.advance(Duration::from_secs(11));
     let (before, mails) = (house.count(STATE).await, house.mails.mails().len());
-    house
-        .execute("CREATE TRIGGER no_audit BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'the disk is full'); END")
-        .await;
+    house.raw().await.break_the_audit_trail().await;
 
     let (identity, nobody) = (&house.identity, Origin::default());
     let failed = [
@@ -48,7 +46,42 @@ async fn w1_an_act_whose_audit_row_cannot_be_written_leaves_nothing_behind() {
     assert_eq!(house.mails.mails().len(), mails, "and nobody was mailed what is not so");
 
     // With the trail back, everything stands where it stood.
-    house.execute("DROP TRIGGER no_audit").await;
+    house.raw().await.mend_the_audit_trail().await;
     house.identity.verify(&link, nobody).await.unwrap();
     assert!(house.refresh(&tokens).await.is_ok());
 }
+
+#[tokio::test]
+async fn what_has_expired_is_forgotten_however_much_it_is_and_nothing_else() {
+    let house = House::new().await;
+    house.create("ann@example.com").await;
+    let old = house.login("ann@example.com", PASSWORD).await.unwrap();
+    house.login("ann@example.com", PASSWORD).await.unwrap();
+    // One session that was refreshed on and on, and many audit rows: more than go in one write.
+    let mut token = old;
+    for _ in 0..20 {
+        token = house.refresh(&token).await.unwrap();
+    }
+    let mut raw = house.raw().await;
+    raw.fill_up(1_234).await;
+    let (tokens, audit) = (raw.count("SELECT count(*) FROM refresh_token").await, raw.count(AUDIT).await);
+    assert!(tokens > 1_234 && audit > 1_234);
+    house.clock.advance(Duration::from_secs(6 * 86_400));
+    let newest = house.refresh(&token).await.unwrap();
+    house.identity.tidy().await.unwrap();
+    assert_eq!(raw.count("SELECT count(*) FROM refresh_token").await, tokens + 1, "nothing has expired");
+
+    house.clock.advance(Duration::from_secs(86_400));
+    house.identity.tidy().await.unwrap();
+    assert_eq!(raw.count("SELECT count(*) FROM refresh_token").await, 1);
+    assert_eq!(raw.count("SELECT count(*) FROM session").await, 1, "the one that was never refreshed has ended");
+    house.refresh(&newest).await.unwrap();
+
+    assert!(raw.count(AUDIT).await > 1_234);
+    house.clock.advance(Duration::from_secs(90 * 86_400));
+    house.identity.tidy().await.unwrap();
+    assert_eq!(house.audit().await, ["key_rotated"], "only what tidying did itself is younger");
+    assert_eq!(raw.count("SELECT count(*) FROM session").await, 0);
+}
+
+const AUDIT: &str = "SELECT count(*) FROM audit";

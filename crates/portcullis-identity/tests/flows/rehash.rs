@@ -16,9 +16,7 @@ const AS_TYPED: &str = "UPDATE account SET password = '$2b$06$W5PVSv6Vebcsfrgj3H
 
 impl House {
     async fn hash(&self) -> String {
-        let (hash,): (String,) =
-            sqlx::query_as("SELECT password FROM account").fetch_one(&self.database().await).await.unwrap();
-        hash
+        self.raw().await.texts("SELECT password FROM account").await.remove(0)
     }
 }
 

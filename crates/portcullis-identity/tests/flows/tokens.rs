@@ -230,3 +230,25 @@ async fn t3_a_retired_private_key_is_destroyed_when_its_last_token_has_expired()
     house.identity.tidy().await.unwrap();
     assert_eq!(house.identity.list_keys().await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn t7_a_restored_database_that_numbers_revocations_anew_is_read_anew() {
+    let house = House::new().await;
+    house.create("ann@example.com").await;
+    let mut sessions = Vec::new();
+    for _ in 0..5 {
+        sessions.push(house.login("ann@example.com", PASSWORD).await.unwrap());
+    }
+    for tokens in &sessions[..3] {
+        house.identity.logout(tokens.refresh.expose(), Origin::default()).await.unwrap();
+    }
+    house.raw().await.forget_every_revocation().await;
+    let other = house.second().await;
+    for tokens in &sessions[3..] {
+        other.logout(tokens.refresh.expose(), Origin::default()).await.unwrap();
+        house.identity.catch_up().await.unwrap();
+    }
+    for tokens in &sessions {
+        assert_eq!(house.standing(tokens), Standing::Revoked, "what was seen before is not forgotten either");
+    }
+}

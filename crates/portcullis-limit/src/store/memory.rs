@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::shard::Shard;
 use crate::algorithm::Cell;
 use crate::key::Key;
-use crate::limiter::{Ask, Charge, Denied, Receipt, Standing};
+use crate::limiter::{Ask, Charge, Denied, Receipt, Standing, Standings};
 
 /// A power of two: enough that cores seldom meet at one lock.
 const SHARDS: usize = 256;
@@ -104,7 +104,7 @@ impl MemoryStore {
             order.iter().map(|index| self.shards[*index].lock()).collect();
         let guard_of = |place: Place| order.iter().position(|held| *held == place.shard).unwrap_or_default();
 
-        let mut standings: SmallVec<[Standing; 4]> = SmallVec::new();
+        let mut standings = Standings::new();
         let mut denied: Option<Denied> = None;
         for (index, (ask, place)) in asks.iter().zip(&places).enumerate() {
             let twin = |(earlier, at): &(&Ask<'_>, &Place)| at.hash == place.hash && earlier.key == ask.key;

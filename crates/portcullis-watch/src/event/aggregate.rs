@@ -112,7 +112,8 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::LoginFailed
         | EventKind::RefreshGrace
         | EventKind::RefreshReuse
-        | EventKind::UpstreamFailed => true,
+        | EventKind::UpstreamFailed
+        | EventKind::MailDropped => true,
         EventKind::LoginSucceeded | EventKind::Reloaded | EventKind::ReloadRefused => false,
     }
 }

@@ -11,8 +11,12 @@ use super::{At, DurationText, OneOrMany, PathText, Table, Text, VariableText};
 pub(crate) struct IdentityTable {
     /// Whether they are served. Default: true.
     pub(crate) enabled: Option<At<bool>>,
-    /// Where accounts are kept: `sqlite:PATH`, the path taken from the state directory. Default: `sqlite:portcullis.db`.
+    /// Where accounts are kept: `sqlite:PATH`, the path taken from the state directory, or for several instances
+    /// `postgres://USER@HOST/DATABASE?sslmode=verify-full`, with the password in the variable `PGPASSWORD` or in
+    /// `~/.pgpass`. Default: `sqlite:portcullis.db`.
     pub(crate) database: Option<At<Text>>,
+    /// How many connections to PostgreSQL this instance opens at most. Default: 16.
+    pub(crate) database_connections: Option<At<u64>>,
     /// Whether strangers may register; needs mail. Default: where there is mail.
     pub(crate) registration: Option<At<bool>>,
     /// The role of a new account. Default: `viewer`.
@@ -81,6 +85,9 @@ pub(crate) struct TokensTable {
     pub(crate) max_staleness: Option<At<DurationText>>,
     /// How often the signing key is rotated by itself. Default: `90d`.
     pub(crate) rotate: Option<At<DurationText>>,
+    /// How many verified tokens are remembered, whoever issued them, so that a signature is checked once; each takes at
+    /// most about 1 KiB. Default: 100000.
+    pub(crate) remembered: Option<At<u64>>,
 }
 
 /// Somebody else's tokens that are believed. Exactly one of `jwks_file`, `pem_file`, `secret_file` and `secret_env` must

@@ -3,6 +3,7 @@
 
 mod identity;
 mod limit;
+mod mail;
 mod operate;
 mod route;
 mod transport;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub(crate) use identity::{ClaimsTable, HashName, IdentityTable, IssuerTable, PasswordTable, PolicyName, TokensTable};
 pub(crate) use limit::{ByPlan, CountName, LimitTable, LimitsTable, ModeName, PresetName, ScopeName};
+pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use transport::{ClientTable, UpstreamTable};
@@ -54,6 +56,8 @@ pub(crate) struct Raw {
     pub(crate) upstreams: Option<Vec<Table<UpstreamTable>>>,
     /// The identity endpoints under `/auth`.
     pub(crate) identity: Option<Table<IdentityTable>>,
+    /// The server that mail is handed to; with it, strangers can register.
+    pub(crate) mail: Option<Table<MailTable>>,
     /// The tokens that the identity endpoints issue.
     pub(crate) tokens: Option<Table<TokensTable>>,
     /// Other people's tokens that are believed.

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_auth::Algorithm;
-use portcullis_core::{HumanDuration, Secret};
-use portcullis_identity::{PasswordHash, PasswordPolicy};
+use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS};
+use portcullis_core::HumanDuration;
+use portcullis_identity::{Database, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError};
 
 use super::context::Context;
 use super::secrets::{self, Origin};
@@ -32,14 +32,6 @@ pub(super) fn identity(
     let none = IdentityTable::default();
     let table = raw.identity.as_ref().map_or(&none, Table::get);
     let tokens = tokens(cx, raw, public_url);
-    let mail = match &table.danger_mail_catcher {
-        Some(at) if *at.get() => {
-            let found = Diagnostic::warning(at.span(), "mail is caught and shown on the admin listener, never sent");
-            cx.push(found.hint("whoever reads it can confirm any address; for development only"));
-            MailDelivery::Catcher
-        }
-        _ => mail,
-    };
     let master_key = secrets::key(
         cx,
         "master key",
@@ -49,15 +41,18 @@ pub(super) fn identity(
             fallback: Some("PORTCULLIS_MASTER_KEY"),
         },
     );
-    let database = database(cx, table);
-    let registration = match (&table.registration, mail) {
+    let database = database(cx, raw, table, master_key.is_some());
+    let registration = match (&table.registration, &mail) {
         (Some(at), MailDelivery::None) if *at.get() => {
-            let found = Diagnostic::error(at.span(), "registration needs mail, which is not available in this version");
-            cx.push(found.hint("create accounts with \"portcullis users create\""));
+            // A [mail] that is wrong has been told of, and is what has to be put right.
+            if raw.mail.is_none() && !cx.is_damaged_below("mail") {
+                let found = Diagnostic::error(at.span(), "registration needs mail, to confirm addresses");
+                cx.push(found.hint("add [mail] with a server, or create accounts with \"portcullis users create\""));
+            }
             false
         }
         (Some(at), _) => *at.get(),
-        (None, mail) => mail != MailDelivery::None,
+        (None, mail) => !matches!(mail, MailDelivery::None),
     };
     let default_role = table.default_role.as_ref().and_then(|at| cx.name(at)).unwrap_or_else(|| "viewer".into());
     let default_plan = table.default_plan.as_ref().and_then(|at| cx.name(at)).unwrap_or_else(|| "free".into());
@@ -84,21 +79,57 @@ pub(super) fn identity(
     table.enabled.as_ref().is_none_or(|at| *at.get()).then_some(settings)
 }
 
-fn database(cx: &mut Context<'_>, table: &IdentityTable) -> Secret<String> {
-    let standard = || Secret::new("sqlite:portcullis.db".to_owned());
+fn database(cx: &mut Context<'_>, raw: &Raw, table: &IdentityTable, has_master_key: bool) -> Database {
+    let standard = || Database::Sqlite("portcullis.db".into());
+    let connections = cx.number(table.database_connections.as_ref(), PostgresUrl::CONNECTIONS.into(), 2..=500);
     let Some(at) = &table.database else { return standard() };
     let text = at.get().as_str();
-    if text.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty() && !path.contains(['?', '\0'])) {
-        return Secret::new(text.to_owned());
+    if let Some(path) = text.strip_prefix("sqlite:")
+        && !path.is_empty()
+        && !path.contains(['?', '\0'])
+    {
+        return Database::Sqlite(path.into());
     }
-    let found = if text.starts_with("postgres:") || text.starts_with("postgresql:") {
-        Diagnostic::error(at.span(), "PostgreSQL is not available in this version")
-    } else {
-        Diagnostic::error(at.span(), "this is not a database").expected("\"sqlite:PATH\"")
+    // A database's URL may hold a password, so that none of it is shown.
+    if !text.starts_with("postgres:") && !text.starts_with("postgresql:") {
+        let found = Diagnostic::error(at.span(), "this is not a database");
+        let found = found.concealed().expected("\"sqlite:PATH\" or \"postgres://USER@HOST/DATABASE\"");
+        cx.push(found.hint("write for example \"sqlite:portcullis.db\""));
+        return standard();
+    }
+    let url = match PostgresUrl::parse(text) {
+        Ok(url) => url,
+        Err(error) => {
+            let hint = match error {
+                PostgresUrlError::Unreadable => "write for example \"postgres://portcullis@db.example.com/accounts\"",
+                PostgresUrlError::Parameter => {
+                    "known are sslmode, sslrootcert, sslcert, sslkey, host, hostaddr, port, user, password, dbname, \
+                     options and application_name; a \"?\" in a password is written %3F"
+                }
+            };
+            cx.push(Diagnostic::error(at.span(), error.to_string()).concealed().hint(hint));
+            return standard();
+        }
     };
-    // A database's URL may hold a password.
-    cx.push(found.concealed().hint("write for example \"sqlite:portcullis.db\""));
-    standard()
+    if url.holds_password() {
+        let found = Diagnostic::warning(at.span(), "the password of the database stands in this file").concealed();
+        cx.push(found.hint("leave it out and set PGPASSWORD, or write it into ~/.pgpass"));
+    }
+    if url.is_exposed() {
+        let found = Diagnostic::warning(at.span(), "the way to the database is not protected").concealed();
+        cx.push(found.hint("add ?sslmode=verify-full, and &sslrootcert=FILE for a certificate authority of your own"));
+    }
+    if !has_master_key && raw.master_key_file.is_none() && raw.master_key_env.is_none() {
+        let found = Diagnostic::error(at.span(), "PostgreSQL needs a master key, the same for every instance");
+        cx.push(found.concealed().hint("openssl rand -hex 32 > master.key, then master_key_file = \"master.key\""));
+    }
+    url.with_connections(u32::try_from(connections).unwrap_or(PostgresUrl::CONNECTIONS)).into()
+}
+
+/// How many verified tokens are remembered. It stands with our own tokens in the file, and holds for everybody's.
+pub(super) fn remembered_tokens(cx: &mut Context<'_>, raw: &Raw) -> usize {
+    let given = raw.tokens.as_ref().and_then(|table| table.get().remembered.as_ref());
+    cx.count(given, DEFAULT_CACHED_TOKENS, 1_000..=10_000_000)
 }
 
 fn tokens(cx: &mut Context<'_>, raw: &Raw, public_url: &Arc<str>) -> TokenSettings {

@@ -5,6 +5,7 @@ mod context;
 mod identity;
 mod issuers;
 mod limits;
+mod mail;
 mod operate;
 mod preset;
 mod routes;
@@ -20,7 +21,7 @@ use super::diagnostic::Diagnostic;
 use super::document::Document;
 use super::outside::Outside;
 use super::raw::At;
-use super::settings::{GateSettings, MailDelivery, Settings};
+use super::settings::{GateSettings, Settings};
 use context::Context;
 
 /// What is known apart from the file.
@@ -32,7 +33,8 @@ pub(super) struct Given<'a> {
     pub(super) listen: &'a [SocketAddr],
     /// Where to keep state instead of what the file says.
     pub(super) state_dir: Option<&'a Path>,
-    pub(super) mail: MailDelivery,
+    /// Whether mail is caught, whatever the file says.
+    pub(super) catches_mail: bool,
 }
 
 /// The settings, and what there is to say of them. They may be used only if no finding is an error.
@@ -49,7 +51,8 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     };
     let transport = transport::transport(cx, &raw);
     let upstreams = transport::upstreams(cx, &raw, &listen);
-    let identity = identity::identity(cx, &raw, &public_url, given.mail);
+    let mail = mail::delivery(cx, &raw, given.catches_mail);
+    let identity = identity::identity(cx, &raw, &public_url, mail);
     let issuers = issuers::issuers(cx, &raw, &public_url);
     let roles = routes::roles(cx, &raw);
     if let Some(at) = raw.identity.as_ref().and_then(|table| table.get().default_role.as_ref()) {
@@ -85,6 +88,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         max_body: defaults.max_body,
         limits: limits.rules,
         max_limit_keys: limits.max_keys,
+        remembered_tokens: identity::remembered_tokens(cx, &raw),
         // What could not be resolved has been told; then nobody uses these settings.
         roles: portcullis_auth::access::Roles::new(&roles).unwrap_or_default(),
         issuers,

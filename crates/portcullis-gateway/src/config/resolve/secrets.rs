@@ -146,6 +146,19 @@ pub(super) fn strong(cx: &mut Context<'_>, what: &str, origin: &Origin<'_>) -> O
     }
 }
 
+/// Reads a secret that somebody else chose, such as a provider of mail, so that its strength is not ours to judge.
+pub(super) fn foreign(cx: &mut Context<'_>, what: &str, origin: &Origin<'_>) -> Option<Secret<String>> {
+    let (secret, span) = read(cx, origin)?;
+    let problem = match std::str::from_utf8(secret.expose()) {
+        Ok("") => "is empty",
+        Ok(text) if text.contains(char::is_control) => "holds a control character",
+        Ok(text) => return Some(Secret::new(text.to_owned())),
+        Err(_) => "is not written in UTF-8",
+    };
+    cx.push(Diagnostic::error(span, format!("the {what} {problem}")));
+    None
+}
+
 /// A key of 32 bytes, written in hexadecimal or base64.
 pub(super) fn key(cx: &mut Context<'_>, what: &str, origin: &Origin<'_>) -> Option<Secret<Vec<u8>>> {
     let (text, span) = read(cx, origin)?;

@@ -170,3 +170,39 @@ fn connections_of_one_address_are_bounded() {
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(gateway.ask(request).status, 200);
 }
+
+#[test]
+fn a_refused_request_whose_small_body_came_with_its_head_costs_no_connection() {
+    let upstream = Upstream::saying(OK);
+    let gateway = Gateway::start(&[upstream.address]);
+    let mut client = gateway.client();
+    for body in ["Content-Length: 5\r\n\r\nhello", "Content-Length: 0\r\n\r\n"] {
+        client.send(format!("POST /closed HTTP/1.1\r\nHost: a\r\n{body}"));
+        let answer = client.answer();
+        refused(&answer, 401, "Authentication required");
+        assert!(!answer.has("connection: close"), "{}", answer.head);
+    }
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.answer().status, 200, "what followed the refused bodies was read as a request of its own");
+}
+
+#[test]
+fn a_refused_request_whose_body_is_not_here_or_is_large_closes_its_connection() {
+    let upstream = Upstream::saying(OK);
+    let gateway = Gateway::start(&[upstream.address]);
+    let large = format!("Content-Length: 70000\r\n\r\n{}", "x".repeat(70_000));
+    for body in [
+        "Content-Length: 5\r\n\r\nhel",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "Expect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        &large,
+    ] {
+        let mut client = gateway.client();
+        client.send(format!("POST /closed HTTP/1.1\r\nHost: a\r\n{body}"));
+        let answer = client.answer();
+        refused(&answer, 401, "Authentication required");
+        assert!(answer.has("connection: close"), "{}", answer.head);
+        assert_eq!(client.rest(), "", "{body:.60}");
+    }
+    assert!(upstream.is_quiet());
+}

@@ -1,0 +1,11 @@
+//! The whole scenario with its accounts on PostgreSQL instead of a file, two instances on one database, and what becomes of
+//! them while the server is away.
+//!
+//! Where PostgreSQL is not installed the scenario says so and runs on the file once more.
+
+#[path = "postgres/instances.rs"]
+mod instances;
+#[path = "scenario/main.rs"]
+mod scenario;
+
+use scenario::{projects, support};

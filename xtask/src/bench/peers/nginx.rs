@@ -1,0 +1,91 @@
+//! nginx of Debian.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use super::template;
+use crate::bench::peer::{FLOOD_BODY, Peer, Room, Setup};
+use crate::tools::{self, Tool};
+
+const TOOL: Tool = Tool::new("nginx", "nginx");
+
+/// nginx: one process, no master; a pool of idle connections to the upstream that holds one for every client.
+pub(crate) struct Nginx;
+
+impl Peer for Nginx {
+    fn name(&self) -> &'static str {
+        "nginx"
+    }
+
+    fn prepare(&self, _room: &Room) -> Result<String, String> {
+        tools::ensure(&[TOOL])?;
+        let said = template::version(Path::new("nginx"), "-v")?;
+        Ok(said.rsplit('/').next().unwrap_or(&said).to_owned())
+    }
+
+    fn cannot(&self, setup: Setup) -> Option<&'static str> {
+        match setup {
+            Setup::Bare | Setup::Flood => None,
+            Setup::Defended => Some(
+                "no module of nginx in Debian verifies a JWT: auth_jwt is in the commercial build, a script for njs or Lua would be ours",
+            ),
+        }
+    }
+
+    fn command(&self, setup: Setup, listen: SocketAddr, room: &Room) -> Result<Command, String> {
+        if let Some(reason) = self.cannot(setup) {
+            return Err(reason.to_owned());
+        }
+        let directory = template::directory(room, self.name(), setup, listen)?;
+        let (zone, locations) = if setup == Setup::Flood {
+            (template::source(room, "nginx/flood-zone.conf")?, template::source(room, "nginx/flood-locations.conf")?)
+        } else {
+            (String::new(), String::new())
+        };
+        let text = template::render(
+            &template::source(room, "nginx/nginx.conf")?,
+            &[
+                ("limit_zone", &zone),
+                ("locations", &locations),
+                ("directory", &directory.display().to_string()),
+                ("upstream", &room.upstream.to_string()),
+                ("listen", &listen.to_string()),
+                // nginx ends the word at a quote and reads `$` as a variable; the bench's body has neither.
+                ("flood_body", FLOOD_BODY),
+            ],
+        )?;
+        let file = directory.join("nginx.conf");
+        template::write(&file, &text)?;
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&file);
+        Ok(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::peers::template::testing;
+
+    #[test]
+    fn the_bare_configuration_has_one_process_and_no_limit() {
+        let text = testing::configuration(&Nginx, Setup::Bare, "nginx.conf");
+        assert!(text.contains("master_process off;") && text.contains("server 127.0.0.1:4001 max_fails=0;"));
+        assert!(!text.contains("limit_req"));
+    }
+
+    #[test]
+    fn the_flood_is_refused_with_the_body_of_the_bench() {
+        let text = testing::configuration(&Nginx, Setup::Flood, "nginx.conf");
+        assert!(text.contains(&format!("return 429 '{FLOOD_BODY}';")));
+        assert!(!FLOOD_BODY.contains(['\'', '$']), "nginx would read the body in another way");
+    }
+
+    #[test]
+    fn what_it_cannot_do_it_does_not_start() {
+        let (_guard, room) = testing::room();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 4002));
+        assert!(Nginx.command(Setup::Defended, listen, &room).unwrap_err().contains("JWT"));
+    }
+}
