@@ -202,6 +202,121 @@ fn a11_users_are_created_and_listed_without_their_passwords() {
     gateway.login("line@example.com");
 }
 
+/// bcrypt (cost 4) of `Correct-horse-7-staple`, made by Python.
+const BCRYPT: &str = "$2b$04$7TtQbTrdfvWBaZIUIvDQJu6bIXjXVtb6npMXFZTeC6WetJD44nhJe";
+
+#[test]
+fn a3_users_of_another_system_are_imported_beside_a_running_gate_and_log_in() {
+    let origin = Origin::echo();
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).start();
+    let at = |name: &str| gateway.directory().join(name).display().to_string();
+    let rows = format!(
+        "email,name,role,verified,password_hash\r\nmia@example.com,\"Keller, Mia\",editor,true,{BCRYPT}\r\n\
+         MIA@example.com,Mia,viewer,true,{BCRYPT}\r\nroot@example.com,Root,root,true,\r\n\
+         slow@example.com,Slow,viewer,true,$2b$31${}\r\n",
+        &BCRYPT[7..]
+    );
+    std::fs::write(at("users.csv"), rows).unwrap();
+    let import = |more: &[&str]| {
+        let (file, report) = (at("users.csv"), at("report.jsonl"));
+        gateway.command(&[&["users", "import", &file, "--report", &report], more].concat())
+    };
+    let dry = import(&["--dry-run"]);
+    assert_eq!(dry.status.code(), Some(1), "{}", text(&dry));
+    assert!(text(&dry).contains("would import 1, skipped 0 that exist, refused 3"), "{}", text(&dry));
+    let done = import(&[]);
+    assert_eq!(done.status.code(), Some(1), "{}", text(&done));
+    assert!(text(&done).contains("imported 1, skipped 0 that exist, refused 3"), "{}", text(&done));
+    assert!(!text(&done).contains('\u{1b}'), "no bar where there is no terminal");
+    let report = std::fs::read_to_string(at("report.jsonl")).unwrap();
+    assert_eq!(report.lines().count(), 3, "{report}");
+    assert!(report.contains("\"line\":3") && report.contains("already on line 2"), "{report}");
+    assert!(!report.contains(&BCRYPT[29..]), "no hash stands in the report");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(at("report.jsonl")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(text(&import(&[])).contains("imported 0, skipped 1 that exist"));
+    gateway.login("mia@example.com");
+    gateway.login("mia@example.com");
+    let shown = text(&gateway.command(&["users", "show", "mia@example.com"]));
+    assert!(shown.contains("argon2") && shown.contains("editor") && shown.contains("Keller, Mia"), "{shown}");
+
+    std::fs::write(at("users.jsonl"), "{\"email\":\"ok@example.com\",\"verified\":true}\n").unwrap();
+    let good = gateway.command(&["users", "import", &at("users.jsonl")]);
+    assert!(good.status.success(), "{}", text(&good));
+    let exported = gateway.command(&["users", "export", &at("out.jsonl")]);
+    assert!(exported.status.success(), "{}", text(&exported));
+    let lines = std::fs::read_to_string(at("out.jsonl")).unwrap();
+    assert!(lines.contains("mia@example.com") && !lines.contains("$argon2"), "{lines}");
+    let again = gateway.command(&["users", "export", &at("out.jsonl"), "--with-hashes"]);
+    assert_eq!(again.status.code(), Some(1), "an existing file is not overwritten");
+    let header = at("wrong.csv");
+    std::fs::write(&header, "email,passwort\n").unwrap();
+    let wrong = gateway.command(&["users", "import", &header, "--assume-verified"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong));
+    assert!(text(&wrong).contains("no column \"passwort\""), "{}", text(&wrong));
+}
+
+#[test]
+fn an_import_that_was_killed_is_started_again_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    const ROWS: usize = 20_000;
+    let rows: String =
+        (0..ROWS).map(|n| format!("{{\"email\":\"user{n}@example.com\",\"verified\":true}}\n")).collect();
+    std::fs::write(at("users.jsonl"), rows).unwrap();
+    let state = at("state");
+    let arguments = ["users", "import", &at("users.jsonl"), "--state-dir", &state];
+    let import = Running::start(portcullis().args(arguments));
+    let log = directory.path().join("state/portcullis.db-wal");
+    eventually("batches are written", Duration::from_secs(30), || {
+        std::fs::metadata(&log).is_ok_and(|log| log.len() > 500_000).then_some(())
+    });
+    import.signal(rustix::process::Signal::KILL);
+    drop(import);
+    let again = run(&arguments);
+    assert!(again.status.success(), "{}", text(&again));
+    let told = text(&again);
+    let number = |word: &str| -> usize {
+        told.split(word).nth(1).unwrap().split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let (imported, skipped) = (number("imported "), number("skipped "));
+    assert_eq!(imported + skipped, ROWS, "{told}");
+    assert!(skipped >= 200 && skipped % 200 == 0, "whole batches were kept: {told}");
+    let export = run(&["users", "export", &at("out.jsonl"), "--state-dir", &state]);
+    assert!(text(&export).contains(&format!("{ROWS} accounts")), "{}", text(&export));
+}
+
+#[test]
+fn t7_what_an_operator_changes_ends_the_tokens_of_an_account_within_a_second() {
+    let origin = Origin::echo();
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).start();
+    gateway.create_user("mia@example.com", "viewer");
+    let changes: [&[&str]; 5] = [
+        &["role", "mia@example.com", "editor"],
+        &["plan", "mia@example.com", "paid"],
+        &["revoke", "mia@example.com"],
+        &["disable", "mia@example.com"],
+        &["delete", "mia@example.com", "--yes"],
+    ];
+    for change in changes {
+        let (token, _) = gateway.login("mia@example.com");
+        gateway.client().get("/projects").bearer(&token).send().expect(200);
+        let done = gateway.command(&[&["users"], change].concat());
+        assert!(done.status.success(), "{change:?}: {}", text(&done));
+        eventually("the token has ended", Duration::from_secs(1), || {
+            (gateway.client().get("/projects").bearer(&token).send().status == 401).then_some(())
+        });
+        if change[0] == "disable" {
+            assert!(text(&gateway.command(&["users", "show", "mia@example.com"])).contains("disabled since"));
+            assert!(gateway.command(&["users", "enable", "mia@example.com"]).status.success());
+        }
+    }
+    let gone = gateway.command(&["users", "show", "mia@example.com"]);
+    assert_eq!(gone.status.code(), Some(1), "{}", text(&gone));
+    let unknown = gateway.command(&["users", "role", "viewer@example.com", "emperor"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
+}
+
 #[test]
 fn t3_keys_are_listed_and_rotated() {
     let origin = Origin::echo();

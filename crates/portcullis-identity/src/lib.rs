@@ -4,6 +4,7 @@
 mod database;
 mod error;
 mod flow;
+mod import;
 mod keyring;
 mod mail;
 mod password;
@@ -18,13 +19,19 @@ pub use database::{Database, PostgresUrl, PostgresUrlError};
 pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
 pub use flow::login::{Credentials, Delivery, Tokens};
+pub use flow::manage::{AccountChange, AccountDetails};
 pub use flow::register::Registration;
+pub use import::{
+    Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
+    RoleNames, RowRefused,
+};
 pub use keyring::KeyInfo;
 pub use mail::{
     Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
     SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,
 };
-pub use policy::{Email, PasswordPolicy, Violation};
+pub use password::{HashRefused, PasswordHash};
+pub use policy::{Email, PasswordContext, PasswordPolicy, Violation};
 pub use revocation::RevocationView;
 pub use service::{Identity, IdentityConfig, Ports};
 pub use store::StoreError;

@@ -11,8 +11,8 @@ use crate::database::Database;
 use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyInfo, Keyring};
 use crate::mail::{Letters, Mailer};
-use crate::password::Hasher;
-use crate::policy::PasswordPolicy;
+use crate::password::{Decoys, Hasher, PasswordHash};
+use crate::policy::{PasswordContext, PasswordPolicy, Violation};
 use crate::revocation::RevocationView;
 use crate::seal::MasterKey;
 use crate::store::audit::Origin;
@@ -38,6 +38,8 @@ pub struct IdentityConfig {
     pub default_plan: Arc<str>,
     /// Which password rules apply.
     pub password_policy: PasswordPolicy,
+    /// Which hash is made of passwords.
+    pub password_hash: PasswordHash,
     /// `aud` of access tokens.
     pub audience: Arc<str>,
     /// What signs them.
@@ -82,6 +84,7 @@ pub struct Identity {
     pub(crate) ports: Ports,
     pub(crate) store: Store,
     pub(crate) hasher: Hasher,
+    pub(crate) decoys: Decoys,
     pub(crate) keyring: Keyring,
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
@@ -121,17 +124,19 @@ impl Identity {
             let keyring = Keyring::open(&store, master, config.algorithm, token_life, now).await?;
             let revocations = Arc::new(RevocationView::new(config.max_staleness));
             revocations.catch_up(&store, now).await?;
-            Ok((keyring, refresh_key, revocations, token_life))
+            let decoys = Decoys::new(refresh_key.clone());
+            decoys.catch_up(&store, config.password_hash).await?;
+            Ok((keyring, refresh_key, revocations, decoys, token_life))
         };
-        let (keyring, refresh_key, revocations, token_life) = match opened.await {
+        let (keyring, refresh_key, revocations, decoys, token_life) = match opened.await {
             Ok(parts) => parts,
             Err(error) => {
                 store.close().await;
                 return Err(error);
             }
         };
-        let hasher = Hasher::start(config.hash_threads)?;
-        Ok(Self { config, ports, store, hasher, keyring, refresh_key, revocations, token_life })
+        let hasher = Hasher::start(config.hash_threads, config.password_hash)?;
+        Ok(Self { config, ports, store, hasher, decoys, keyring, refresh_key, revocations, token_life })
     }
 
     /// The record of revocations, for the gate.
@@ -191,6 +196,17 @@ impl Identity {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.ports.clock.now()
+    }
+
+    /// Every rule that a new password breaks (A2).
+    pub(crate) fn password_violations(
+        &self,
+        password: &Secret<String>,
+        email: &str,
+        name: Option<&str>,
+    ) -> Vec<Violation> {
+        let context = PasswordContext::new(&self.config.public_url, Some(email), name);
+        self.config.password_policy.violations(password.expose(), &context)
     }
 
     /// Until when something revoked now could still be presented.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use super::users::UsersCommand;
+
 /// Stands in front of an HTTP API and decides who enters, what they may do, and how often.
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, about, max_term_width = 100, propagate_version = true)]
@@ -35,7 +37,7 @@ pub(super) enum Command {
     },
     /// Print the JSON Schema of the configuration file, for editors.
     Schema,
-    /// Create and list accounts.
+    /// Create, import, export, list and change accounts.
     #[command(subcommand)]
     Users(UsersCommand),
     /// List and rotate the keys that sign tokens.
@@ -92,38 +94,6 @@ pub(super) struct Deployment {
     /// Where state is kept, instead of what the file says.
     #[arg(long, value_name = "DIRECTORY")]
     pub(super) state_dir: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum UsersCommand {
-    /// Create a verified account, such as the first admin.
-    ///
-    /// Its password is read from the file of --password-file, or made at random and printed once.
-    Create {
-        /// The e-mail address it logs in with.
-        #[arg(long)]
-        email: String,
-        /// Its role; may be given several times.
-        #[arg(long, default_value = "viewer")]
-        role: Vec<String>,
-        /// Its owner's name.
-        #[arg(long)]
-        name: Option<String>,
-        /// Its plan, instead of the configured default.
-        #[arg(long)]
-        plan: Option<String>,
-        /// The file that holds its password; "-" for standard input. A password is never taken from the command line,
-        /// which every user of the machine can read.
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-        #[command(flatten)]
-        deployment: Deployment,
-    },
-    /// List the accounts.
-    List {
-        #[command(flatten)]
-        deployment: Deployment,
-    },
 }
 
 #[derive(Debug, Subcommand)]

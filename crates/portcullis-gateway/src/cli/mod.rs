@@ -9,6 +9,7 @@ mod explain;
 mod init;
 mod process;
 mod question;
+mod users;
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -20,10 +21,11 @@ use clap::Parser;
 use portcullis_core::Secret;
 
 use crate::config::{LoadError, Loaded, Report, Settings, Source, json_schema};
-use args::{Cli, Command, Deployment, ExplainArgs, KeysCommand, ServeArgs, UsersCommand};
+use args::{Cli, Command, Deployment, ExplainArgs, KeysCommand, ServeArgs};
 pub use explain::{explain, gate_for_questions};
 pub use process::Process;
 pub use question::Question;
+pub use users::{ImportTask, UserTask};
 
 /// What the commands do that need more than the configuration.
 pub trait Commands {
@@ -50,6 +52,12 @@ pub trait Commands {
     /// # Errors
     /// A [`Failure`] that says why they cannot be read.
     fn list_users(&self, settings: Settings) -> Result<String, Failure>;
+
+    /// Imports, exports, shows or changes accounts; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says what was not done, also where some rows of an import were refused.
+    fn manage_users(&self, settings: Settings, task: UserTask) -> Result<String, Failure>;
 
     /// Lists the signing keys as text.
     ///
@@ -210,15 +218,7 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
         Command::Demo { upstream_only: false, state_dir, listen, admin, upstream_listen } => {
             commands.demo(Demo::Whole { state_dir, listen, admin, upstream: upstream_listen })?;
         }
-        Command::Users(UsersCommand::Create { email, role, name, plan, password_file, deployment }) => {
-            let settings = load(&deployed(deployment), console)?;
-            let password = password_file.map(|path| read_secret(&path)).transpose()?;
-            console.say(commands.create_user(settings, NewUser { email, roles: role, name, plan, password })?);
-        }
-        Command::Users(UsersCommand::List { deployment }) => {
-            let settings = load(&deployed(deployment), console)?;
-            console.say(commands.list_users(settings)?);
-        }
+        Command::Users(command) => users::dispatch(command, commands, console)?,
         Command::Keys(KeysCommand::List { deployment }) => {
             let settings = load(&deployed(deployment), console)?;
             console.say(commands.list_keys(settings)?);

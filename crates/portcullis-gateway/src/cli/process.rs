@@ -7,7 +7,7 @@ use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, Event, EventSink, Secret};
 use portcullis_identity::{Identity, IdentityError, NewAccount, Origin};
 
-use super::{Commands, Demo, Failure, NewUser, Question, explain, gate_for_questions};
+use super::{Commands, Demo, Failure, NewUser, Question, UserTask, explain, gate_for_questions, users};
 use crate::clock::ProcessClock;
 use crate::config::{Settings, Source};
 use crate::serve::{self, OpenIdentityError};
@@ -36,7 +36,7 @@ impl Commands for Process {
             .map_err(|_| Failure::Usage("an account has one role in this version; give --role once".to_owned()))?;
         let made = user.password.is_none();
         let password =
-            user.password.unwrap_or_else(|| Secret::new(format!("{}Aa1", hex::encode(&admin::random()[..12]))));
+            user.password.unwrap_or_else(|| Secret::new(format!("{}-Aa1", hex::encode(&admin::random()[..12]))));
         let new = NewAccount { email: user.email, password: password.clone(), name: user.name, role, plan: user.plan };
         with_identity(&settings, async |identity| {
             let account = identity.create_account(new, Origin::default()).await.map_err(in_words)?;
@@ -62,6 +62,10 @@ impl Commands for Process {
             }
             Ok(text)
         })
+    }
+
+    fn manage_users(&self, settings: Settings, task: UserTask) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| users::run(identity, &settings, task).await)
     }
 
     fn list_keys(&self, settings: Settings) -> Result<String, Failure> {
@@ -130,7 +134,7 @@ fn with_identity(
 }
 
 /// A failure with every broken rule.
-fn in_words(error: IdentityError) -> Failure {
+pub(super) fn in_words(error: IdentityError) -> Failure {
     match error {
         IdentityError::Invalid(broken) => {
             let rules: Vec<String> = broken.iter().map(|rule| format!("{}: {}", rule.field, rule.message)).collect();

@@ -37,6 +37,10 @@ impl Commands for Recorder {
         self.note("list users".to_owned())
     }
 
+    fn manage_users(&self, _: Settings, task: UserTask) -> Result<String, Failure> {
+        self.note(format!("{task:?}"))
+    }
+
     fn list_keys(&self, _: Settings) -> Result<String, Failure> {
         self.note("list keys".to_owned())
     }
@@ -185,6 +189,24 @@ fn a_password_is_read_from_a_file_and_never_from_the_command_line() {
 #[test]
 fn the_other_commands_reach_their_place() {
     assert_eq!(portcullis(&["users", "list"]).asked, ["list users"]);
+    assert_eq!(portcullis(&["users", "show", "a@b.c"]).asked, ["Show { email: \"a@b.c\" }"]);
+    assert_eq!(
+        portcullis(&["users", "role", "a@b.c", "admin"]).asked,
+        ["Change { email: \"a@b.c\", change: Role(\"admin\") }"]
+    );
+    assert_eq!(portcullis(&["users", "disable", "a@b.c"]).asked, ["Disable { email: \"a@b.c\", disabled: true }"]);
+    assert_eq!(portcullis(&["users", "delete", "a@b.c"]).code, 2, "a deletion is asked for twice");
+    assert_eq!(
+        portcullis(&["users", "delete", "a@b.c", "--yes"]).asked,
+        ["Change { email: \"a@b.c\", change: Delete }"]
+    );
+    let import = portcullis(&["users", "import", "users.csv", "--dry-run", "--ignore-column", "note"]);
+    assert_eq!(
+        import.asked,
+        ["Import(ImportTask { file: \"users.csv\", format: Csv, dry_run: true, assume_verified: false, ignore: \
+          [\"note\"], report: None })"]
+    );
+    assert!(portcullis(&["users", "import", "users.txt"]).err.contains("--format"));
     assert_eq!(portcullis(&["keys", "list"]).asked, ["list keys"]);
     assert_eq!(portcullis(&["keys", "rotate"]).asked, ["rotate keys"]);
     assert_eq!(portcullis(&["demo"]).asked, ["Whole { state_dir: None, listen: None, admin: None, upstream: None }"]);

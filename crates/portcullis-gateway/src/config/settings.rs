@@ -149,6 +149,8 @@ pub struct IdentitySettings {
     pub default_plan: Arc<str>,
     /// Which password rules apply.
     pub password_policy: portcullis_identity::PasswordPolicy,
+    /// How passwords are stored.
+    pub password_hash: portcullis_identity::PasswordHash,
     /// Where mail goes.
     pub mail: MailDelivery,
     /// What mails say.

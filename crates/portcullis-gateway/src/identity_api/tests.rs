@@ -7,7 +7,9 @@ use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use portcullis_auth::Algorithm;
 use portcullis_core::{ClientAddress, Event, EventSink, ManualClock, RequestId, Secret, Timestamp};
-use portcullis_identity::{IdentityConfig, Letters, MailCatcher, NewAccount, Origin, PasswordPolicy, Ports};
+use portcullis_identity::{
+    IdentityConfig, Letters, MailCatcher, NewAccount, Origin, PasswordHash, PasswordPolicy, Ports,
+};
 use serde_json::{Value, json};
 use tower_service::Service as _;
 
@@ -30,6 +32,7 @@ async fn api(public_url: &str) -> (Router, tempfile::TempDir) {
         default_role: "viewer".into(),
         default_plan: "free".into(),
         password_policy: PasswordPolicy::Standard,
+        password_hash: PasswordHash::Argon2id,
         audience: public_url.into(),
         algorithm: Algorithm::Es256,
         access_ttl: Duration::from_secs(900),

@@ -109,6 +109,7 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
         default_role: Arc::clone(&identity.default_role),
         default_plan: Arc::clone(&identity.default_plan),
         password_policy: identity.password_policy,
+        password_hash: identity.password_hash,
         audience: Arc::clone(&tokens.audience),
         algorithm: tokens.algorithm,
         access_ttl: tokens.access_ttl,

@@ -100,7 +100,7 @@ impl Identity {
         password: &Secret<String>,
         origin: Origin,
     ) -> Result<(), IdentityError> {
-        let broken = self.config.password_policy.violations(password.expose());
+        let broken = self.password_violations(password, email, None);
         if !broken.is_empty() {
             return Err(IdentityError::Invalid(broken));
         }
@@ -173,12 +173,10 @@ impl Identity {
     }
 
     fn check_new(&self, new: &NewAccount) -> Result<(Email, Option<String>), IdentityError> {
-        let mut broken = self.config.password_policy.violations(new.password.expose());
+        let mut broken = self.password_violations(&new.password, &new.email, new.name.as_deref());
         let email = Email::parse(&new.email).map_err(|violation| broken.push(violation)).ok();
         let name = new.name.as_deref().map(policy::parse_name).transpose().map_err(|violation| broken.push(violation));
-        let role_ok =
-            |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-        if !role_ok(&new.role) || !new.plan.as_deref().is_none_or(role_ok) {
+        if !policy::is_plain_name(&new.role) || !new.plan.as_deref().is_none_or(policy::is_plain_name) {
             broken.push(policy::Violation { field: "role", message: "Must be letters, digits, - and _" });
         }
         match (email, name) {

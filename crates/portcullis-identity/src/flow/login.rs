@@ -59,6 +59,15 @@ pub struct Tokens {
     pub delivery: Delivery,
 }
 
+/// An account whose password was presented.
+struct Proof {
+    id: String,
+    /// The hash that it was checked against.
+    proven: String,
+    /// The hash to take its place.
+    renewed: Option<String>,
+}
+
 /// What a token says of an account.
 pub(crate) struct Holder {
     pub(crate) id: String,
@@ -71,7 +80,8 @@ impl Identity {
     /// Logs in.
     ///
     /// The right password costs one hash; any other costs two, of the account and of the newest pending registration, or of
-    /// dummies in their place.
+    /// dummies in their place. A hash that is not what would be made today is made again (A3), in the transaction that opens
+    /// the session.
     ///
     /// # Errors
     /// [`IdentityError::InvalidCredentials`] for a wrong password and an unknown address alike; with the right password
@@ -91,9 +101,20 @@ impl Identity {
     }
 
     async fn try_login(&self, credentials: &Credentials, origin: Origin) -> Result<(Tokens, String), IdentityError> {
+        let proof = self.prove(credentials).await?;
+        if let Some(entered) = self.enter(credentials, proof, origin).await? {
+            return Ok(entered);
+        }
+        // The hash was replaced while it was checked. Where another login of the same owner made it again, the same
+        // password is right for the new one too, which nobody will make again; where the password was changed, it is wrong.
+        let proof = self.prove(credentials).await?;
+        self.enter(credentials, proof, origin).await?.ok_or(IdentityError::InvalidCredentials)
+    }
+
+    /// Finds the account whose password it is, and makes its hash again where that is due.
+    async fn prove(&self, credentials: &Credentials) -> Result<Proof, IdentityError> {
         let email = Email::parse(&credentials.email).ok();
         let address = email.as_ref().map_or("", Email::as_str);
-        let now = self.now();
         let account: Option<(String, String)> = sql("SELECT id, password FROM account WHERE email = $1")
             .bind(address)
             .fetch_optional(self.store.read())
@@ -103,22 +124,44 @@ impl Identity {
             "SELECT password FROM pending WHERE email = $1 AND expires_at > $2 ORDER BY created_at DESC, id DESC LIMIT 1",
         )
         .bind(address)
-        .bind(millis(now))
+        .bind(millis(self.now()))
         .fetch_optional(self.store.read())
         .await?;
+        let stand_in = self.decoys.stand_in(address);
         let candidates = Candidates {
+            stand_in: stand_in.as_ref(),
             account: account.as_ref().map(|(_, hash)| hash.as_str()),
             pending: pending.as_ref().map(|(hash,)| hash.as_str()),
         };
-        match self.hasher.verify(&credentials.password, candidates).await? {
-            Proven::Account => {}
+        let outdated = match self.hasher.verify(&credentials.password, candidates).await? {
+            Proven::Account { outdated } => outdated,
             // Also where the address has an account: whoever registers it with a password of their own and then logs in
             // must not learn that from the answer.
             Proven::Pending => return Err(IdentityError::NotVerified),
             Proven::Nothing => return Err(IdentityError::InvalidCredentials),
-        }
+        };
         let (id, proven) = account.ok_or(IdentityError::InvalidCredentials)?;
+        let renewed = match outdated {
+            true => match self.hasher.hash(&credentials.password).await {
+                Ok(hash) => Some(hash),
+                // The next login will do; this one is not to fail for it.
+                Err(IdentityError::Overloaded) => None,
+                Err(error) => return Err(error),
+            },
+            false => None,
+        };
+        Ok(Proof { id, proven, renewed })
+    }
 
+    /// Opens the session; `None` where the hash is not the one that was proven any more.
+    async fn enter(
+        &self,
+        credentials: &Credentials,
+        proof: Proof,
+        origin: Origin,
+    ) -> Result<Option<(Tokens, String)>, IdentityError> {
+        let Proof { id, proven, renewed } = proof;
+        let now = self.now();
         let session = Uuid::now_v7().to_string();
         let refresh = token::random()?;
         let mut transaction = self.store.write().await?;
@@ -126,15 +169,24 @@ impl Identity {
         // an account that was disabled meanwhile must not leave a session behind.
         let current: Option<(String, String, i64, Option<i64>)> = sql(locking!(
             "SELECT role, plan, version, disabled_at FROM account WHERE id = $1 AND password = $2",
-            "FOR SHARE"
+            "FOR UPDATE"
         ))
         .bind(&id)
         .bind(&proven)
         .fetch_optional(&mut transaction)
         .await?;
-        let (role, plan, version, disabled) = current.ok_or(IdentityError::InvalidCredentials)?;
+        let Some((role, plan, version, disabled)) = current else { return Ok(None) };
         if disabled.is_some() {
             return Err(IdentityError::Disabled);
+        }
+        if let Some(renewed) = renewed {
+            // The password stays what it was, so no session ends.
+            sql("UPDATE account SET password = $1 WHERE id = $2")
+                .bind(renewed)
+                .bind(&id)
+                .execute(&mut transaction)
+                .await?;
+            audit::write(&mut transaction, now, "password_rehashed", Some(&id), origin, None).await?;
         }
         sql("INSERT INTO session (id, account_id, delivery, created_at) VALUES ($1, $2, $3, $4)")
             .bind(&session)
@@ -148,7 +200,7 @@ impl Identity {
         transaction.commit().await?;
         let holder = Holder { id, role, plan, version };
         let tokens = self.tokens(&holder, &session, refresh, credentials.delivery, now)?;
-        Ok((tokens, holder.id))
+        Ok(Some((tokens, holder.id)))
     }
 
     /// Stores a refresh token as its hash.
@@ -165,7 +217,7 @@ impl Identity {
             .bind(session)
             .bind(generation)
             .bind(millis(now.after(self.config.refresh_ttl)))
-            .execute(&mut *transaction)
+            .execute(transaction)
             .await?;
         Ok(())
     }

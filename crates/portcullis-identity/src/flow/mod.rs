@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod login;
 pub(crate) mod logout;
+pub(crate) mod manage;
 pub(crate) mod refresh;
 pub(crate) mod register;
 pub(crate) mod tidy;

@@ -96,7 +96,11 @@ impl Identity {
             }
             None => None,
         };
-        broken.extend(self.config.password_policy.violations(registration.password.expose()));
+        broken.extend(self.password_violations(
+            &registration.password,
+            &registration.email,
+            registration.name.as_deref(),
+        ));
         match email {
             Some(email) if broken.is_empty() => Ok((email, name)),
             _ => Err(IdentityError::Invalid(broken)),

@@ -38,6 +38,7 @@ impl Identity {
             while self.forget(statement, until).await? == BATCH {}
         }
         self.revocations.forget_expired(&self.store, now).await?;
+        self.decoys.catch_up(&self.store, self.config.password_hash).await?;
         if self.keyring.is_due(&self.store, self.config.rotate_every, now).await? {
             self.rotate_keys(Origin::default()).await?;
         }

@@ -8,7 +8,7 @@ use portcullis_core::ports::{Revocations as _, Standing};
 use portcullis_core::{Clock as _, Event, EventKind, EventSink, ManualClock, Principal, Scheme, Secret, Timestamp};
 use portcullis_identity::{
     Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, Letters, MailCatcher, NewAccount,
-    OpenError, Origin, PasswordPolicy, Ports, Registration, Tokens,
+    OpenError, Origin, PasswordHash, PasswordPolicy, Ports, Registration, Tokens,
 };
 use tempfile::TempDir;
 
@@ -47,6 +47,7 @@ pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
         default_role: "viewer".into(),
         default_plan: "free".into(),
         password_policy: PasswordPolicy::Standard,
+        password_hash: PasswordHash::Argon2id,
         audience: "https://api.example.com".into(),
         algorithm: Algorithm::Es256,
         access_ttl: Duration::from_secs(900),
@@ -85,6 +86,18 @@ impl House {
         };
         let identity = Arc::new(Identity::open(config, ports).await?);
         Ok(Self { identity, clock, mails, records, folder })
+    }
+
+    /// The same database opened again under another configuration.
+    pub(crate) async fn reopened(self, change: impl FnOnce(&mut IdentityConfig)) -> Self {
+        let mut config = config(&self.folder);
+        change(&mut config);
+        let ports = Ports {
+            clock: Arc::clone(&self.clock) as _,
+            mailer: Arc::clone(&self.mails) as _,
+            events: Arc::clone(&self.records) as _,
+        };
+        Self { identity: Arc::new(Identity::open(config, ports).await.unwrap()), ..self }
     }
 
     /// The same database in a second process, as it were.

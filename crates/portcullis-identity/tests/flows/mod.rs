@@ -2,9 +2,11 @@
 //! says which by its `database`.
 
 pub(crate) mod house;
+mod import;
 mod instances;
 pub(crate) mod raw;
 mod records;
+mod rehash;
 mod strangers;
 mod tokens;
 

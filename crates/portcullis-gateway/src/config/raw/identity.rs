@@ -26,20 +26,42 @@ pub(crate) struct IdentityTable {
     /// Whether mail is kept in memory and shown on the admin listener instead of being sent: for development and tests,
     /// because whoever reads it can confirm any address. Default: false.
     pub(crate) danger_mail_catcher: Option<At<bool>>,
-    /// What a password must be. Default: `standard`.
-    pub(crate) password_policy: Option<At<PasswordName>>,
+    /// What a password must be and how it is stored.
+    pub(crate) password: Option<Table<PasswordTable>>,
 }
 
-/// A preset of password rules.
+/// Passwords.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PasswordTable {
+    /// What a new password must be. Default: `default`.
+    pub(crate) policy: Option<At<PolicyName>>,
+    /// How a password is stored. A hash of another kind, imported or from before, is made again at its next login.
+    /// Default: `argon2id`.
+    pub(crate) hash: Option<At<HashName>>,
+}
+
+/// A preset of password rules. Each refuses common passwords, and what is little more than the owner's address or the name
+/// of the service.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum PasswordName {
+pub(crate) enum PolicyName {
     /// At least 10 characters with an upper-case letter, a lower-case letter and a number.
-    Standard,
+    Default,
     /// 8 to 100 characters with an upper-case letter, a lower-case letter, a number and a special character.
     Special,
     /// NIST SP 800-63B-4: at least 15 characters, no composition rules.
     Nist,
+}
+
+/// A hash for passwords.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum HashName {
+    /// 19 MiB, two passes, one lane.
+    Argon2id,
+    /// A cost of 12, for a table that other programs read too. Passwords over 72 bytes are stored as `bcrypt-sha256`.
+    Bcrypt,
 }
 
 /// The tokens that the identity endpoints issue.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(crate) use identity::{ClaimsTable, IdentityTable, IssuerTable, PasswordName, TokensTable};
+pub(crate) use identity::{ClaimsTable, HashName, IdentityTable, IssuerTable, PasswordTable, PolicyName, TokensTable};
 pub(crate) use limit::{ByPlan, CountName, LimitTable, LimitsTable, ModeName, PresetName, ScopeName};
 pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};

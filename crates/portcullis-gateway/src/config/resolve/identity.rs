@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS};
 use portcullis_core::HumanDuration;
-use portcullis_identity::{Database, Letters, PasswordPolicy, PostgresUrl, PostgresUrlError};
+use portcullis_identity::{Database, Letters, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError};
 
 use super::context::Context;
 use super::secrets::{self, Origin};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{At, IdentityTable, PasswordName, Raw, Table, TokensTable};
+use crate::config::raw::{At, HashName, IdentityTable, PasswordTable, PolicyName, Raw, Table, TokensTable};
 use crate::config::settings::{IdentitySettings, MailDelivery, TokenSettings};
 use crate::config::words::{alternatives, closest};
 
@@ -57,16 +57,22 @@ pub(super) fn identity(
     };
     let default_role = table.default_role.as_ref().and_then(|at| cx.name(at)).unwrap_or_else(|| "viewer".into());
     let default_plan = table.default_plan.as_ref().and_then(|at| cx.name(at)).unwrap_or_else(|| "free".into());
+    let no_password = PasswordTable::default();
+    let password = table.password.as_ref().map_or(&no_password, Table::get);
     let settings = IdentitySettings {
         database,
         master_key,
         registration,
         default_role: default_role.into(),
         default_plan: default_plan.into(),
-        password_policy: match table.password_policy.as_ref().map(At::get) {
-            None | Some(PasswordName::Standard) => PasswordPolicy::Standard,
-            Some(PasswordName::Special) => PasswordPolicy::Special,
-            Some(PasswordName::Nist) => PasswordPolicy::Nist,
+        password_policy: match password.policy.as_ref().map(At::get) {
+            None | Some(PolicyName::Default) => PasswordPolicy::Standard,
+            Some(PolicyName::Special) => PasswordPolicy::Special,
+            Some(PolicyName::Nist) => PasswordPolicy::Nist,
+        },
+        password_hash: match password.hash.as_ref().map(At::get) {
+            None | Some(HashName::Argon2id) => PasswordHash::Argon2id,
+            Some(HashName::Bcrypt) => PasswordHash::Bcrypt,
         },
         mail,
         letters,

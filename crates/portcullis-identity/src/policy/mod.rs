@@ -1,7 +1,10 @@
 //! What an address, a name and a password must be (A1, A2).
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
+mod obvious;
+
+use crate::password::one_spelling;
+pub use obvious::PasswordContext;
+use obvious::{Obvious, obvious};
 
 /// A preset of password rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,14 +34,17 @@ pub struct Email(Box<str>);
 /// A password over this many bytes is refused, so that hashing cannot be used to keep the process busy.
 const MAX_PASSWORD_BYTES: usize = 4096;
 
-/// Passwords that everybody tries first, one a line, in lower case.
-static COMMON: LazyLock<HashSet<&'static str>> =
-    LazyLock::new(|| include_str!("../data/common_passwords.txt").lines().collect());
-
 impl PasswordPolicy {
-    /// Every rule that a password breaks.
+    /// Every rule that a password breaks. A character is a Unicode code point of the password's one spelling (NFC), as NIST
+    /// SP 800-63B-4 §3.1.1.2 counts.
     #[must_use]
-    pub fn violations(self, password: &str) -> Vec<Violation> {
+    pub fn violations(self, password: &str, context: &PasswordContext) -> Vec<Violation> {
+        // Before anything is done with it in proportion to its length.
+        if password.len() > MAX_PASSWORD_BYTES {
+            return vec![Violation { field: "password", message: "Must be at most 4096 bytes" }];
+        }
+        let password = one_spelling(password);
+        let password = password.expose().as_str();
         let length = password.chars().count();
         let mut broken = Vec::new();
         let mut must = |holds: bool, message| {
@@ -51,7 +57,6 @@ impl PasswordPolicy {
             Self::Special => must((8..=100).contains(&length), "Must be 8 to 100 characters"),
             Self::Nist => must(length >= 15, "Must be at least 15 characters"),
         }
-        must(password.len() <= MAX_PASSWORD_BYTES, "Must be at most 4096 bytes");
         if self != Self::Nist {
             must(password.chars().any(char::is_uppercase), "Must contain uppercase");
             must(password.chars().any(char::is_lowercase), "Must contain lowercase");
@@ -63,17 +68,15 @@ impl PasswordPolicy {
                 "Must contain special character",
             );
         }
-        must(!is_common(password), "Must not be a common password");
+        match obvious(password, context) {
+            Some(Obvious::Common) => must(false, "Must not be a common password"),
+            Some(Obvious::OfOwner) => {
+                must(false, "Must not be made of your e-mail address, your name or the name of this service");
+            }
+            None => {}
+        }
         broken
     }
-}
-
-/// Whether everybody tries it first: the password itself, or what is left of it without the digits and marks with which
-/// people dress such a word up.
-fn is_common(password: &str) -> bool {
-    let lower = password.to_lowercase();
-    let bare = lower.trim_matches(|c: char| !c.is_alphabetic());
-    COMMON.contains(lower.as_str()) || (bare.len() >= 4 && bare.len() + 4 >= lower.len() && COMMON.contains(bare))
 }
 
 impl Email {
@@ -115,6 +118,11 @@ impl Email {
     }
 }
 
+/// Whether it can be the name of a role or a plan: 1 to 64 letters, digits, `-` and `_`.
+pub(crate) fn is_plain_name(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+}
+
 /// A name: 2 to 100 characters after trimming, without control characters.
 pub(crate) fn parse_name(text: &str) -> Result<String, Violation> {
     let text = text.trim();
@@ -133,7 +141,11 @@ mod tests {
     use super::*;
 
     fn messages(policy: PasswordPolicy, password: &str) -> Vec<&'static str> {
-        policy.violations(password).into_iter().map(|violation| violation.message).collect()
+        policy
+            .violations(password, &PasswordContext::default())
+            .into_iter()
+            .map(|violation| violation.message)
+            .collect()
     }
 
     #[test]
@@ -147,7 +159,7 @@ mod tests {
         assert_eq!(messages(Standard, "ALLUPPER123"), ["Must contain lowercase"]);
         assert_eq!(messages(Special, "Str0ngEnough"), ["Must contain special character"]);
         assert_eq!(messages(Special, "Str0ng-Enough"), [""; 0]);
-        assert_eq!(messages(Special, &format!("Aa1-{}", "x".repeat(97))), ["Must be 8 to 100 characters"]);
+        assert_eq!(messages(Special, &format!("Aa1-{}", "xyzabq".repeat(17))), ["Must be 8 to 100 characters"]);
         assert_eq!(messages(Nist, "all lower is fine"), [""; 0]);
         assert_eq!(messages(Nist, "too short"), ["Must be at least 15 characters"]);
     }
@@ -158,6 +170,8 @@ mod tests {
         assert!(long.chars().count() > 128);
         assert_eq!(messages(PasswordPolicy::Standard, &long), [""; 0]);
         assert_eq!(messages(PasswordPolicy::Nist, &long), [""; 0]);
+        // Two code points that are one character count as one.
+        assert_eq!(messages(PasswordPolicy::Standard, "Kr0ketmno\u{308}"), ["Must be at least 10 characters"]);
         assert_eq!(messages(PasswordPolicy::Nist, &"x".repeat(5000)), ["Must be at most 4096 bytes"]);
     }
 
@@ -167,7 +181,17 @@ mod tests {
             let told = messages(PasswordPolicy::Special, password);
             assert!(told.contains(&"Must not be a common password"), "{password}: {told:?}");
         }
-        assert!(!is_common("correct horse battery staple"));
+    }
+
+    #[test]
+    fn a2_the_owners_and_the_services_words_are_refused() {
+        let context = PasswordContext::new("https://www.tidewater.io", Some("ann.lee@example.com"), None);
+        for password in ["Ann.Lee.2024", "Tidewater12!"] {
+            let broken = PasswordPolicy::Special.violations(password, &context);
+            assert_eq!(broken.len(), 1, "{password}");
+            assert!(broken[0].message.starts_with("Must not be made of your e-mail address"), "{password}");
+        }
+        assert!(PasswordPolicy::Special.violations("Annual-Leek-93", &context).is_empty());
     }
 
     #[test]

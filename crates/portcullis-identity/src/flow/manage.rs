@@ -1,0 +1,110 @@
+//! What an operator does with one account: look at it, change its role or plan, end its sessions, delete it (A11, T7).
+
+use super::account::Account;
+use super::logout::revoke_account;
+use crate::error::IdentityError;
+use crate::password::hash_name;
+use crate::policy::{self, Email, Violation};
+use crate::service::Identity;
+use crate::store::audit::{self, Origin};
+use crate::store::sql;
+
+/// An account with what belongs to it.
+#[derive(Clone, Debug)]
+pub struct AccountDetails {
+    /// The account.
+    pub account: Account,
+    /// Sessions that have not ended.
+    pub sessions: i64,
+    /// The algorithm of its password's hash; `none` where it has no password.
+    pub hash: &'static str,
+}
+
+/// One change of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountChange {
+    /// Another role.
+    Role(String),
+    /// Another plan.
+    Plan(String),
+    /// Nothing but the end of its sessions.
+    Revoke,
+    /// Its end. Somebody may register the address again; that is another account with another id.
+    Delete,
+}
+
+impl Identity {
+    /// One account by its address.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoAccount`].
+    pub async fn account_details(&self, email: &str) -> Result<AccountDetails, IdentityError> {
+        let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
+        let row: Option<(String, String)> = sql("SELECT id, password FROM account WHERE email = $1")
+            .bind(email.as_str())
+            .fetch_optional(self.store.read())
+            .await?;
+        let (id, hash) = row.ok_or(IdentityError::NoAccount)?;
+        let (sessions,): (i64,) = sql("SELECT count(*) FROM session WHERE account_id = $1 AND revoked_at IS NULL")
+            .bind(&id)
+            .fetch_one(self.store.read())
+            .await?;
+        Ok(AccountDetails { account: self.account(&id).await?, sessions, hash: hash_name(&hash) })
+    }
+
+    /// Changes an account. Every change ends its sessions, and its access tokens are void within a second everywhere: a
+    /// token says which role and plan its holder has, so none may outlive them.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoAccount`], [`IdentityError::Invalid`] for a role or plan that cannot be one.
+    pub async fn change_account(
+        &self,
+        email: &str,
+        change: AccountChange,
+        origin: Origin,
+    ) -> Result<(), IdentityError> {
+        if let AccountChange::Role(name) | AccountChange::Plan(name) = &change
+            && !policy::is_plain_name(name)
+        {
+            let field = if matches!(change, AccountChange::Role(_)) { "role" } else { "plan" };
+            return Err(IdentityError::Invalid(vec![Violation { field, message: "Must be letters, digits, - and _" }]));
+        }
+        let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
+        let now = self.now();
+        let mut transaction = self.store.write().await?;
+        let found: Option<(String,)> = sql("SELECT id FROM account WHERE email = $1")
+            .bind(email.as_str())
+            .fetch_optional(&mut transaction)
+            .await?;
+        let (id,) = found.ok_or(IdentityError::NoAccount)?;
+        // Before a deletion too: the revocation outlives the account for as long as its tokens do.
+        revoke_account(&mut transaction, &id, now, self.token_end(now)).await?;
+        let (action, detail) = match &change {
+            AccountChange::Role(role) => {
+                sql("UPDATE account SET role = $1 WHERE id = $2")
+                    .bind(role)
+                    .bind(&id)
+                    .execute(&mut transaction)
+                    .await?;
+                ("role_changed", Some(role.as_str()))
+            }
+            AccountChange::Plan(plan) => {
+                sql("UPDATE account SET plan = $1 WHERE id = $2")
+                    .bind(plan)
+                    .bind(&id)
+                    .execute(&mut transaction)
+                    .await?;
+                ("plan_changed", Some(plan.as_str()))
+            }
+            AccountChange::Revoke => ("sessions_revoked", None),
+            AccountChange::Delete => {
+                sql("DELETE FROM pending WHERE email = $1").bind(email.as_str()).execute(&mut transaction).await?;
+                sql("DELETE FROM account WHERE id = $1").bind(&id).execute(&mut transaction).await?;
+                ("account_deleted", None)
+            }
+        };
+        audit::write(&mut transaction, now, action, Some(&id), origin, detail).await?;
+        transaction.commit().await?;
+        self.see_revocations().await
+    }
+}
