@@ -91,6 +91,39 @@ fn ask(proxy: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -
         format!("{method} {path} HTTP/1.1\r\nHost: {proxy}\r\nConnection: close\r\n{headers}{length}\r\n{body}");
     stream.write_all(request.as_bytes()).map_err(failed)?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).map_err(failed)?;
+    let mut piece = [0; 16 * 1024];
+    // Not everybody closes when asked to, so the end is where the answer says it is.
+    while !is_whole(&answer) {
+        match stream.read(&mut piece).map_err(failed)? {
+            0 => break,
+            read => answer.extend_from_slice(&piece[..read]),
+        }
+    }
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Whether an answer has come to the end that its head tells.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+    match length {
+        Some(length) => body.len() >= length,
+        None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_answer_is_where_its_head_says() {
+        assert!(is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"));
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok"));
+        assert!(is_whole(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"));
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"));
+        assert!(!is_whole(b"HTTP/1.1 200 OK\r\n"));
+    }
 }

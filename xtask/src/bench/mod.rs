@@ -151,12 +151,16 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
                 if absent.iter().any(|absent| absent.name == contender.name && absent.work == work.id) {
                     continue;
                 }
-                match bench.measure(contender, work) {
+                match bench.ready(contender, work).and_then(|()| bench.measure(contender, work)) {
                     Ok(sample) => {
                         println!("round {round}  {:<12}{:<24}{}", work.id, contender.name, work.line(&sample));
                         samples.add(work.id, &contender.name, sample);
                     }
-                    Err(why) => absent.push(Absent::told(contender, work, &why)),
+                    Err(why) => {
+                        absent.push(Absent::told(contender, work, &why));
+                        // What broke under one workload shall not spoil the next.
+                        contender.running.retain(|(place, _)| *place != (work.setup, work.special));
+                    }
                 }
             }
         }

@@ -175,7 +175,11 @@ impl Identity {
         .bind(&proven)
         .fetch_optional(&mut transaction)
         .await?;
-        let Some((role, plan, version, disabled)) = current else { return Ok(None) };
+        let Some((role, plan, version, disabled)) = current else {
+            // What replaced it may be of this very group of writes: the next look must find it on the disk.
+            transaction.commit().await?;
+            return Ok(None);
+        };
         if disabled.is_some() {
             return Err(IdentityError::Disabled);
         }

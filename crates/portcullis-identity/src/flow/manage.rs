@@ -7,7 +7,7 @@ use crate::password::hash_name;
 use crate::policy::{self, Email, Violation};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::sql;
+use crate::store::{locking, sql};
 
 /// An account with what belongs to it.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ impl Identity {
         let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let found: Option<(String,)> = sql("SELECT id FROM account WHERE email = $1")
+        let found: Option<(String,)> = sql(locking!("SELECT id FROM account WHERE email = $1", "FOR UPDATE"))
             .bind(email.as_str())
             .fetch_optional(&mut transaction)
             .await?;
