@@ -159,7 +159,7 @@ pub(crate) fn chart(work: &Work, peers: &[String], samples: &Samples) -> String 
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 {height}\" font-family=\"sans-serif\" font-size=\"14\">\n\
          <rect width=\"760\" height=\"{height}\" fill=\"#ffffff\"/>\n\
-         <text x=\"12\" y=\"26\" font-weight=\"bold\">CPU time per request in µs: {} (less is better)</text>\n",
+         <text x=\"12\" y=\"26\" font-weight=\"bold\">CPU µs per request, {}; less is better</text>\n",
         work.title
     );
     for (index, (name, cpu)) in rows.iter().enumerate() {
