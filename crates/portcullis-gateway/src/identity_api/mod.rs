@@ -6,9 +6,13 @@
 
 mod answer;
 mod body;
+mod caller;
 mod cookies;
-mod handlers;
+mod jwks;
+mod login;
+mod me;
 mod page;
+mod registration;
 
 use std::sync::Arc;
 
@@ -45,16 +49,16 @@ impl std::fmt::Debug for Endpoint {
 
 /// Every endpoint: the router and the gate's routes are both made from this one list.
 pub const ENDPOINTS: &[Endpoint] = &[
-    endpoint("POST /auth/register", Need::Nothing, || post(handlers::register)),
+    endpoint("POST /auth/register", Need::Nothing, || post(registration::register)),
     endpoint("GET /auth/verify", Need::Nothing, || get(page::confirm)),
-    endpoint("POST /auth/verify", Need::Nothing, || post(handlers::verify)),
-    endpoint("POST /auth/resend-verification", Need::Nothing, || post(handlers::resend)),
-    endpoint("POST /auth/login", Need::Nothing, || post(handlers::login)),
-    endpoint("POST /auth/refresh", Need::Nothing, || post(handlers::refresh)),
-    endpoint("POST /auth/logout", Need::Nothing, || post(handlers::logout)),
-    endpoint("POST /auth/logout-all", Need::Login, || post(handlers::logout_all)),
-    endpoint("GET /auth/me", Need::Login, || get(handlers::me)),
-    endpoint("GET /.well-known/jwks.json", Need::Nothing, || get(handlers::jwks)),
+    endpoint("POST /auth/verify", Need::Nothing, || post(registration::verify)),
+    endpoint("POST /auth/resend-verification", Need::Nothing, || post(registration::resend)),
+    endpoint("POST /auth/login", Need::Nothing, || post(login::login)),
+    endpoint("POST /auth/refresh", Need::Nothing, || post(login::refresh)),
+    endpoint("POST /auth/logout", Need::Nothing, || post(login::logout)),
+    endpoint("POST /auth/logout-all", Need::Login, || post(login::logout_all)),
+    endpoint("GET /auth/me", Need::Login, || get(me::me)),
+    endpoint("GET /.well-known/jwks.json", Need::Nothing, || get(jwks::document)),
 ];
 
 /// What stands under `/auth` and is no endpoint is refused here and never reaches an upstream.

@@ -1,97 +1,21 @@
-//! One function for each endpoint.
+//! Login, refresh and logout (A6, A8, T4, T6).
 
 use std::sync::Arc;
 
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_auth::credential;
-use portcullis_core::{ClientAddress, Principal, RequestId, Secret};
-use portcullis_identity::{Credentials, Delivery, Origin, Registration, Tokens};
+use portcullis_core::{Principal, Secret};
+use portcullis_identity::{Credentials, Delivery, Tokens};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::{self, Refused};
-use super::{Api, body, page};
-
-/// What the gate knows of the caller.
-type Caller = (Extension<ClientAddress>, Extension<RequestId>);
-
-fn origin((Extension(client), Extension(id)): Caller) -> Origin {
-    Origin { client: Some(client), request: Some(id) }
-}
-
-fn id((_, Extension(id)): Caller) -> RequestId {
-    id
-}
-
-/// Runs a handler's body and turns its refusal into an answer.
-async fn answered(caller: Caller, handler: impl Future<Output = Result<Response, Refused>>) -> Response {
-    handler.await.unwrap_or_else(|refused| refused.answer(id(caller)))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Register {
-    email: String,
-    password: String,
-    name: Option<String>,
-}
-
-pub(super) async fn register(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Response {
-    answered(caller, async {
-        let Register { email, password, name } = body::json(&headers, &bytes)?;
-        let registration = Registration { email, password: Secret::new(password), name };
-        api.identity.register(registration, origin(caller)).await?;
-        let message = "If this address is new, a mail with a link to confirm it is on its way.";
-        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
-    })
-    .await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Verify {
-    token: String,
-}
-
-pub(super) async fn verify(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
-    if body::is_form(&headers) {
-        let token = page::form_token(&bytes);
-        let verified = api.identity.verify(&token.unwrap_or_default(), origin(caller)).await;
-        return page::confirmed(verified.map_err(Refused::from), id(caller));
-    }
-    answered(caller, async {
-        let Verify { token } = body::json(&headers, &bytes)?;
-        api.identity.verify(&token, origin(caller)).await?;
-        Ok(answer::json(StatusCode::OK, &json!({ "message": "E-mail verified. You can log in now." })))
-    })
-    .await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Resend {
-    email: String,
-}
-
-pub(super) async fn resend(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
-    answered(caller, async {
-        let Resend { email } = body::json(&headers, &bytes)?;
-        api.identity.resend_verification(&email, origin(caller)).await?;
-        let message = "If a registration of this address waits for confirmation, a mail is on its way.";
-        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
-    })
-    .await
-}
+use super::caller::{Caller, answered, local, origin};
+use super::{Api, body};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -191,43 +115,6 @@ pub(super) async fn logout_all(
         Ok(response)
     })
     .await
-}
-
-pub(super) async fn me(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    principal: Option<Extension<Arc<Principal>>>,
-) -> Response {
-    answered(caller, async {
-        let account = api.identity.account(local(principal)?.subject()).await?;
-        Ok(answer::json(
-            StatusCode::OK,
-            &json!({
-                "id": account.id,
-                "email": account.email,
-                "name": account.name,
-                "role": account.role,
-                "plan": account.plan,
-                "createdAt": account.created_at.to_rfc3339(),
-            }),
-        ))
-    })
-    .await
-}
-
-pub(super) async fn jwks(State(api): State<Arc<Api>>) -> Response {
-    let headers = [(CONTENT_TYPE, "application/jwk-set+json"), (CACHE_CONTROL, "public, max-age=300")];
-    (headers, api.identity.keys().load().1.public_jwks_json()).into_response()
-}
-
-/// One of our own users. The gate asked already; this asks again so that no mistake in a route table opens a door.
-fn local(principal: Option<Extension<Arc<Principal>>>) -> Result<Arc<Principal>, Refused> {
-    match principal {
-        Some(Extension(principal)) if principal.is_local() => Ok(principal),
-        Some(_) => Err(Refused::new(StatusCode::NOT_FOUND, "Not found", "not_found")
-            .with_detail("this identity comes from another issuer and has no account here")),
-        None => Err(Refused::new(StatusCode::UNAUTHORIZED, "Authentication required", "authentication_required")),
-    }
 }
 
 /// Hands tokens over in the way their session began with.

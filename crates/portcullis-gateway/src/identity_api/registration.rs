@@ -1,0 +1,76 @@
+//! Registration and the confirmation of an address (A1, A4, A5).
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use portcullis_core::Secret;
+use portcullis_identity::Registration;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::{self, Refused};
+use super::caller::{Caller, answered, id, origin};
+use super::{Api, body, page};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Register {
+    email: String,
+    password: String,
+    name: Option<String>,
+}
+
+pub(super) async fn register(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let Register { email, password, name } = body::json(&headers, &bytes)?;
+        let registration = Registration { email, password: Secret::new(password), name };
+        api.identity.register(registration, origin(caller)).await?;
+        let message = "If this address is new, a mail with a link to confirm it is on its way.";
+        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    token: String,
+}
+
+pub(super) async fn verify(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    if body::is_form(&headers) {
+        let token = page::form_token(&bytes);
+        let verified = api.identity.verify(&token.unwrap_or_default(), origin(caller)).await;
+        return page::confirmed(verified.map_err(Refused::from), id(caller));
+    }
+    answered(caller, async {
+        let Verify { token } = body::json(&headers, &bytes)?;
+        api.identity.verify(&token, origin(caller)).await?;
+        Ok(answer::json(StatusCode::OK, &json!({ "message": "E-mail verified. You can log in now." })))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resend {
+    email: String,
+}
+
+pub(super) async fn resend(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    answered(caller, async {
+        let Resend { email } = body::json(&headers, &bytes)?;
+        api.identity.resend_verification(&email, origin(caller)).await?;
+        let message = "If a registration of this address waits for confirmation, a mail is on its way.";
+        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
+    })
+    .await
+}
