@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{ORIGIN, UPGRADE};
@@ -42,6 +43,10 @@ pub enum Outcome {
     /// We failed before it was forwarded: nothing of it is the client's fault.
     NotForwarded,
 }
+
+/// How often the record of revocations is asked about a tunnel or a stream. With the record's own delay it makes less than
+/// the second within which a revocation is seen everywhere.
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
 
 /// Decides which requests may pass. One value serves all doors and all cores.
 pub struct Gate {
@@ -133,6 +138,20 @@ impl Gate {
     pub fn note_upstream_failure(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
         let event = pass.case.event(now, EventKind::UpstreamFailed, id);
         self.events.record(portcullis_core::Event { reason: Some(reason.slug()), ..event });
+    }
+
+    /// For how long what was once admitted may go on before it is asked about again; `None` where its credential has
+    /// expired or was revoked, or nobody can say any more (T13).
+    #[must_use]
+    pub fn goes_on_for(&self, principal: &Principal, now: Timestamp) -> Option<Duration> {
+        let left = principal.parts().expires.since(now);
+        if left.is_zero() {
+            return None;
+        }
+        if !principal.is_local() {
+            return Some(left);
+        }
+        (self.revocations.standing(principal, now) == Validity::Good).then(|| left.min(ASKED_AGAIN))
     }
 
     /// Stages 2 to 10 of the pipeline, in the order that makes them safe.

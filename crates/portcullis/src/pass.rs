@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, SET_COOKIE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request};
 use portcullis_auth::credential;
-use portcullis_core::{Principal, Reason, RequestId, Scheme, Timestamp};
+use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
 
 use crate::body::{Admitted, BodyRule};
@@ -47,12 +47,6 @@ impl Pass {
     #[must_use]
     pub const fn principal(&self) -> Option<&Arc<Principal>> {
         self.case.principal.as_ref()
-    }
-
-    /// When the credential that opened this exchange ceases to be good: tunnels and streams end then (T13).
-    #[must_use]
-    pub fn expires(&self) -> Option<Timestamp> {
-        self.case.principal.as_ref().map(|principal| principal.parts().expires)
     }
 
     /// Strips what the client must not say, and says what was proven (Z5, T6). Call it after hop-by-hop headers were
