@@ -33,6 +33,12 @@ pub enum IdentityError {
     /// The account does not exist (any more).
     #[error("no such account")]
     NoAccount,
+    /// The account has no such API key (any more).
+    #[error("no such API key")]
+    NoApiKey,
+    /// The account has as many API keys as it may have.
+    #[error("an account may have {0} API keys")]
+    TooManyApiKeys(u32),
     /// An account with this address exists already; only told to an operator.
     #[error("an account with this address exists already")]
     Exists,

@@ -58,8 +58,10 @@ impl Pass {
             return;
         }
         if !policy.forward_credentials {
-            if self.case.principal.as_ref().is_some_and(|principal| principal.parts().scheme == Scheme::Bearer) {
-                headers.remove(AUTHORIZATION);
+            match self.case.principal.as_ref().map(|principal| principal.parts().scheme) {
+                Some(Scheme::Bearer) => drop(headers.remove(AUTHORIZATION)),
+                Some(Scheme::ApiKey) => credential::strip_api_key(headers),
+                Some(Scheme::Cookie | Scheme::Session) | None => {}
             }
             if headers.contains_key(COOKIE) {
                 credential::strip_cookies(headers);

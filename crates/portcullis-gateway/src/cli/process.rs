@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use portcullis_core::ports::{Nobody, Revocations};
+use portcullis_core::ports::{Holders, Nobody, Revocations};
 use portcullis_core::{Clock as _, Event, EventSink, Secret};
 use portcullis_identity::{Identity, IdentityError, NewAccount, Origin};
+use tokio::runtime::Handle;
 
 use super::{Commands, Demo, Failure, NewUser, Question, UserTask, explain, gate_for_questions, users};
 use crate::clock::ProcessClock;
@@ -94,14 +95,17 @@ impl Commands for Process {
     fn explain(&self, settings: Settings, question: Question) -> Result<String, Failure> {
         let runtime = serve::service_runtime().map_err(Failure::run)?;
         runtime.block_on(async {
-            let identity = open(&settings).await;
-            let (own, revocations): (_, Arc<dyn Revocations>) = match &identity {
-                Ok(identity) => (Some(serve::own_issuer(&settings, identity)), identity.revocations()),
-                Err(OpenIdentityError::Disabled) => (None, Arc::new(Nobody)),
+            let (own, revocations, holders): (_, Arc<dyn Revocations>, Arc<dyn Holders>) = match open(&settings).await {
+                Ok(identity) => {
+                    let identity = Arc::new(identity);
+                    let holders = serve::AccountHolders::new(Arc::clone(&identity), Handle::current());
+                    (Some(serve::own_issuer(&settings, &identity)), identity.revocations(), Arc::new(holders))
+                }
+                Err(OpenIdentityError::Disabled) => (None, Arc::new(Nobody), Arc::new(Nobody)),
                 Err(error) => return Err(Failure::run(error)),
             };
             let own_routes = if own.is_some() { serve::own_routes() } else { Vec::new() };
-            let gate = gate_for_questions(&settings, own, own_routes, revocations, Arc::new(Nobody))?;
+            let gate = gate_for_questions(&settings, own, own_routes, revocations, holders, Arc::new(Nobody))?;
             Ok(explain(&gate, &question, settings.is_https(), ProcessClock.now()).await)
         })
     }

@@ -73,6 +73,11 @@ impl From<IdentityError> for Refused {
             }
             E::InvalidRefresh => Self::new(StatusCode::UNAUTHORIZED, "Invalid refresh token", "invalid_refresh_token"),
             E::RegistrationClosed => Self::new(StatusCode::FORBIDDEN, "Registration is closed", "registration_closed"),
+            E::NoApiKey => Self::new(StatusCode::NOT_FOUND, "Not found", "not_found")
+                .with_detail("you have no such API key; GET /auth/api-keys lists yours"),
+            E::TooManyApiKeys(0) => Self::new(StatusCode::FORBIDDEN, "API keys are turned off", "api_keys_off"),
+            E::TooManyApiKeys(most) => Self::new(StatusCode::CONFLICT, "Too many API keys", "too_many_api_keys")
+                .with_detail(format!("you may have {most}; end one with DELETE /auth/api-keys/{{id}}")),
             E::NoAccount => Self::new(StatusCode::NOT_FOUND, "Not found", "not_found"),
             E::Exists => Self::new(StatusCode::CONFLICT, "Conflict", "conflict"),
             E::Overloaded => Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "overloaded"),

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::Api;
 use super::answer;
-use super::caller::{Caller, answered, local};
+use super::caller::{Caller, answered, holder};
 
 pub(super) async fn me(
     State(api): State<Arc<Api>>,
@@ -19,7 +19,7 @@ pub(super) async fn me(
     principal: Option<Extension<Arc<Principal>>>,
 ) -> Response {
     answered(caller, async {
-        let account = api.identity.account(local(principal)?.subject()).await?;
+        let account = api.identity.account(holder(principal)?.subject()).await?;
         Ok(answer::json(
             StatusCode::OK,
             &json!({

@@ -5,6 +5,7 @@
 //! proven, the `Arc<Principal>`.
 
 mod answer;
+mod api_keys;
 mod body;
 mod caller;
 mod cookies;
@@ -17,7 +18,7 @@ mod registration;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use portcullis_auth::CookieNames;
 use portcullis_identity::Identity;
 
@@ -58,6 +59,10 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /auth/logout", Need::Nothing, || post(login::logout)),
     endpoint("POST /auth/logout-all", Need::Login, || post(login::logout_all)),
     endpoint("GET /auth/me", Need::Login, || get(me::me)),
+    endpoint("GET /auth/api-keys", Need::Login, || get(api_keys::list)),
+    endpoint("POST /auth/api-keys", Need::Login, || post(api_keys::create)),
+    endpoint("POST /auth/api-keys/{id}/rotate", Need::Login, || post(api_keys::rotate)),
+    endpoint("DELETE /auth/api-keys/{id}", Need::Login, || delete(api_keys::revoke)),
     endpoint("GET /.well-known/jwks.json", Need::Nothing, || get(jwks::document)),
 ];
 

@@ -42,7 +42,7 @@ pub(crate) struct LimitTable {
     /// The requests it counts. Default: `/**`.
     #[serde(rename = "match")]
     pub(crate) pattern: Option<OneOrMany<PatternText>>,
-    /// What it counts by: `address`, `user`, `plan`, `role`, `route`, `header:NAME`, `claim:NAME`, or a list of them. A
+    /// What it counts by: `address`, `user`, `api-key`, `session`, `plan`, `role`, `route`, `header:NAME`, `claim:NAME`, or a list of them. A
     /// part that a request lacks is replaced by its address. Default: `address`.
     pub(crate) key: Option<OneOrMany<KeyText>>,
     /// How it counts: `token-bucket`, `fixed-window`, `sliding-window-counter` or `sliding-window-log`. Default:
