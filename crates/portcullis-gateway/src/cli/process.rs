@@ -8,7 +8,9 @@ use portcullis_core::{Clock as _, Event, EventSink, Secret};
 use portcullis_identity::{Identity, IdentityError, NewAccount, Origin};
 use tokio::runtime::Handle;
 
-use super::{Commands, Demo, Failure, NewUser, Question, UserTask, explain, gate_for_questions, users};
+use super::{
+    ApiKeyTask, Commands, Demo, Failure, NewUser, Question, UserTask, api_keys, explain, gate_for_questions, users,
+};
 use crate::clock::ProcessClock;
 use crate::config::{Settings, Source};
 use crate::serve::{self, OpenIdentityError};
@@ -89,6 +91,17 @@ impl Commands for Process {
         with_identity(&settings, async |identity| {
             let kid = identity.rotate_keys(Origin::default()).await.map_err(Failure::run)?;
             Ok(format!("new tokens are signed with {kid}; the old key verifies until its last token has expired"))
+        })
+    }
+
+    fn manage_api_keys(&self, settings: Settings, task: ApiKeyTask) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| api_keys::run(identity, task).await)
+    }
+
+    fn revoke_token(&self, settings: Settings, jti: &str) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            identity.revoke_token(jti, Origin::default()).await.map_err(in_words)?;
+            Ok(format!("the access token {jti} is void; its session can still refresh"))
         })
     }
 

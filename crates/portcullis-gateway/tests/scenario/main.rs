@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 pub(crate) mod support;
 
+mod api_keys;
 mod cookies;
 mod hardening;
 mod identity_headers;
@@ -18,6 +19,7 @@ mod paths;
 mod refresh;
 mod registration;
 mod roles;
+mod server_sessions;
 mod tokens;
 
 use support::PROJECT_ROUTES;
