@@ -22,8 +22,10 @@ pub use flow::account::{Account, NewAccount};
 pub use flow::api_key::{ApiKeyInfo, MadeApiKey, NewApiKey};
 pub use flow::login::{Credentials, Delivery, Tokens};
 pub use flow::manage::{AccountChange, AccountDetails};
+pub use flow::password::Renewed;
 pub use flow::register::Registration;
 pub use flow::server_session::ServerSession;
+pub use flow::sessions::SessionInfo;
 pub use import::{
     Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
     RoleNames, RowRefused,

@@ -31,6 +31,8 @@ pub struct IdentityConfig {
     pub public_url: Arc<str>,
     /// What the mails say.
     pub letters: Letters,
+    /// Whether mail goes anywhere; without it nobody can reset a password or change an address.
+    pub mail: bool,
     /// Whether strangers may register.
     pub registration: bool,
     /// The role of a new account.

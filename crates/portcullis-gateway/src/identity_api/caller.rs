@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Extension;
-use axum::http::StatusCode;
+use axum::http::header::USER_AGENT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use portcullis_core::{ClientAddress, Principal, RequestId, Scheme};
 use portcullis_identity::Origin;
@@ -19,6 +20,11 @@ pub(super) fn origin((Extension(client), Extension(id)): Caller) -> Origin {
 
 pub(super) fn id((_, Extension(id)): Caller) -> RequestId {
     id
+}
+
+/// What the caller's program calls itself.
+pub(super) fn agent(headers: &HeaderMap) -> Option<String> {
+    headers.get(USER_AGENT).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 /// Runs a handler's body and turns its refusal into an answer.

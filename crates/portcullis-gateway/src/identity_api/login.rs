@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::{self, Refused};
-use super::caller::{Caller, answered, local, origin};
+use super::caller::{Caller, agent, answered, local, origin};
 use super::{Api, body};
 
 #[derive(Deserialize)]
@@ -48,7 +48,8 @@ pub(super) async fn login(State(api): State<Arc<Api>>, caller: Caller, headers: 
             api.same_site(&headers)?;
         }
         let kind = if delivery == Wish::Cookie { Delivery::Cookie } else { Delivery::Body };
-        let credentials = Credentials { email, password: Secret::new(password), delivery: kind };
+        let credentials =
+            Credentials { email, password: Secret::new(password), delivery: kind, agent: agent(&headers) };
         let mut response = if delivery == Wish::Session {
             open(&api, &api.identity.open_session(&credentials, origin(caller)).await?)
         } else {
@@ -153,7 +154,7 @@ pub(super) async fn logout_all(
 }
 
 /// Hands a server session over: nothing of it is in the body.
-fn open(api: &Api, session: &ServerSession) -> Response {
+pub(super) fn open(api: &Api, session: &ServerSession) -> Response {
     let answer = json!({ "expiresIn": session.idle.min(session.life).as_secs(), "tokenType": "Session" });
     let mut response = answer::json(StatusCode::OK, &answer);
     api.set_session(&mut response, session);
@@ -161,7 +162,7 @@ fn open(api: &Api, session: &ServerSession) -> Response {
 }
 
 /// Hands tokens over in the way their session began with.
-fn hand_over(api: &Api, tokens: &Tokens) -> Response {
+pub(super) fn hand_over(api: &Api, tokens: &Tokens) -> Response {
     let mut answer = json!({ "expiresIn": tokens.expires_in.as_secs(), "tokenType": "Bearer" });
     match tokens.delivery {
         Delivery::Body => {

@@ -13,12 +13,14 @@ mod jwks;
 mod login;
 mod me;
 mod page;
+mod password;
 mod registration;
+mod sessions;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use portcullis_auth::CookieNames;
 use portcullis_identity::Identity;
 
@@ -58,7 +60,16 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /auth/refresh", Need::Nothing, || post(login::refresh)),
     endpoint("POST /auth/logout", Need::Nothing, || post(login::logout)),
     endpoint("POST /auth/logout-all", Need::Login, || post(login::logout_all)),
-    endpoint("GET /auth/me", Need::Login, || get(me::me)),
+    endpoint("POST /auth/forgot-password", Need::Nothing, || post(password::forgot)),
+    endpoint("POST /auth/reset-password", Need::Nothing, || post(password::reset)),
+    endpoint("POST /auth/change-password", Need::Login, || post(password::change)),
+    endpoint("GET /auth/me", Need::Login, || get(me::show)),
+    endpoint("PATCH /auth/me", Need::Login, || patch(me::rename)),
+    endpoint("DELETE /auth/me", Need::Login, || delete(me::delete)),
+    endpoint("POST /auth/change-email", Need::Login, || post(me::change_email)),
+    endpoint("POST /auth/confirm-email", Need::Nothing, || post(me::confirm_email)),
+    endpoint("GET /auth/sessions", Need::Login, || get(sessions::list)),
+    endpoint("DELETE /auth/sessions/{id}", Need::Login, || delete(sessions::end)),
     endpoint("GET /auth/api-keys", Need::Login, || get(api_keys::list)),
     endpoint("POST /auth/api-keys", Need::Login, || post(api_keys::create)),
     endpoint("POST /auth/api-keys/{id}/rotate", Need::Login, || post(api_keys::rotate)),

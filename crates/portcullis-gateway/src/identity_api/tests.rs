@@ -28,6 +28,7 @@ async fn api(public_url: &str) -> (Router, tempfile::TempDir) {
         master_key: None,
         public_url: public_url.into(),
         letters: Letters::default(),
+        mail: true,
         registration: true,
         default_role: "viewer".into(),
         default_plan: "free".into(),

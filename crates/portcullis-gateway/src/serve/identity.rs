@@ -105,6 +105,7 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
         master_key: identity.master_key.clone(),
         public_url: Arc::clone(&settings.public_url),
         letters: identity.letters.clone(),
+        mail: !matches!(identity.mail, MailDelivery::None),
         registration: identity.registration,
         default_role: Arc::clone(&identity.default_role),
         default_plan: Arc::clone(&identity.default_plan),

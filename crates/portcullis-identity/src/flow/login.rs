@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::IdentityError;
 use crate::password::{Candidates, Proven};
-use crate::policy::Email;
+use crate::policy::{self, Email};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
 use crate::store::{Write, locking, millis, sql};
@@ -23,6 +23,8 @@ pub struct Credentials {
     pub password: Secret<String>,
     /// How the tokens are to be handed over.
     pub delivery: Delivery,
+    /// What the program calls itself (`User-Agent`), for the owner's list of sessions.
+    pub agent: Option<String>,
 }
 
 /// How tokens are handed over (T6). A session keeps to the way it began with.
@@ -73,6 +75,16 @@ struct Proof {
 pub(crate) enum Hands<'a> {
     Tokens(&'a Secret<String>),
     Session(&'a Secret<String>),
+}
+
+/// A session that is to be opened.
+pub(crate) struct NewSession<'a> {
+    pub(crate) account: &'a str,
+    pub(crate) hands: Hands<'a>,
+    /// How tokens are handed over; not asked of a server session.
+    pub(crate) delivery: Delivery,
+    pub(crate) agent: Option<&'a str>,
+    pub(crate) origin: Origin,
 }
 
 /// Somebody who was let in.
@@ -195,7 +207,6 @@ impl Identity {
     ) -> Result<Option<Entered>, IdentityError> {
         let Proof { id, proven, renewed } = proof;
         let now = self.now();
-        let session = Uuid::now_v7().to_string();
         let mut transaction = self.store.write().await?;
         // Asked again where nothing can come between: the hash may have waited long, and a password that was replaced or
         // an account that was disabled meanwhile must not leave a session behind.
@@ -224,25 +235,46 @@ impl Identity {
                 .await?;
             audit::write(&mut transaction, now, "password_rehashed", Some(&id), origin, None).await?;
         }
-        sql("INSERT INTO session (id, account_id, delivery, created_at) VALUES ($1, $2, $3, $4)")
-            .bind(&session)
-            .bind(&id)
-            .bind(match hands {
-                Hands::Tokens(_) => credentials.delivery.as_str(),
-                Hands::Session(_) => "session",
-            })
-            .bind(millis(now))
-            .execute(&mut transaction)
-            .await?;
-        match hands {
-            Hands::Tokens(refresh) => {
-                self.store_refresh(&mut transaction, refresh.expose(), &session, 0, now).await?;
-            }
-            Hands::Session(secret) => self.store_cookie(&mut transaction, secret.expose(), &session, now).await?,
-        }
+        let opened = NewSession {
+            account: &id,
+            hands,
+            delivery: credentials.delivery,
+            agent: credentials.agent.as_deref(),
+            origin,
+        };
+        let session = self.begin_session(&mut transaction, &opened, now).await?;
         audit::write(&mut transaction, now, "logged_in", Some(&id), origin, None).await?;
         transaction.commit().await?;
         Ok(Some(Entered { holder: Holder { id, role, plan, version }, session, now }))
+    }
+
+    /// Stores a new session with what holds it; gives its id.
+    pub(crate) async fn begin_session(
+        &self,
+        transaction: &mut Write,
+        new: &NewSession<'_>,
+        now: Timestamp,
+    ) -> Result<String, IdentityError> {
+        let id = Uuid::now_v7().to_string();
+        sql("INSERT INTO session (id, account_id, delivery, created_at, last_used_at, client, agent) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        .bind(&id)
+        .bind(new.account)
+        .bind(match new.hands {
+            Hands::Tokens(_) => new.delivery.as_str(),
+            Hands::Session(_) => "session",
+        })
+        .bind(millis(now))
+        .bind(millis(now))
+        .bind(new.origin.client.map(|client| client.ip().to_string()))
+        .bind(new.agent.map(policy::plain_text))
+        .execute(&mut *transaction)
+        .await?;
+        match new.hands {
+            Hands::Tokens(refresh) => self.store_refresh(transaction, refresh.expose(), &id, 0, now).await?,
+            Hands::Session(secret) => self.store_cookie(transaction, secret.expose(), &id, now).await?,
+        }
+        Ok(id)
     }
 
     /// Stores a refresh token as its hash.

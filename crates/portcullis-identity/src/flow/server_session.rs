@@ -49,7 +49,12 @@ impl Identity {
     ) -> Result<ServerSession, IdentityError> {
         let secret = token::random()?;
         self.admit(credentials, Hands::Session(&secret), origin).await?;
-        Ok(ServerSession { secret, life: self.config.session_ttl, idle: self.config.session_idle })
+        Ok(self.handed_over(secret))
+    }
+
+    /// A session that was stored, as it is handed over.
+    pub(crate) const fn handed_over(&self, secret: Secret<String>) -> ServerSession {
+        ServerSession { secret, life: self.config.session_ttl, idle: self.config.session_idle }
     }
 
     /// Ends the session of a cookie; an unknown one is nobody's and changes nothing.

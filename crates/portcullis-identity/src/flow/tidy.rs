@@ -30,6 +30,10 @@ impl Identity {
         for (statement, until) in [
             ("DELETE FROM pending WHERE id IN (SELECT id FROM pending WHERE expires_at <= $1 LIMIT $2)", now),
             (
+                "DELETE FROM account_link WHERE hash IN (SELECT hash FROM account_link WHERE expires_at <= $1 LIMIT $2)",
+                now,
+            ),
+            (
                 "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at <= $1 ORDER BY at LIMIT $2)",
                 now.before(AUDIT_KEPT),
             ),

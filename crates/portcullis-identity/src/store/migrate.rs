@@ -12,6 +12,10 @@ const MIGRATIONS: &[sql::Text] = &[
         postgres: include_str!("../../migrations/postgres/0001_accounts.sql"),
     },
     sql::Text {
+        sqlite: include_str!("../../migrations/sqlite/0002_account_flows.sql"),
+        postgres: include_str!("../../migrations/postgres/0002_account_flows.sql"),
+    },
+    sql::Text {
         sqlite: include_str!("../../migrations/sqlite/0003_keys_and_sessions.sql"),
         postgres: include_str!("../../migrations/postgres/0003_keys_and_sessions.sql"),
     },

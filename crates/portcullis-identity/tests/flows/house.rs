@@ -43,6 +43,7 @@ pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
         },
         public_url: "https://api.example.com".into(),
         letters: Letters::default(),
+        mail: true,
         registration: true,
         default_role: "viewer".into(),
         default_plan: "free".into(),
@@ -126,7 +127,8 @@ impl House {
     }
 
     pub(crate) async fn login(&self, email: &str, password: &str) -> Result<Tokens, IdentityError> {
-        let credentials = Credentials { email: email.into(), password: secret(password), delivery: Delivery::Body };
+        let credentials =
+            Credentials { email: email.into(), password: secret(password), delivery: Delivery::Body, agent: None };
         self.identity.login(credentials, Origin::default()).await
     }
 

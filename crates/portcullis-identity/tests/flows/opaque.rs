@@ -44,8 +44,12 @@ fn holder(found: Found) -> Result<Principal, &'static str> {
 }
 
 async fn open(house: &House) -> ServerSession {
-    let credentials =
-        Credentials { email: "ann@example.com".into(), password: secret(PASSWORD), delivery: Delivery::Body };
+    let credentials = Credentials {
+        email: "ann@example.com".into(),
+        password: secret(PASSWORD),
+        delivery: Delivery::Body,
+        agent: None,
+    };
     house.identity.open_session(&credentials, NOBODY).await.unwrap()
 }
 

@@ -36,7 +36,7 @@ pub(crate) enum PresetName {
 pub(crate) struct LimitTable {
     /// Its name in records and answers.
     pub(crate) name: Option<At<Text>>,
-    /// A preset limit to start from, by name: `anonymous`, `auth-endpoints`, `login`, `user`, `verify`. What is written
+    /// A preset limit to start from, by name: `anonymous`, `auth`, `auth-endpoints`, `login`, `user`, `verify`. What is written
     /// beside it replaces what the preset says.
     pub(crate) preset: Option<At<Text>>,
     /// The requests it counts. Default: `/**`.
