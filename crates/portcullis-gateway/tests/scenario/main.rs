@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 pub(crate) mod support;
 
+mod account;
 mod api_keys;
 mod cookies;
 mod hardening;
