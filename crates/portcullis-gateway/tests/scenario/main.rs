@@ -21,6 +21,7 @@ mod refresh;
 mod registration;
 mod roles;
 mod server_sessions;
+mod siege;
 mod tokens;
 
 use support::PROJECT_ROUTES;
