@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis::{KeyPart, Otherwise, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, Otherwise, QuotaChoice, Scope};
 use portcullis_identity::SmtpProtection;
 use portcullis_limit::Algorithm;
 
