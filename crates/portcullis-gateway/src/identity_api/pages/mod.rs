@@ -22,8 +22,8 @@ use super::answer::Refused;
 use crate::config::PageSettings;
 pub(super) use account::{change_password, end_session, show as account, sign_out, sign_out_everywhere};
 pub(super) use enter::{forgot, forgot_form, register, register_form, resend_form, sign_in, sign_in_form};
-pub(super) use link::{confirm_email, confirm_email_form, reset, reset_form, verify, verify_form};
 use form::Seal;
+pub(super) use link::{confirm_email, confirm_email_form, reset, reset_form, verify, verify_form};
 use redirect::Targets;
 
 const STYLE: &str = include_str!("style.css");
