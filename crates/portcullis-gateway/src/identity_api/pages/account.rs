@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
-use portcullis_core::{Principal, Secret};
+use portcullis_core::{Principal, Secret, Timestamp};
 use portcullis_identity::{Account, IdentityError, Origin, Renewed, SessionInfo};
 
 use super::form;
@@ -98,13 +98,13 @@ fn list(sessions: &[SessionInfo], present: Option<&str>, token: &str) -> Markup 
                     p { (session.agent.as_deref().unwrap_or("A program without a name")) }
                     p.hint {
                         @if present == Some(&session.id) { "This one. " }
-                        "Since " (session.created_at.to_string())
+                        "Since " (minute(session.created_at))
                         @if let Some(client) = &session.client { ", from " (client) }
                     }
                     @if present != Some(&session.id) {
                         form method="post" action={ "/auth/sessions/" (session.id) "/end" } {
                             (hidden("csrf", token))
-                            button.quiet aria-label={ "Sign out the session since " (session.created_at.to_string()) } {
+                            button.quiet aria-label={ "Sign out the session since " (minute(session.created_at)) } {
                                 "Sign out"
                             }
                         }
@@ -204,4 +204,10 @@ fn out(api: &Api, ended: Result<(), Trouble>) -> Response {
             api.pages.page(trouble.status, "Sign out", &body)
         }
     }
+}
+
+/// A time as a person reads it, such as `2026-11-21 11:54 UTC`.
+fn minute(at: Timestamp) -> String {
+    let text = at.to_rfc3339();
+    format!("{} UTC", text.get(..16).unwrap_or(&text).replace('T', " "))
 }
