@@ -7,6 +7,7 @@ mod flow;
 mod import;
 mod keyring;
 mod mail;
+mod mark;
 mod password;
 mod policy;
 mod revocation;
@@ -30,6 +31,7 @@ pub use mail::{
     Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
     SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,
 };
+pub use mark::MAX_LEAD;
 pub use password::{HashRefused, PasswordHash};
 pub use policy::{Email, PasswordContext, PasswordPolicy, Violation};
 pub use revocation::RevocationView;

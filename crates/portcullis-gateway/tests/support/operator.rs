@@ -43,9 +43,18 @@ impl Operator {
         self.client.get(target).bearer(&self.token).send()
     }
 
-    /// Moves the gateway's clock forward.
+    /// Moves the machine's clock, as the gateway sees it, forward.
     pub(crate) fn advance(&self, by: &str) {
-        let reply = self.client.post("/test-clock").bearer(&self.token).json(&json!({ "advance": by })).send();
+        self.set_clock(&json!({ "advance": by }));
+    }
+
+    /// Moves it back.
+    pub(crate) fn set_back(&self, by: &str) {
+        self.set_clock(&json!({ "setBack": by }));
+    }
+
+    fn set_clock(&self, how: &serde_json::Value) {
+        let reply = self.client.post("/test-clock").bearer(&self.token).json(how).send();
         assert!((200..300).contains(&reply.status), "test-clock: {} {}", reply.status, reply.text());
     }
 
