@@ -15,6 +15,8 @@ const HELP: &str = "\
 cargo xtask test                 install what tests need (as root), check the house, run every test
 cargo xtask house                only the checks of the house: arrows between crates, file sizes, forbidden words
 cargo xtask soak [--minutes N]   load the release build for N minutes (2), watch its memory and its log
+cargo xtask soak --kills N        kill the release build N times (a full run: 200) while clients write, and check what they
+                                 were told
 cargo xtask dist                 build the binary for shipping and measuring: fat LTO, one codegen unit, and a profile of
                                  the bench's traffic where rustup has llvm-tools for the compiler
 cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] [--binary FILE]
@@ -34,6 +36,10 @@ fn main() -> ExitCode {
         ["soak", "--minutes", minutes] => match minutes.parse() {
             Ok(minutes @ 1..=1440) => soak::run(minutes),
             _ => Err(format!("\"{minutes}\" is not a number of minutes between 1 and 1440")),
+        },
+        ["soak", "--kills", kills] => match kills.parse() {
+            Ok(kills @ 1..=100_000) => soak::kills(kills),
+            _ => Err(format!("\"{kills}\" is not a number of kills between 1 and 100000")),
         },
         ["dist"] => dist::build(true).map(|binary| println!("built {}", binary.display())),
         ["bench", "--instructions"] => tools::ensure(tools::FOR_TESTS).and_then(|()| bench::check_instructions()),
