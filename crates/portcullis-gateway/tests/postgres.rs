@@ -7,6 +7,8 @@
 mod instances;
 #[path = "postgres/kills.rs"]
 mod kills;
+#[path = "postgres/rotation.rs"]
+mod rotation;
 #[path = "scenario/main.rs"]
 mod scenario;
 
