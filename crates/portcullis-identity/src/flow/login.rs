@@ -113,6 +113,7 @@ impl Identity {
 
     /// Finds the account whose password it is, and makes its hash again where that is due.
     async fn prove(&self, credentials: &Credentials) -> Result<Proof, IdentityError> {
+        self.hasher.has_room()?;
         let email = Email::parse(&credentials.email).ok();
         let address = email.as_ref().map_or("", Email::as_str);
         let account: Option<(String, String)> = sql("SELECT id, password FROM account WHERE email = $1")
