@@ -27,6 +27,8 @@ pub(super) async fn show(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rename {
+    // `null` takes the name away; a request that says nothing of it is a mistake.
+    #[serde(deserialize_with = "Option::deserialize")]
     name: Option<String>,
 }
 

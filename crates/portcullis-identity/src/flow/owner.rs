@@ -2,13 +2,14 @@
 
 use portcullis_core::Secret;
 
-use super::link::{self, Purpose};
-use super::logout::revoke_account;
+use super::link::{self, Purpose, Spent};
+use super::password::Proved;
 use crate::error::IdentityError;
 use crate::policy::{self, Email, Violation};
+use crate::revocation::{self, Revoked};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::sql;
+use crate::store::{Write, locking, sql};
 use crate::token;
 
 impl Identity {
@@ -27,36 +28,40 @@ impl Identity {
         Ok(transaction.commit().await?)
     }
 
-    /// Deletes the account of somebody who knows its password. Its tokens are void within a second everywhere.
+    /// Deletes the account of somebody who knows its password, with its sessions, keys and links. Its tokens are void within
+    /// a second everywhere.
     ///
     /// # Errors
     /// [`IdentityError::WrongPassword`], [`IdentityError::NoAccount`].
     pub async fn delete_own(&self, id: &str, password: &Secret<String>, origin: Origin) -> Result<(), IdentityError> {
-        let proved = self.prove_owner(id, password).await?;
+        let proved = self.prove_owner(id, password, origin).await?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        // Before the deletion: the revocation outlives the account for as long as its tokens do.
-        revoke_account(&mut transaction, id, now, self.token_end(now)).await?;
-        let gone = sql("DELETE FROM account WHERE id = $1 AND password = $2")
-            .bind(id)
-            .bind(&proved.hash)
-            .execute(&mut transaction)
-            .await?;
-        if gone == 0 {
-            // The password was changed meanwhile, by somebody who knew it too.
-            return Err(IdentityError::WrongPassword);
-        }
-        sql("DELETE FROM pending WHERE email = $1").bind(proved.email.as_str()).execute(&mut transaction).await?;
+        transaction.lock("address", proved.email.as_str()).await?;
+        hold_keys(&mut transaction, id).await?;
+        let gone: Option<(String, i64)> =
+            sql("DELETE FROM account WHERE id = $1 AND password = $2 RETURNING email, version")
+                .bind(id)
+                .bind(&proved.hash)
+                .fetch_optional(&mut transaction)
+                .await?;
+        // The password was changed meanwhile, by somebody who knew it too.
+        let Some((email, version)) = gone else { return Err(IdentityError::WrongPassword) };
+        sql("DELETE FROM pending WHERE email = $1").bind(&email).execute(&mut transaction).await?;
+        // It outlives the account for as long as its tokens do.
+        revocation::write(&mut transaction, Revoked::User(id, version + 1), self.token_end(now)).await?;
         audit::write(&mut transaction, now, "account_deleted", Some(id), origin, None).await?;
         transaction.commit().await?;
-        self.see_revocations().await?;
-        let mail = self.config.letters.account_deleted(proved.email, &self.config.public_url, now);
-        self.ports.mailer.send(mail);
-        Ok(())
+        // To the address that the account had at its end.
+        if let Ok(email) = Email::parse(&email) {
+            self.ports.mailer.send(self.config.letters.account_deleted(email, &self.config.public_url, now));
+        }
+        self.see_revocations().await
     }
 
     /// Asks for another address: it is to be confirmed there, and the present one is told. Whether the other address has an
-    /// account is told to its owner and to nobody else.
+    /// account is told to its owner and to nobody else. What was asked for before is void: a link that went to a mistaken
+    /// address must not be left to whoever has that mailbox.
     ///
     /// # Errors
     /// [`IdentityError::Invalid`] for what is no other address, [`IdentityError::WrongPassword`],
@@ -72,7 +77,7 @@ impl Identity {
             return Err(IdentityError::NoMail);
         }
         let other = Email::parse(address).map_err(|broken| IdentityError::Invalid(vec![broken]))?;
-        let present = self.prove_owner(id, password).await?.email;
+        let Proved { email: present, hash } = self.prove_owner(id, password, origin).await?;
         if present == other {
             let message = "Must not be the present one";
             return Err(IdentityError::Invalid(vec![Violation { field: "email", message }]));
@@ -80,8 +85,20 @@ impl Identity {
         let token = token::random()?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        transaction.lock("address", present.as_str()).await?;
-        link::make(&mut transaction, &token, Purpose::Email, present.as_str(), Some(&other), now).await?;
+        // Asked again where nothing can come between: a password that was just replaced because somebody else knew it must
+        // not leave a link of theirs behind.
+        let held: Option<(String,)> = sql(locking!(
+            "SELECT id FROM account WHERE id = $1 AND password = $2 AND email = $3 AND disabled_at IS NULL",
+            "FOR UPDATE"
+        ))
+        .bind(id)
+        .bind(hash)
+        .bind(present.as_str())
+        .fetch_optional(&mut transaction)
+        .await?;
+        held.ok_or(IdentityError::WrongPassword)?;
+        link::void_all_for(&mut transaction, id, Purpose::Email).await?;
+        link::make(&mut transaction, &token, Purpose::Email, id, Some(&other), now).await?;
         let taken: Option<(String,)> = sql("SELECT id FROM account WHERE email = $1")
             .bind(other.as_str())
             .fetch_optional(&mut transaction)
@@ -114,14 +131,13 @@ impl Identity {
         let Some((Some(address),)) = address else { return Err(IdentityError::InvalidLink) };
         let mut transaction = self.store.write().await?;
         transaction.lock("address", &address).await?;
-        let (id, confirmed) = link::find(&mut transaction, &hash, Purpose::Email, now).await?;
+        let Spent { account: id, email: former, confirms } =
+            link::spend(&mut transaction, &hash, Purpose::Email, now).await?;
         let taken: Option<(String,)> =
             sql("SELECT id FROM account WHERE email = $1").bind(&address).fetch_optional(&mut transaction).await?;
-        if taken.is_some() || confirmed.as_deref() != Some(&*address) {
+        if taken.is_some() || confirms.as_deref() != Some(&*address) {
             return Err(IdentityError::InvalidLink);
         }
-        let (former,): (String,) =
-            sql("SELECT email FROM account WHERE id = $1").bind(&id).fetch_one(&mut transaction).await?;
         sql("UPDATE account SET email = $1 WHERE id = $2").bind(&address).bind(&id).execute(&mut transaction).await?;
         sql("DELETE FROM pending WHERE email = $1").bind(&address).execute(&mut transaction).await?;
         link::void(&mut transaction, &id).await?;
@@ -132,4 +148,14 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+/// Holds an account's API keys, before the account itself: whoever rotates one holds it first and asks for the account then,
+/// and would otherwise wait for a deletion that waits for them.
+async fn hold_keys(transaction: &mut Write, account: &str) -> Result<(), sqlx::Error> {
+    let _held: Vec<(String,)> = sql(locking!("SELECT id FROM api_key WHERE account_id = $1 ORDER BY id", "FOR UPDATE"))
+        .bind(account)
+        .fetch_all(transaction)
+        .await?;
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! Another password: for who forgot it by a mailed link, for who knows it by knowing it (A7).
 
-use portcullis_core::{Principal, Scheme, Secret};
+use portcullis_core::{EventKind, Principal, Scheme, Secret};
 
-use super::link::{self, Purpose};
+use super::link::{self, Purpose, Spent};
 use super::login::{Delivery, Hands, Holder, NewSession, Tokens};
 use super::logout::revoke_account;
 use super::server_session::ServerSession;
@@ -11,7 +11,7 @@ use crate::password::{Candidates, Proven};
 use crate::policy::{Email, Violation};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::{millis, sql};
+use crate::store::{locking, millis, sql};
 use crate::token;
 
 /// What takes the place of the session in which a password was changed.
@@ -45,18 +45,25 @@ impl Identity {
         let token = token::random()?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        transaction.lock("address", address).await?;
-        let known = link::make(&mut transaction, &token, Purpose::Reset, address, None, now).await?;
-        audit::write(&mut transaction, now, "reset_requested", None, origin, None).await?;
+        let account: Option<(String,)> =
+            sql(locking!("SELECT id FROM account WHERE email = $1 AND disabled_at IS NULL", "FOR UPDATE"))
+                .bind(address)
+                .fetch_optional(&mut transaction)
+                .await?;
+        let account = account.map(|(id,)| id);
+        let of = account.as_deref().unwrap_or_default();
+        let made = link::make(&mut transaction, &token, Purpose::Reset, of, None, now).await?;
+        audit::write(&mut transaction, now, "reset_requested", account.as_deref(), origin, None).await?;
         transaction.commit().await?;
-        if let (Some(email), true) = (email, known) {
+        // Where there are as many links as there may be, the owner has the letters already.
+        if let (Some(email), true) = (email, made) {
             self.ports.mailer.send(self.config.letters.reset(email, &self.config.public_url, token.expose(), now));
         }
         Ok(())
     }
 
-    /// Sets another password by a mailed link, and ends every session of the account. A password that breaks a rule does
-    /// not spend the link.
+    /// Sets another password by a mailed link, and ends every session of the account; its API keys go on, and the letter to
+    /// the owner says so. A password that breaks a rule does not spend the link.
     ///
     /// # Errors
     /// [`IdentityError::InvalidLink`] for a token that is unknown, used up or too old, [`IdentityError::Invalid`] with every
@@ -86,19 +93,18 @@ impl Identity {
         let now = self.now();
         let mut transaction = self.store.write().await?;
         // Asked again where nobody can come between: of two who use one link, one does.
-        let (account, _) = link::find(&mut transaction, &hash, Purpose::Reset, now).await?;
-        let (email,): (String,) = sql("UPDATE account SET password = $1 WHERE id = $2 RETURNING email")
+        let Spent { account, email, .. } = link::spend(&mut transaction, &hash, Purpose::Reset, now).await?;
+        sql("UPDATE account SET password = $1 WHERE id = $2")
             .bind(new)
             .bind(&account)
-            .fetch_one(&mut transaction)
+            .execute(&mut transaction)
             .await?;
         link::void(&mut transaction, &account).await?;
         revoke_account(&mut transaction, &account, now, self.token_end(now)).await?;
         audit::write(&mut transaction, now, "password_reset", Some(&account), origin, None).await?;
         transaction.commit().await?;
-        self.see_revocations().await?;
         self.tell_of_new_password(&email);
-        Ok(())
+        self.see_revocations().await
     }
 
     /// Changes the password of somebody who knows the present one. Every session ends, and the one that asked gets a
@@ -124,27 +130,29 @@ impl Identity {
         if !broken.is_empty() {
             return Err(IdentityError::Invalid(broken));
         }
-        let proved = self.prove_owner(id, present).await?;
+        let proved = self.prove_owner(id, present, origin).await?;
         let hash = self.hasher.hash(new).await?;
         let secret = token::random()?;
         let session = principal.parts().session.as_deref().unwrap_or_default();
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let changed: Option<(String, String)> = sql("UPDATE account SET password = $1 \
-             WHERE id = $2 AND password = $3 AND disabled_at IS NULL RETURNING role, plan")
+        let changed: Option<(String, String, String)> = sql("UPDATE account SET password = $1 \
+             WHERE id = $2 AND password = $3 AND disabled_at IS NULL RETURNING role, plan, email")
         .bind(hash)
         .bind(id)
         .bind(&proved.hash)
         .fetch_optional(&mut transaction)
         .await?;
         // It was changed meanwhile, by somebody who knew it too.
-        let Some((role, plan)) = changed else { return Err(IdentityError::WrongPassword) };
+        let Some((role, plan, email)) = changed else { return Err(IdentityError::WrongPassword) };
         let delivery: Option<(String,)> = sql("SELECT delivery FROM session WHERE id = $1 AND account_id = $2")
             .bind(session)
             .bind(id)
             .fetch_optional(&mut transaction)
             .await?;
-        let by_cookie = delivery.is_some_and(|(delivery,)| delivery == "cookie");
+        // What came by a cookie is never in a body (T6), even where its session is forgotten already.
+        let by_cookie = principal.parts().scheme == Scheme::Cookie
+            || delivery.is_some_and(|(delivery,)| delivery == Delivery::Cookie.as_str());
         let delivery = if by_cookie { Delivery::Cookie } else { Delivery::Body };
         link::void(&mut transaction, id).await?;
         revoke_account(&mut transaction, id, now, self.token_end(now)).await?;
@@ -156,8 +164,8 @@ impl Identity {
         let session = self.begin_session(&mut transaction, &opened, now).await?;
         audit::write(&mut transaction, now, "password_changed", Some(id), origin, None).await?;
         transaction.commit().await?;
+        self.tell_of_new_password(&email);
         self.see_revocations().await?;
-        self.tell_of_new_password(proved.email.as_str());
         if in_session {
             return Ok(Renewed::Session(self.handed_over(secret)));
         }
@@ -166,7 +174,12 @@ impl Identity {
     }
 
     /// Checks the present password once more, for what a stolen session alone must not be able to do.
-    pub(crate) async fn prove_owner(&self, id: &str, present: &Secret<String>) -> Result<Proved, IdentityError> {
+    pub(crate) async fn prove_owner(
+        &self,
+        id: &str,
+        present: &Secret<String>,
+        origin: Origin,
+    ) -> Result<Proved, IdentityError> {
         let row: Option<(String, String)> =
             sql("SELECT email, password FROM account WHERE id = $1 AND disabled_at IS NULL")
                 .bind(id)
@@ -179,7 +192,10 @@ impl Identity {
                 let email = Email::parse(&email).map_err(|_| IdentityError::NoAccount)?;
                 Ok(Proved { email, hash })
             }
-            Proven::Pending | Proven::Nothing => Err(IdentityError::WrongPassword),
+            Proven::Pending | Proven::Nothing => {
+                self.record(EventKind::LoginFailed, Some(id), origin, Some("wrong_password"));
+                Err(IdentityError::WrongPassword)
+            }
         }
     }
 

@@ -32,7 +32,8 @@ const FIND: Text = locking!(
                     a.id AS account_id, a.role, a.plan, a.version, a.disabled_at \
                     FROM refresh_token t JOIN session s ON s.id = t.session_id JOIN account a ON a.id = s.account_id \
                     WHERE t.hash = $1",
-    "FOR UPDATE OF t"
+    // The session first, as whoever ends or deletes one holds it first and then asks for its tokens.
+    "FOR UPDATE OF s, t"
 );
 
 impl Identity {

@@ -1,6 +1,7 @@
 //! An owner's sessions: which there are, and the end of one (A8).
 
 use portcullis_core::Timestamp;
+use uuid::Uuid;
 
 use super::logout::revoke_session;
 use crate::error::IdentityError;
@@ -83,6 +84,8 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::NoSession`] for one that the account does not have: another's is told like none.
     pub async fn end_own_session(&self, account: &str, id: &str, origin: Origin) -> Result<(), IdentityError> {
+        // A text that is no id is asked of no database: PostgreSQL takes none that holds a zero byte.
+        Uuid::try_parse(id).map_err(|_| IdentityError::NoSession)?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
         let found: Option<(String,)> = sql(locking!(

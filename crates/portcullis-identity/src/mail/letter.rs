@@ -92,6 +92,7 @@ pub(super) fn password_changed(to: Email, public_url: &str, at: Timestamp) -> Ma
         )),
         Part::Words("If it was you, there is nothing to do.".to_owned()),
         if_it_was_not_you(public_url),
+        Part::Words("API keys of the account go on working; end those that you did not make.".to_owned()),
     ];
     write(LetterKind::PasswordChanged, to, "Your password was changed", &parts, at)
 }

@@ -10,6 +10,7 @@ mod owner;
 pub(crate) mod raw;
 mod records;
 mod rehash;
+mod siege;
 mod strangers;
 mod tokens;
 

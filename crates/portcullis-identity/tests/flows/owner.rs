@@ -68,11 +68,11 @@ async fn a7_a_reset_link_is_good_for_an_hour_and_three_are_kept() {
         house.clock.advance(Duration::from_secs(60));
     }
     assert_eq!(house.count("SELECT count(*) FROM account_link").await, 3);
-    assert!(matches!(reset(&house, &tokens[0], OTHER).await, Err(IdentityError::InvalidLink)), "pushed out");
-    house.clock.advance(Duration::from_secs(3_600 - 180));
-    assert!(matches!(reset(&house, &tokens[1], OTHER).await, Err(IdentityError::InvalidLink)), "an hour old");
-    reset(&house, &tokens[2], OTHER).await.unwrap();
-    assert!(matches!(reset(&house, &tokens[3], OTHER).await, Err(IdentityError::InvalidLink)), "one is enough");
+    assert_eq!(tokens[2], tokens[3], "for the fourth there is no letter");
+    house.clock.advance(Duration::from_secs(3_600 - 240));
+    assert!(matches!(reset(&house, &tokens[0], OTHER).await, Err(IdentityError::InvalidLink)), "an hour old");
+    reset(&house, &tokens[1], OTHER).await.unwrap();
+    assert!(matches!(reset(&house, &tokens[2], OTHER).await, Err(IdentityError::InvalidLink)), "one is enough");
     forgot(&house, ANN).await;
     house.clock.advance(Duration::from_secs(3_601));
     house.identity.tidy().await.unwrap();
