@@ -1,12 +1,13 @@
 //! The checks that keep the house in order: which crate may lean on which, how long a file may be, what may stand
-//! nowhere.
+//! nowhere, and which tests must be there because a page names them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::run;
+use crate::{named_tests, run};
 
 /// Which of our crates each of our crates may depend on. `xtask` stands outside and leans on none.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -51,6 +52,7 @@ const HOMES: [&str; 3] = [concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let mut breaches = arrows(&run::metadata()?)?;
     let forbidden = forbidden_paths(root);
+    let (mut functions, mut pages) = (HashSet::new(), Vec::new());
     for file in files(root)? {
         let Ok(text) = fs::read_to_string(&file) else {
             // What is not text has no lines and no words.
@@ -58,7 +60,13 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
         };
         let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         breaches.extend(read(&shown, &text, &forbidden));
+        if shown.ends_with(".rs") {
+            functions.extend(named_tests::functions(&text).map(str::to_owned));
+        } else if named_tests::PAGES.contains(&shown.as_str()) {
+            pages.push((shown, text));
+        }
     }
+    breaches.extend(pages.iter().flat_map(|(shown, text)| named_tests::missing(shown, text, &functions)));
     if breaches.is_empty() {
         println!("the house is in order");
         return Ok(());

@@ -4,6 +4,7 @@ mod bench;
 mod dist;
 mod house;
 mod load;
+mod named_tests;
 mod process;
 mod run;
 mod soak;
@@ -13,12 +14,17 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask test                 install what tests need (as root), check the house, run every test
-cargo xtask house                only the checks of the house: arrows between crates, file sizes, forbidden words
+cargo xtask house                only the checks of the house: arrows between crates, file sizes, forbidden words,
+                                 tests that pages name
 cargo xtask soak [--minutes N]   load the release build for N minutes (2), watch its memory and its log
+cargo xtask soak --kills N        kill the release build N times (a full run: 200) while clients write, and check what they
+                                 were told
 cargo xtask dist                 build the binary for shipping and measuring: fat LTO, one codegen unit, and a profile of
                                  the bench's traffic where rustup has llvm-tools for the compiler
 cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] [--binary FILE]
                                  measure the CPU time of a request here and in other proxies, in one run
+cargo xtask bench identity [--rounds N] [--seconds N] [--binary FILE]
+                                 measure logins, refreshes, what a flood of logins does to others, and memory
 cargo xtask bench --instructions compare the instructions of a defended request with the recorded number (part of test)
 cargo xtask bench --record-instructions
                                  record that number anew
@@ -35,10 +41,17 @@ fn main() -> ExitCode {
             Ok(minutes @ 1..=1440) => soak::run(minutes),
             _ => Err(format!("\"{minutes}\" is not a number of minutes between 1 and 1440")),
         },
+        ["soak", "--kills", kills] => match kills.parse() {
+            Ok(kills @ 1..=100_000) => soak::kills(kills),
+            _ => Err(format!("\"{kills}\" is not a number of kills between 1 and 100000")),
+        },
         ["dist"] => dist::build(true).map(|binary| println!("built {}", binary.display())),
         ["bench", "--instructions"] => tools::ensure(tools::FOR_TESTS).and_then(|()| bench::check_instructions()),
         ["bench", "--record-instructions"] => {
             tools::ensure(tools::FOR_TESTS).and_then(|()| bench::record_instructions())
+        }
+        ["bench", "identity", options @ ..] => {
+            bench::identity::Options::parse(options).and_then(|options| bench::identity::run(&options))
         }
         ["bench", options @ ..] => bench::Options::parse(options).and_then(|options| bench::run(&options)),
         ["help" | "--help" | "-h"] => {

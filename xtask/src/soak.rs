@@ -67,6 +67,19 @@ pub(crate) fn run(minutes: u64) -> Result<(), String> {
     Err(format!("soak result: FAILED\n  {}", complaints.join("\n  ")))
 }
 
+/// Kills the release binary so many times under writes: the test that does so for a few, with another binary and number.
+pub(crate) fn kills(kills: u32) -> Result<(), String> {
+    run::cargo(&["build", "--release", "--package", "portcullis-gateway"])?;
+    let binary = run::target_dir()?.join("release/portcullis");
+    let name = "kills::a_kill_in_the_middle_of_everything_loses_nothing_that_was_acknowledged";
+    let arguments =
+        ["test", "--package", "portcullis-gateway", "--test", "proxy", "--", "--exact", name, "--nocapture"];
+    let (binary, count) = (binary.display().to_string(), kills.to_string());
+    run::cargo_with(&arguments, &[("PORTCULLIS_BINARY", &binary), ("PORTCULLIS_KILLS", &count)])?;
+    println!("soak result: ok. {kills} kills lost nothing that was acknowledged");
+    Ok(())
+}
+
 fn print_row(round: u64, mix: &Mix, measured: &Measured, peak: u64) {
     println!(
         "{round:<7}{:<16}{:>10}{:>10.0}{:>10}{:>8}{:>10}{:>10}{peak:>11}",

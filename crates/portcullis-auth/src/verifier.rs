@@ -58,6 +58,8 @@ struct Verified {
     key: KeyMark,
     /// The generation of the keys in which that key was last seen.
     generation: u64,
+    /// When it was verified.
+    at: Timestamp,
     weight: u32,
 }
 
@@ -95,6 +97,11 @@ impl TokenVerifier {
         let name = TokenDigest::of(token, scheme);
         let Some(mut verified) = self.cache.get(&name) else { return self.unknown(name) };
         let issuer = &self.issuers[verified.issuer];
+        if now.after(issuer.leeway) < verified.at {
+            // The clock was wrong then or is now: whether the token's time has come has to be judged again.
+            self.cache.remove(&name);
+            return self.unknown(name);
+        }
         if issuer.keys.generation() != verified.generation {
             // A withdrawn key takes what it verified along. What the others verified stays, or every rotation would make
             // all users verify at once, through limits that are made for strangers.
@@ -140,7 +147,8 @@ impl TokenVerifier {
         let (principal, key) = issuer.judge(&parsed, &claims, &keys.1, scheme, now)?;
         let principal = Arc::new(principal);
         let weight = u32::try_from(footprint(&principal).div_ceil(BYTES_OF_ONE)).unwrap_or(u32::MAX);
-        let verified = Verified { principal: Arc::clone(&principal), issuer: index, key, generation: keys.0, weight };
+        let verified =
+            Verified { principal: Arc::clone(&principal), issuer: index, key, generation: keys.0, at: now, weight };
         self.cache.insert(name, verified);
         Ok(principal)
     }

@@ -113,8 +113,16 @@ impl fmt::Display for Timestamp {
 
 /// Where the edge gets its time from.
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// The present moment, by which everything is decided.
     fn now(&self) -> Timestamp;
+
+    /// What the machine's own clock shows. Where that was set back, it is earlier than [`Clock::now`], which goes on.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// Goes on from `mark` if that is later than now: a moment that somebody has acted upon is not lived through twice.
+    fn raise(&self, mark: Timestamp);
 }
 
 /// The operating system's clock.
@@ -128,6 +136,9 @@ impl Clock for SystemClock {
         let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::EPOCH.after(since)
     }
+
+    /// The operating system's clock is nobody's to move.
+    fn raise(&self, _: Timestamp) {}
 }
 
 /// A clock that stands still until it is moved; for tests and for replaying logs.
@@ -146,11 +157,20 @@ impl ManualClock {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         self.0.fetch_add(nanos, Ordering::SeqCst);
     }
+
+    /// Sets the clock to `now`, back too.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.0, Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn raise(&self, mark: Timestamp) {
+        self.0.fetch_max(mark.0, Ordering::SeqCst);
     }
 }
 

@@ -1,10 +1,14 @@
 //! The whole scenario with its accounts on PostgreSQL instead of a file, two instances on one database, and what becomes of
-//! them while the server is away.
+//! them while the server is away or dies.
 //!
 //! Where PostgreSQL is not installed the scenario says so and runs on the file once more.
 
 #[path = "postgres/instances.rs"]
 mod instances;
+#[path = "postgres/kills.rs"]
+mod kills;
+#[path = "postgres/rotation.rs"]
+mod rotation;
 #[path = "scenario/main.rs"]
 mod scenario;
 

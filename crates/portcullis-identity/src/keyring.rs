@@ -33,9 +33,13 @@ pub struct KeyInfo {
     pub algorithm: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// Since when it signs nothing any more.
+    /// Since when it signs nothing any more; shortly after a rotation that lies ahead.
     pub retired_at: Option<Timestamp>,
 }
+
+/// How long a new key is known before it signs anything. Instances look for keys several times a second; a token that one of
+/// them signed with a key of which another has not heard would be refused there.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// A row of the table.
 type Row = (String, String, Vec<u8>, i64, Option<i64>);
@@ -59,7 +63,8 @@ impl Keyring {
             transaction.lock("keys", "").await?;
             rows = sql(SELECT).fetch_all(&mut transaction).await?;
             if !rows.iter().any(|row| row.4.is_none() && row.1 == algorithm.as_str()) {
-                rotate_in(&mut transaction, &master, algorithm, now, Origin::default()).await?;
+                // No tokens of this kind are about, so that there is nothing to go on signing with meanwhile.
+                rotate_in(&mut transaction, &master, algorithm, now, Duration::ZERO, Origin::default()).await?;
             }
             transaction.commit().await?;
             rows = load(store).await?;
@@ -79,11 +84,12 @@ impl Keyring {
         self.signing.load_full()
     }
 
-    /// Makes a new key and retires the present one, which goes on verifying.
+    /// Makes a new key and retires the present one, which goes on signing until every instance has heard of the new one, and
+    /// verifying until its last token has expired.
     pub(crate) async fn rotate(&self, store: &Store, now: Timestamp, origin: Origin) -> Result<String, OpenError> {
         let mut transaction = store.write().await?;
         transaction.lock("keys", "").await?;
-        let kid = rotate_in(&mut transaction, &self.master, self.algorithm, now, origin).await?;
+        let kid = rotate_in(&mut transaction, &self.master, self.algorithm, now, SETTLING, origin).await?;
         transaction.commit().await?;
         self.catch_up(store, now).await?;
         Ok(kid)
@@ -96,8 +102,8 @@ impl Keyring {
         let wanted: Vec<&str> = rows.iter().filter(living).map(|row| row.0.as_str()).collect();
         let held = self.source.load();
         let held: Vec<&str> = held.1.keys().iter().filter_map(VerificationKey::kid).collect();
-        let newest = rows.iter().find(|row| row.4.is_none()).map(|row| row.0.as_str());
-        if wanted != held || newest != Some(self.signing.load().kid()) {
+        let signer = signer(&rows, now).map(|row| row.0.as_str());
+        if wanted != held || signer != Some(self.signing.load().kid()) {
             let (signing, keys) = build(&self.master, &rows, self.token_life, now)?;
             // Verifiers learn of a key before anything is signed with it.
             self.source.replace(keys);
@@ -140,12 +146,13 @@ async fn rotate_in(
     master: &MasterKey,
     algorithm: Algorithm,
     now: Timestamp,
+    settling: Duration,
     origin: Origin,
 ) -> Result<String, OpenError> {
     let key = SigningKey::generate(algorithm)?;
     let sealed = master.seal(key.kid(), key.private().expose())?;
     sql("UPDATE signing_key SET retired_at = $1 WHERE retired_at IS NULL")
-        .bind(millis(now))
+        .bind(millis(now.after(settling)))
         .execute(&mut *transaction)
         .await?;
     sql("INSERT INTO signing_key (kid, algorithm, sealed, created_at) VALUES ($1, $2, $3, $4)")
@@ -159,6 +166,12 @@ async fn rotate_in(
     Ok(key.kid().to_owned())
 }
 
+/// The key that signs now: of those that are not retired yet, the one that will be next.
+fn signer(rows: &[Row], now: Timestamp) -> Option<&Row> {
+    let signs = |row: &&Row| row.4.is_none_or(|retired| moment(retired) > now);
+    rows.iter().filter(signs).min_by_key(|row| row.4.unwrap_or(i64::MAX))
+}
+
 /// The signing key and the set that verifies.
 fn build(
     master: &MasterKey,
@@ -167,6 +180,7 @@ fn build(
     now: Timestamp,
 ) -> Result<(SigningKey, KeySet), OpenError> {
     let mut signing = None;
+    let signer = signer(rows, now).map(|row| row.0.as_str());
     let mut keys = Vec::new();
     for (kid, algorithm, sealed, _, retired) in rows {
         if retired.is_some_and(|retired| moment(retired).after(token_life) <= now) {
@@ -175,7 +189,7 @@ fn build(
         let algorithm: Algorithm = algorithm.parse().map_err(|_| OpenError::Crypto)?;
         let key = SigningKey::from_private(algorithm, master.open(kid, sealed)?.expose())?;
         keys.push(key.verification_key().clone());
-        if retired.is_none() && signing.is_none() {
+        if signer == Some(kid.as_str()) {
             signing = Some(key);
         }
     }

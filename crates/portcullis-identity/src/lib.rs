@@ -8,6 +8,7 @@ mod import;
 mod keyring;
 mod last_use;
 mod mail;
+mod mark;
 mod password;
 mod policy;
 mod revocation;
@@ -35,6 +36,7 @@ pub use mail::{
     Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
     SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,
 };
+pub use mark::MAX_LEAD;
 pub use password::{HashRefused, PasswordHash};
 pub use policy::{Email, PasswordContext, PasswordPolicy, Violation};
 pub use revocation::RevocationView;

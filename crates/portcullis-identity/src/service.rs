@@ -12,6 +12,7 @@ use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyInfo, Keyring};
 use crate::last_use::LastUses;
 use crate::mail::{Letters, Mailer};
+use crate::mark::Mark;
 use crate::password::{Decoys, Hasher, PasswordHash};
 use crate::policy::{PasswordContext, PasswordPolicy, Violation};
 use crate::revocation::RevocationView;
@@ -98,6 +99,7 @@ pub struct Identity {
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
     pub(crate) last_uses: LastUses,
+    pub(crate) mark: Mark,
     /// How long a token may still be presented after it was issued, under this configuration or an earlier one.
     pub(crate) token_life: Duration,
 }
@@ -124,6 +126,7 @@ impl Identity {
         };
         let store = Store::open(&config.database).await?;
         let opened = async {
+            let mark = Mark::open(&store, &*ports.clock).await?;
             let now = ports.clock.now();
             sealed_value(&store, &master, KEY_CHECK, || b"portcullis".to_vec()).await?;
             let mut fresh = vec![0; 32];
@@ -136,9 +139,9 @@ impl Identity {
             revocations.catch_up(&store, now).await?;
             let decoys = Decoys::new(refresh_key.clone());
             decoys.catch_up(&store, config.password_hash).await?;
-            Ok((keyring, refresh_key, revocations, decoys, token_life))
+            Ok((mark, keyring, refresh_key, revocations, decoys, token_life))
         };
-        let (keyring, refresh_key, revocations, decoys, token_life) = match opened.await {
+        let (mark, keyring, refresh_key, revocations, decoys, token_life) = match opened.await {
             Ok(parts) => parts,
             Err(error) => {
                 store.close().await;
@@ -156,6 +159,7 @@ impl Identity {
             refresh_key,
             revocations,
             last_uses: LastUses::default(),
+            mark,
             token_life,
         })
     }
@@ -208,6 +212,18 @@ impl Identity {
     /// Whether the database answers.
     pub async fn is_ready(&self) -> bool {
         sql("SELECT 1").execute(self.store.read()).await.is_ok()
+    }
+
+    /// The time by the clock that flows decide by.
+    #[must_use]
+    pub fn clock_now(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// A key for the forms of pages: derived, and so the same at every instance on this database.
+    #[must_use]
+    pub fn form_key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.refresh_key, b"portcullis forms").as_ref())
     }
 
     /// Closes the database, once what is known of last uses is written.

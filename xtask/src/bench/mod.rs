@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what a request costs here and elsewhere, in one run.
 
 mod check;
+pub(crate) mod identity;
 mod instructions;
 mod measure;
 mod own;

@@ -110,3 +110,18 @@ fn long_tokens_take_the_place_of_several() {
     let forgetful = TokenVerifier::new(vec![], 0);
     assert!(matches!(forgetful.lookup("a.b.c", Scheme::Bearer, NOW), Lookup::Unknown(_)));
 }
+
+#[test]
+fn t2_a_token_from_a_future_that_a_wrong_clock_showed_is_judged_again_when_the_clock_is_right() {
+    let house = house(Algorithm::Es256);
+    let future = NOW.after(Duration::from_secs(30 * 86_400));
+    let secs = future.as_secs();
+    let token = house.sign(&with(&[("iat", json!(secs)), ("exp", json!(secs + 900))]));
+    judge_at(&house.verifier, &token, future).unwrap();
+    assert!(matches!(judge_at(&house.verifier, &token, NOW), Err(Reason::InvalidToken(_))));
+    judge_at(&house.verifier, &token, future).unwrap();
+    assert!(
+        judge_at(&house.verifier, &token, future.before(Duration::from_secs(5))).is_ok(),
+        "two cores differ by a breath"
+    );
+}

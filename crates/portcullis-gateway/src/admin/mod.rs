@@ -126,7 +126,7 @@ static ENDPOINTS: &[Endpoint] = &[
         route: || get(mail::json),
     },
     #[cfg(feature = "test-clock")]
-    Endpoint { path: "/test-clock", access: Access::Operator, about: "", route: || post(test_clock::advance) },
+    Endpoint { path: "/test-clock", access: Access::Operator, about: "", route: || post(test_clock::set) },
 ];
 
 /// Bytes of a request body; the largest is a login form.

@@ -9,18 +9,25 @@ use serde_json::{Value, json};
 use super::Shared;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Advance {
-    advance: HumanDuration,
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Move {
+    advance: Option<HumanDuration>,
+    set_back: Option<HumanDuration>,
 }
 
 /// Longer than the poll that keeps the record of revocations fresh: without this wait a jump of the clock would look
 /// like a database that was away for as long.
 const CATCH_UP: std::time::Duration = std::time::Duration::from_millis(600);
 
-/// `POST /test-clock {"advance":"15m"}` moves the clock forward and answers the new time as `{"now":"…"}`.
-pub(super) async fn advance(State(admin): Shared, Json(request): Json<Advance>) -> Json<Value> {
-    crate::clock::advance(request.advance.0);
+/// `POST /test-clock {"advance":"15m"}` moves the machine's clock forward, as the process sees it, `{"setBack":"1h"}` back.
+/// Answers the time that the process goes by as `{"now":"…"}`.
+pub(super) async fn set(State(admin): Shared, Json(request): Json<Move>) -> Json<Value> {
+    if let Some(by) = request.advance {
+        crate::clock::advance(by.0);
+    }
+    if let Some(by) = request.set_back {
+        crate::clock::set_back(by.0);
+    }
     tokio::time::sleep(CATCH_UP).await;
     Json(json!({ "now": admin.clock.now().to_rfc3339() }))
 }

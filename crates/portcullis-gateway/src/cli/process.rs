@@ -74,10 +74,12 @@ impl Commands for Process {
     fn list_keys(&self, settings: Settings) -> Result<String, Failure> {
         with_identity(&settings, async |identity| {
             let keys = identity.list_keys().await.map_err(in_words)?;
+            let now = ProcessClock.now();
             let mut text = format!("{:<43}  {:<6} {:<24}  {}", "kid", "alg", "created", "state");
             for key in keys {
                 let state = match key.retired_at {
                     None => "signs".to_owned(),
+                    Some(at) if at > now => format!("signs until {at}, when its successor is known everywhere"),
                     Some(at) => format!("retired {at}, verifies until its last token has expired"),
                 };
                 let created = key.created_at.to_rfc3339();
@@ -90,7 +92,9 @@ impl Commands for Process {
     fn rotate_keys(&self, settings: Settings) -> Result<String, Failure> {
         with_identity(&settings, async |identity| {
             let kid = identity.rotate_keys(Origin::default()).await.map_err(Failure::run)?;
-            Ok(format!("new tokens are signed with {kid}; the old key verifies until its last token has expired"))
+            Ok(format!(
+                "tokens are signed with {kid} as soon as every instance knows it; the old key verifies until its last token has expired"
+            ))
         })
     }
 

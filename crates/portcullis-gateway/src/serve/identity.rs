@@ -25,6 +25,8 @@ use crate::proxy::{IdentityRequest, IdentityRequests};
 const POLL: Duration = Duration::from_millis(250);
 /// How often what has expired is forgotten.
 const TIDY: Duration = Duration::from_secs(60);
+/// How often it is asked whether the time mark has grown old.
+const MARK: Duration = Duration::from_secs(1);
 /// Requests to the identity endpoints that are served at once; hashing has a shorter queue of its own.
 const AT_ONCE: usize = 128;
 /// The largest answer of an identity endpoint: a page or a key set.
@@ -195,6 +197,19 @@ pub(super) async fn keep_up(identity: Arc<Identity>) {
                 tracing::error!(%error, "cannot read the revocations; verification stops when they are too old");
             }
             Err(_) => {}
+        }
+    }
+}
+
+/// Keeps the mark of the latest moment that was acted upon, for as long as it is polled.
+pub(super) async fn keep_mark(identity: Arc<Identity>) {
+    let mut poll = tokio::time::interval(MARK);
+    poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        poll.tick().await;
+        // A database that is away or full is complained of by those who need it more.
+        if let Err(error) = identity.keep_mark().await {
+            tracing::debug!(%error, "cannot keep the time mark");
         }
     }
 }

@@ -144,14 +144,15 @@ impl Running {
             metrics.sample(Sample { name, help: "Mails that are being sent or wait for their next attempt.", value });
         }
 
-        let mut chores = vec![tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
+        let mut chores = vec![tokio::spawn(ProcessClock.keep()), tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
         let mut handle = None;
-        if let Some(identity) = &identity {
+        if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
             handle = Some(sender);
-            let router = router(Arc::new(Api::new(Arc::clone(identity))));
+            let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages)));
             chores.push(tokio::spawn(identity::serve(requests, router)));
             chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
+            chores.push(tokio::spawn(identity::keep_mark(Arc::clone(identity))));
             chores.push(tokio::spawn(identity::tidy_up(Arc::clone(identity))));
         }
         let draining = Arc::new(AtomicBool::new(false));
@@ -302,6 +303,11 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, even
         "portcullis_tokens_remembered",
         "Verified tokens that are remembered.",
         Box::new(move || held.policy().verifier().remembered() as u64),
+    );
+    add(
+        "portcullis_clock_lead_seconds",
+        "How far the time that is acted upon is ahead of the machine's clock, which was set back.",
+        Box::new(|| ProcessClock.lead().as_secs()),
     );
     if let Some(events) = events {
         let events = Arc::clone(events);

@@ -81,6 +81,10 @@ fn a_full_disk_refuses_writes_keeps_what_was_acknowledged_and_service_returns_wi
         assert_eq!(refresh(&client, &token).status, 503);
         let body = json!({ "email": "ann@example.com", "password": crate::support::PASSWORD });
         assert_eq!(client.post("/auth/login").json(&body).send().status, 503);
+        let logout = client.post("/auth/logout").json(&json!({ "refreshToken": token })).send();
+        assert_eq!(logout.status, 503, "a logout that was not written is not acknowledged: {}", logout.text());
+        let body = json!({ "email": "bob@example.com", "password": crate::support::PASSWORD });
+        assert_eq!(client.post("/auth/register").json(&body).send().status, 503);
         gateway.client().get("/any").bearer(&access).send().expect(200);
     }
 
@@ -89,6 +93,11 @@ fn a_full_disk_refuses_writes_keeps_what_was_acknowledged_and_service_returns_wi
         let reply = refresh(&client, &token);
         (reply.status == 200).then(|| reply.json()["refreshToken"].as_str().unwrap().to_owned())
     });
+    gateway.client().get("/any").bearer(&access).send().expect(200);
+    assert!(gateway.operator().mails("bob@example.com").is_empty(), "what was refused has no consequence");
+    let body = json!({ "email": "bob@example.com", "password": crate::support::PASSWORD });
+    gateway.client().post("/auth/register").json(&body).send().expect(202);
+    gateway.operator().await_mails("bob@example.com", 1);
     gateway.kill();
     gateway.launch();
     refresh(&gateway.client(), &token).expect(200);

@@ -9,6 +9,7 @@ pub(crate) mod support;
 
 mod account;
 mod api_keys;
+mod clock;
 mod cookies;
 mod hardening;
 mod identity_headers;

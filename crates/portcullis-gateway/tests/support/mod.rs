@@ -9,6 +9,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 #[path = "../../../portcullis-identity/tests/support/smtp.rs"]
 pub(crate) mod smtp;
+pub(crate) mod writers;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

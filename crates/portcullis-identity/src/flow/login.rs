@@ -157,6 +157,7 @@ impl Identity {
 
     /// Finds the account whose password it is, and makes its hash again where that is due.
     async fn prove(&self, credentials: &Credentials) -> Result<Proof, IdentityError> {
+        self.hasher.has_room()?;
         let email = Email::parse(&credentials.email).ok();
         let address = email.as_ref().map_or("", Email::as_str);
         let account: Option<(String, String)> = sql("SELECT id, password FROM account WHERE email = $1")
@@ -305,12 +306,15 @@ impl Identity {
         delivery: Delivery,
         now: Timestamp,
     ) -> Result<Tokens, IdentityError> {
+        // Where this machine's clock was set back, nobody knows whether it was right before or is now. What others read as
+        // the moment of issue must not lie in their future in either case.
+        let issued = now.min(self.ports.clock.wall());
         let claims = json!({
             "iss": &*self.config.public_url,
             "aud": &*self.config.audience,
             "sub": holder.id,
             "client_id": "portcullis",
-            "iat": now.as_secs(),
+            "iat": issued.as_secs(),
             "exp": now.after(self.config.access_ttl).as_secs(),
             "jti": Uuid::new_v4().to_string(),
             "sid": session,

@@ -13,6 +13,7 @@ mod stored;
 mod vectors;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use parking_lot::Mutex;
@@ -54,6 +55,8 @@ pub(crate) fn hash_name(text: &str) -> &'static str {
 #[derive(Debug)]
 pub(crate) struct Hasher {
     queue: SyncSender<Job>,
+    /// How many jobs wait in it.
+    waiting: Arc<AtomicUsize>,
     /// Verified against when there is nothing else, so that absence takes as long as presence: a hash as they are made
     /// today.
     dummy: StoredHash,
@@ -96,24 +99,43 @@ impl Hasher {
     pub(crate) fn start(threads: usize, own: PasswordHash) -> Result<Self, OpenError> {
         let (queue, jobs) = sync_channel(QUEUE);
         let jobs = Arc::new(Mutex::new(jobs));
+        let waiting = Arc::new(AtomicUsize::new(0));
         for index in 0..threads.max(1) {
-            let jobs = Arc::clone(&jobs);
+            let (jobs, waiting) = (Arc::clone(&jobs), Arc::clone(&waiting));
             std::thread::Builder::new()
                 .name(format!("hash-{index}"))
-                .spawn(move || work(&jobs, own))
+                .spawn(move || work(&jobs, &waiting, own))
                 .map_err(OpenError::Threads)?;
         }
         // Drawn, not written here: whoever logs in with the dummy's password would be done a hash sooner.
         let nobodys = token::random().map_err(|_| OpenError::Crypto)?;
         let dummy = own.hash(nobodys.expose().as_bytes()).map_err(|_| OpenError::Crypto)?;
         let dummy = StoredHash::parse(&dummy).map_err(|_| OpenError::Crypto)?;
-        Ok(Self { queue, dummy })
+        Ok(Self { queue, waiting, dummy })
+    }
+
+    /// Whether another job would be taken at the moment. Asked before anything else is done for one: in a flood most are
+    /// not, and what they cost is taken from everybody.
+    ///
+    /// # Errors
+    /// [`IdentityError::Overloaded`] where too many wait already.
+    pub(crate) fn has_room(&self) -> Result<(), IdentityError> {
+        if self.waiting.load(Ordering::Relaxed) < QUEUE { Ok(()) } else { Err(IdentityError::Overloaded) }
+    }
+
+    fn submit(&self, job: Job) -> Result<(), IdentityError> {
+        // Counted before it can be taken, so that the count never falls below zero.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(job).map_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            IdentityError::Overloaded
+        })
     }
 
     /// The hash of a password, as text.
     pub(crate) async fn hash(&self, password: &Secret<String>) -> Result<String, IdentityError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Job::Hash(password.clone(), reply)).map_err(|_| IdentityError::Overloaded)?;
+        self.submit(Job::Hash(password.clone(), reply))?;
         answer.await.map_err(|_| IdentityError::Crypto)?
     }
 
@@ -131,8 +153,7 @@ impl Hasher {
         let hashes =
             [account.or_else(|| candidates.stand_in.cloned()).unwrap_or_else(dummy), pending.unwrap_or_else(dummy)];
         let (reply, answer) = oneshot::channel();
-        let job = Job::Verify(password.clone(), Box::new(hashes), reply);
-        self.queue.try_send(job).map_err(|_| IdentityError::Overloaded)?;
+        self.submit(Job::Verify(password.clone(), Box::new(hashes), reply))?;
         // A dummy proves nothing, even to whoever knew its password.
         Ok(match answer.await.map_err(|_| IdentityError::Crypto)?? {
             Proven::Account { .. } if !has_account => Proven::Nothing,
@@ -142,16 +163,16 @@ impl Hasher {
     }
 }
 
-fn work(jobs: &Mutex<Receiver<Job>>, own: PasswordHash) {
+fn work(jobs: &Mutex<Receiver<Job>>, waiting: &AtomicUsize, own: PasswordHash) {
     loop {
-        let job = jobs.lock().recv();
+        let Ok(job) = jobs.lock().recv() else { return };
+        waiting.fetch_sub(1, Ordering::Relaxed);
         match job {
             // Whoever asked may have gone away; there is nobody to tell then.
-            Ok(Job::Hash(password, reply)) => {
+            Job::Hash(password, reply) => {
                 drop(reply.send(own.hash(one_spelling(password.expose()).expose().as_bytes())));
             }
-            Ok(Job::Verify(password, hashes, reply)) => drop(reply.send(judge(&password, &hashes, own))),
-            Err(_) => return,
+            Job::Verify(password, hashes, reply) => drop(reply.send(judge(&password, &hashes, own))),
         }
     }
 }
@@ -247,10 +268,13 @@ mod tests {
                 tokio::spawn(async move { hasher.hash(&password).await })
             })
             .collect();
+        tokio::task::yield_now().await;
+        assert!(matches!(hasher.has_room(), Err(IdentityError::Overloaded)), "and is told before anything is asked");
         let mut refused = 0;
         for job in jobs {
             refused += usize::from(matches!(job.await.unwrap(), Err(IdentityError::Overloaded)));
         }
         assert!((1..60).contains(&refused), "{refused}");
+        assert!(hasher.has_room().is_ok());
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod house;
 mod import;
 mod instances;
+mod mark;
 mod opaque;
 mod owner;
 pub(crate) mod raw;

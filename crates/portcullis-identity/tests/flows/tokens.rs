@@ -156,6 +156,14 @@ async fn t7_a_new_password_and_logout_everywhere_end_every_session() {
     assert_eq!(house.standing(&tokens), Standing::Revoked);
 }
 
+/// Whether an access token names this key.
+fn signed_by(tokens: &portcullis_identity::Tokens, kid: &str) -> bool {
+    use base64::Engine as _;
+    let header = tokens.access.expose().split('.').next().unwrap();
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).unwrap();
+    String::from_utf8(header).unwrap().contains(kid)
+}
+
 #[tokio::test]
 async fn t3_a_rotated_key_signs_and_the_retired_one_verifies_until_its_last_token_expired() {
     let house = House::new().await;
@@ -163,14 +171,22 @@ async fn t3_a_rotated_key_signs_and_the_retired_one_verifies_until_its_last_toke
     let old = house.login("ann@example.com", PASSWORD).await.unwrap();
     let other = house.second().await;
     let kid = other.rotate_keys(Origin::default()).await.unwrap();
+    // Whoever has not heard of the new key yet must not be shown what it signed.
+    for identity in [&other, &*house.identity] {
+        identity.catch_up().await.unwrap();
+        let next = identity.refresh(old.refresh.expose(), Origin::default()).await.unwrap();
+        assert!(!signed_by(&next, &kid), "it signs at once");
+    }
+    house.clock.advance(Duration::from_secs(2));
     house.identity.catch_up().await.unwrap();
     let new = house.login("ann@example.com", PASSWORD).await.unwrap();
+    assert!(signed_by(&new, &kid));
     house.principal(&old);
     house.principal(&new);
     let jwks = || house.identity.keys().load().1.public_jwks_json();
     assert!(jwks().contains(&kid));
     assert_eq!(house.identity.keys().load().1.keys().len(), 2);
-    house.clock.advance(Duration::from_secs(931));
+    house.clock.advance(Duration::from_secs(933));
     house.identity.catch_up().await.unwrap();
     assert_eq!(house.identity.keys().load().1.keys().len(), 1);
     assert!(!jwks().contains("\"d\""), "never a private part");
@@ -226,7 +242,7 @@ async fn t3_a_retired_private_key_is_destroyed_when_its_last_token_has_expired()
     house.identity.rotate_keys(Origin::default()).await.unwrap();
     house.identity.tidy().await.unwrap();
     assert_eq!(house.identity.list_keys().await.unwrap().len(), 2, "its tokens live");
-    house.clock.advance(Duration::from_secs(931));
+    house.clock.advance(Duration::from_secs(933));
     house.identity.tidy().await.unwrap();
     assert_eq!(house.identity.list_keys().await.unwrap().len(), 1);
 }

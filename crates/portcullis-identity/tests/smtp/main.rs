@@ -22,6 +22,8 @@ const TOKEN: &str = "q3Jx9_0vKc7wLrT2mZs8Yf1uN5bHd4Ga-x0PqRsTuVw";
 struct Still;
 
 impl Clock for Still {
+    fn raise(&self, _: Timestamp) {}
+
     fn now(&self) -> Timestamp {
         Timestamp::from_secs(1_800_000_000)
     }
