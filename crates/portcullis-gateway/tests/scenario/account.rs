@@ -159,8 +159,8 @@ fn a7_another_address_is_confirmed_at_the_new_one_and_told_to_the_old_one() {
         let body = json!({ "email": email, "password": PASSWORD });
         post(&gateway, "/auth/change-email", Some(&access), &body)
     };
-    let free = ask("new@example.com").expect(202).text();
-    assert_eq!(ask("taken@example.com").expect(202).text(), free, "nobody learns who has an account");
+    let taken = ask("taken@example.com").expect(202).text();
+    assert_eq!(ask("new@example.com").expect(202).text(), taken, "nobody learns who has an account");
     ask("not an address").refused(400, "Validation failed");
     newest(&gateway, "taken@example.com", 1, "You already have an account");
     let mail = newest(&gateway, "new@example.com", 1, "Confirm your new e-mail address");

@@ -22,6 +22,7 @@ mod refresh;
 mod registration;
 mod roles;
 mod server_sessions;
+mod siege;
 mod tokens;
 
 use support::PROJECT_ROUTES;

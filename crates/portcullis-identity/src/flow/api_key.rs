@@ -172,6 +172,7 @@ impl Identity {
         if !overlap.is_zero() && !(MIN_OVERLAP..=MAX_OVERLAP).contains(&overlap) {
             return Err(broken("overlap", "Must be 0, or 60 to 2592000 seconds"));
         }
+        is_id(id)?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
         let old: Option<Row> = sql(locking!(
@@ -216,6 +217,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::NoApiKey`] for one that the account does not have or that was revoked.
     pub async fn revoke_api_key(&self, account: &str, id: &str, origin: Origin) -> Result<(), IdentityError> {
+        is_id(id)?;
         let now = self.now();
         let mut transaction = self.store.write().await?;
         let found: Option<(String,)> = sql(locking!(
@@ -330,6 +332,11 @@ fn info(row: Row) -> ApiKeyInfo {
 
 fn broken(field: &'static str, message: &'static str) -> IdentityError {
     IdentityError::Invalid(vec![Violation { field, message }])
+}
+
+/// A text that is no id is asked of no database: PostgreSQL takes none that holds a zero byte.
+fn is_id(text: &str) -> Result<(), IdentityError> {
+    Uuid::try_parse(text).map(drop).map_err(|_| IdentityError::NoApiKey)
 }
 
 /// Every broken rule of what is asked for; gives the name as it is stored.

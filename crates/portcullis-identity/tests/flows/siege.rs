@@ -1,7 +1,7 @@
 //! What strangers and thieves try against the links and the passwords of owners (A7), and what runs at the same moment.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portcullis_core::ports::Standing;
 use portcullis_core::{EventKind, Principal, PrincipalParts, Scheme};
@@ -310,4 +310,75 @@ async fn a8_the_id_of_a_session_may_be_any_text() {
         assert!(matches!(ended, Err(IdentityError::NoSession)), "{ended:?}");
     }
     assert_eq!(house.standing(&tokens), Standing::Good);
+}
+
+#[tokio::test]
+async fn a7_a_link_to_another_address_is_good_for_a_day_and_dies_with_its_ground() {
+    let house = House::new().await;
+    house.create(ANN).await;
+    let id = subject(&house, &house.login(ANN, PASSWORD).await.unwrap());
+    let ask = async || {
+        house.identity.request_email_change(&id, &secret(PASSWORD), "new@example.com", NOBODY).await.unwrap();
+        house.mailed("new@example.com")
+    };
+    let is_dead = async |token: &str| {
+        matches!(house.identity.confirm_email_change(token, NOBODY).await, Err(IdentityError::InvalidLink))
+    };
+    let old = ask().await;
+    house.clock.advance(Duration::from_secs(86_400));
+    assert!(is_dead(&old).await, "a day old");
+    let asked_by_a_thief = ask().await;
+    forgot(&house, ANN).await;
+    reset(&house.identity, &house.mailed(ANN), PASSWORD).await.unwrap();
+    assert!(is_dead(&asked_by_a_thief).await, "the owner has rescued the account");
+    let before = ask().await;
+    house.identity.set_disabled(ANN, true, NOBODY).await.unwrap();
+    house.identity.set_disabled(ANN, false, NOBODY).await.unwrap();
+    assert!(is_dead(&before).await, "what a disabled account asked for is not taken up again");
+    let good = ask().await;
+    house.clock.advance(Duration::from_secs(86_399));
+    assert!(!is_dead(&good).await);
+}
+
+#[tokio::test]
+async fn a7_what_an_owner_does_is_in_the_trail_and_no_secret_is() {
+    let house = House::new().await;
+    house.create(ANN).await;
+    let tokens = house.login(ANN, PASSWORD).await.unwrap();
+    let id = subject(&house, &tokens);
+    house.identity.request_email_change(&id, &secret(PASSWORD), "new@example.com", NOBODY).await.unwrap();
+    let confirm = house.mailed("new@example.com");
+    house.identity.confirm_email_change(&confirm, NOBODY).await.unwrap();
+    forgot(&house, "new@example.com").await;
+    let link = house.mailed("new@example.com");
+    reset(&house.identity, &link, OTHER).await.unwrap();
+    house.identity.delete_own(&id, &secret(OTHER), NOBODY).await.unwrap();
+    let trail = house.audit().await;
+    for action in ["email_change_requested", "email_changed", "reset_requested", "password_reset", "account_deleted"] {
+        assert!(trail.iter().any(|written| written == action), "{action} in {trail:?}");
+    }
+    let mut raw = house.raw().await;
+    let details = raw.texts("SELECT coalesce(detail, '') || coalesce(account_id, '') FROM audit ORDER BY id").await;
+    for secret in [PASSWORD, OTHER, &confirm, &link] {
+        assert!(!details.iter().any(|written| written.contains(secret)));
+    }
+}
+
+/// Not measured to the microsecond, but no hash, no second sync and no waiting for a mail may tell whom it knows.
+#[tokio::test]
+async fn a7_forgetting_takes_as_long_for_a_stranger_as_for_an_owner() {
+    let house = House::new().await;
+    let mut spent = [Duration::ZERO; 2];
+    for turn in 0..60 {
+        let known = format!("known{turn}@example.com");
+        let unknown = format!("other{turn}@example.com");
+        house.create(&known).await;
+        for (whose, email) in [known, unknown].iter().enumerate() {
+            let began = Instant::now();
+            forgot(&house, email).await;
+            spent[whose] += began.elapsed();
+        }
+    }
+    let [known, unknown] = spent.map(|spent| spent.as_secs_f64());
+    assert!((0.4..2.5).contains(&(known / unknown)), "{known} s for owners, {unknown} s for strangers");
 }

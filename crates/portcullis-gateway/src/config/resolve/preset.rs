@@ -33,6 +33,10 @@ pub(super) fn named(name: &str) -> Option<LimitRule> {
                 "POST /auth/resend-verification",
                 "POST /auth/verify",
                 "POST /auth/confirm-email",
+                // Each costs a hash, and the second mails to whomever its caller names.
+                "POST /auth/change-password",
+                "POST /auth/change-email",
+                "DELETE /auth/me",
             ],
             20,
             MINUTE,
