@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::Principal;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::answer;
 use super::caller::{Caller, answered, local, origin};
+use super::{Api, pages};
 
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
@@ -55,6 +56,22 @@ pub(super) async fn end(
             api.clear_cookies(&mut response);
         }
         Ok(response)
+    })
+    .await
+}
+
+/// The same by a form, which cannot send a DELETE.
+pub(super) async fn end_by_form(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    principal: Option<Extension<Arc<Principal>>>,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let principal = local(principal)?;
+        Ok(pages::end_session(&api, &headers, &bytes, &principal, &session, origin(caller)).await)
     })
     .await
 }

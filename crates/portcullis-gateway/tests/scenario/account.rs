@@ -28,7 +28,7 @@ fn login(gateway: &Gateway, email: &str, password: &str) -> Reply {
 /// The newest of so many mails to an address.
 fn newest(gateway: &Gateway, email: &str, count: usize, subject: &str) -> Mail {
     let mails = gateway.operator().await_mails(email, count);
-    let found = mails.into_iter().filter(|mail| mail.subject == subject).next_back();
+    let found = mails.into_iter().rfind(|mail| mail.subject == subject);
     found.unwrap_or_else(|| panic!("no mail {subject:?} to {email}"))
 }
 
