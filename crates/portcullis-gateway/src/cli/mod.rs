@@ -1,14 +1,16 @@
-//! What a person types: `serve`, `check`, `init`, `schema`, `users`, `keys`, `explain`, `demo`.
+//! What a person types: `serve`, `check`, `init`, `schema`, `users`, `keys`, `api-keys`, `tokens`, `explain`, `demo`.
 //!
 //! This module parses, loads the configuration and turns failures into one line and an exit code: 2 where the command line
 //! or the configuration is wrong, 1 where something fails while it runs. What the commands do is behind [`Commands`].
 
+mod api_keys;
 mod args;
 mod check;
 mod explain;
 mod init;
 mod process;
 mod question;
+mod tokens;
 mod users;
 
 use std::ffi::OsString;
@@ -21,6 +23,7 @@ use clap::Parser;
 use portcullis_core::Secret;
 
 use crate::config::{LoadError, Loaded, Report, Settings, Source, json_schema};
+pub use api_keys::{ApiKeyAction, ApiKeyTask};
 use args::{Cli, Command, Deployment, ExplainArgs, KeysCommand, ServeArgs};
 pub use explain::{explain, gate_for_questions};
 pub use process::Process;
@@ -70,6 +73,18 @@ pub trait Commands {
     /// # Errors
     /// A [`Failure`] that says why it was not rotated.
     fn rotate_keys(&self, settings: Settings) -> Result<String, Failure>;
+
+    /// Manages the API keys of an account; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why that did not succeed.
+    fn manage_api_keys(&self, settings: Settings, task: ApiKeyTask) -> Result<String, Failure>;
+
+    /// Revokes one access token by its `jti`; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why that did not succeed.
+    fn revoke_token(&self, settings: Settings, jti: &str) -> Result<String, Failure>;
 
     /// Tells what the gate would answer, as text. It must charge no limit that requests are counted by.
     ///
@@ -227,6 +242,8 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
             let settings = load(&deployed(deployment), console)?;
             console.say(commands.rotate_keys(settings)?);
         }
+        Command::ApiKeys(command) => api_keys::dispatch(command, commands, console)?,
+        Command::Tokens(command) => tokens::dispatch(command, commands, console)?,
         Command::Explain(args) => ask(args, commands, console)?,
     }
     Ok(())

@@ -12,9 +12,11 @@ use portcullis_identity::Identity;
 use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
 use super::policy::build_policy;
 use super::state_dir::{StateDir, StateDirError};
@@ -129,13 +131,12 @@ impl Running {
             Some(identity) => identity.revocations(),
             None => Arc::new(Nobody),
         };
-        let gate = Arc::new(Gate::new(
-            policy,
-            Arc::clone(&limiter),
-            revocations,
-            Arc::clone(&blocks) as _,
-            Arc::clone(&recorder) as _,
-        ));
+        let sink = Arc::clone(&recorder) as Arc<dyn EventSink>;
+        let gate = Gate::new(policy, Arc::clone(&limiter), revocations, Arc::clone(&blocks) as _, sink);
+        let gate = Arc::new(match &identity {
+            Some(identity) => gate.with_holders(Arc::new(AccountHolders::new(Arc::clone(identity), Handle::current()))),
+            None => gate,
+        });
         sample(&metrics, &gate, &limiter, events.as_ref());
         if let MailWay::Server(server) = &mail {
             let (server, name) = (server.clone(), "portcullis_mails_under_way");
@@ -145,10 +146,10 @@ impl Running {
 
         let mut chores = vec![tokio::spawn(ProcessClock.keep()), tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
         let mut handle = None;
-        if let Some(identity) = &identity {
+        if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
             handle = Some(sender);
-            let router = router(Arc::new(Api::new(Arc::clone(identity))));
+            let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages)));
             chores.push(tokio::spawn(identity::serve(requests, router)));
             chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
             chores.push(tokio::spawn(identity::keep_mark(Arc::clone(identity))));

@@ -7,6 +7,8 @@
 #[path = "../support/mod.rs"]
 pub(crate) mod support;
 
+mod account;
+mod api_keys;
 mod clock;
 mod cookies;
 mod hardening;
@@ -19,6 +21,8 @@ mod paths;
 mod refresh;
 mod registration;
 mod roles;
+mod server_sessions;
+mod siege;
 mod tokens;
 
 use support::PROJECT_ROUTES;

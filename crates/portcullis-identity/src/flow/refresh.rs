@@ -32,7 +32,8 @@ const FIND: Text = locking!(
                     a.id AS account_id, a.role, a.plan, a.version, a.disabled_at \
                     FROM refresh_token t JOIN session s ON s.id = t.session_id JOIN account a ON a.id = s.account_id \
                     WHERE t.hash = $1",
-    "FOR UPDATE OF t"
+    // The session first, as whoever ends or deletes one holds it first and then asks for its tokens.
+    "FOR UPDATE OF s, t"
 );
 
 impl Identity {
@@ -60,6 +61,11 @@ impl Identity {
                     .await?;
                 let next = found.generation + 1;
                 self.store_refresh(&mut transaction, successor.expose(), &found.session_id, next, now).await?;
+                sql("UPDATE session SET last_used_at = $1 WHERE id = $2")
+                    .bind(millis(now))
+                    .bind(&found.session_id)
+                    .execute(&mut transaction)
+                    .await?;
                 audit::write(&mut transaction, now, "refreshed", Some(&found.account_id), origin, None).await?;
                 transaction.commit().await?;
             }

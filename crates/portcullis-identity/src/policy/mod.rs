@@ -123,14 +123,28 @@ pub(crate) fn is_plain_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-/// A name: 2 to 100 characters after trimming, without control characters.
+/// A stranger's text as it may stand in a list or a log: one line of at most 200 characters, without those that end lines,
+/// steer a terminal or turn the direction of writing.
+pub(crate) fn plain_text(text: &str) -> String {
+    let hidden = |c: char| steers(c) || matches!(c, '\u{200c}'..='\u{200f}');
+    text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).take(200).collect()
+}
+
+/// Whether a character ends lines, steers a terminal, turns the direction of writing, or is there without being seen and of
+/// no use in a word. Joiners are of use: names of several scripts need them.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}' | '\u{2028}'..='\u{202e}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A name: 2 to 100 characters after trimming, none of which [`steers`].
 pub(crate) fn parse_name(text: &str) -> Result<String, Violation> {
     let text = text.trim();
     let broken = |message| Err(Violation { field: "name", message });
     if !(2..=100).contains(&text.chars().count()) {
         return broken("Must be 2 to 100 characters");
     }
-    if text.chars().any(char::is_control) {
+    if text.chars().any(steers) {
         return broken("Must not contain control characters");
     }
     Ok(text.to_owned())
