@@ -10,27 +10,31 @@ use axum::response::{IntoResponse, Response};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Secret};
 use portcullis_identity::{Credentials, Delivery, Tokens};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Refused};
 use super::caller::{Caller, answered, local, origin};
 use super::{Api, body};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Login {
+pub(super) struct Login {
     email: String,
     password: String,
+    /// How the tokens are handed over.
     #[serde(default)]
     delivery: Wish,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "Delivery")]
 enum Wish {
+    /// In the answer.
     #[default]
     Body,
+    /// In cookies that no script can read.
     Cookie,
 }
 
@@ -56,9 +60,10 @@ pub(super) async fn login(State(api): State<Arc<Api>>, caller: Caller, headers: 
     .await
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Refresh {
+pub(super) struct Refresh {
+    /// The refresh token; without it that of the cookie.
     refresh_token: Option<String>,
 }
 
@@ -117,17 +122,38 @@ pub(super) async fn logout_all(
     .await
 }
 
+/// Tokens as they are handed over.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Tokens")]
+pub(super) struct Handed<'a> {
+    /// Sent as `Authorization: Bearer`; absent where it went into a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<&'a str>,
+    /// Good for one use; absent where it went into a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    /// Seconds until the access token ends.
+    expires_in: u64,
+    /// `Bearer`.
+    token_type: &'static str,
+}
+
 /// Hands tokens over in the way their session began with.
 fn hand_over(api: &Api, tokens: &Tokens) -> Response {
-    let mut answer = json!({ "expiresIn": tokens.expires_in.as_secs(), "tokenType": "Bearer" });
+    let bare = Handed {
+        access_token: None,
+        refresh_token: None,
+        expires_in: tokens.expires_in.as_secs(),
+        token_type: "Bearer",
+    };
     match tokens.delivery {
         Delivery::Body => {
-            answer["accessToken"] = tokens.access.expose().as_str().into();
-            answer["refreshToken"] = tokens.refresh.expose().as_str().into();
-            answer::json(StatusCode::OK, &answer)
+            let (access, refresh) = (tokens.access.expose(), tokens.refresh.expose());
+            answer::json(StatusCode::OK, &Handed { access_token: Some(access), refresh_token: Some(refresh), ..bare })
         }
         Delivery::Cookie => {
-            let mut response = answer::json(StatusCode::OK, &answer);
+            let mut response = answer::json(StatusCode::OK, &bare);
             api.set_cookies(&mut response, tokens);
             response
         }

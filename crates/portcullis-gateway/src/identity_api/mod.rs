@@ -11,12 +11,14 @@ mod cookies;
 mod jwks;
 mod login;
 mod me;
+mod openapi;
 mod page;
 mod registration;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::routing::{MethodRouter, get, post};
 use portcullis_auth::CookieNames;
 use portcullis_identity::Identity;
@@ -58,6 +60,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /auth/logout", Need::Nothing, || post(login::logout)),
     endpoint("POST /auth/logout-all", Need::Login, || post(login::logout_all)),
     endpoint("GET /auth/me", Need::Login, || get(me::me)),
+    endpoint("GET /auth/openapi.json", Need::Nothing, || get(openapi::serve)),
     endpoint("GET /.well-known/jwks.json", Need::Nothing, || get(jwks::document)),
 ];
 
@@ -77,6 +80,8 @@ pub struct Api {
     pub(crate) origin: String,
     /// Whether tokens may be handed over in cookies: under https, or on loopback for development (T6).
     pub(crate) cookies_allowed: bool,
+    /// What tells clients all of this.
+    pub(crate) document: Bytes,
 }
 
 impl Api {
@@ -87,7 +92,9 @@ impl Api {
         let https = url.starts_with("https://");
         let origin = cookies::origin_of(url);
         let cookies_allowed = https || cookies::is_loopback(&origin);
-        Self { cookies: CookieNames::new(https), origin, cookies_allowed, identity }
+        let cookies = CookieNames::new(https);
+        let document = openapi::document(&cookies).to_string().into();
+        Self { cookies, origin, cookies_allowed, identity, document }
     }
 }
 

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis_core::RequestId;
+use schemars::JsonSchema;
 
 use super::answer::Refused;
 
@@ -64,6 +65,13 @@ pub(super) fn confirmed(verified: Result<(), Refused>, id: RequestId) -> Respons
             page(status, "This link did not work", text)
         }
     }
+}
+
+/// What the button of the page posts.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it is only described; `form_token` reads the one member without decoding anything")]
+pub(super) struct VerifyForm {
+    token: String,
 }
 
 /// The token of a form as the button sends it.

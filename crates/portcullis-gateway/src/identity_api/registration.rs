@@ -8,16 +8,16 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use portcullis_core::Secret;
 use portcullis_identity::Registration;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
-use super::answer::{self, Refused};
+use super::answer::{self, Message, Refused};
 use super::caller::{Caller, answered, id, origin};
 use super::{Api, body, page};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Register {
+pub(super) struct Register {
     email: String,
     password: String,
     name: Option<String>,
@@ -34,14 +34,14 @@ pub(super) async fn register(
         let registration = Registration { email, password: Secret::new(password), name };
         api.identity.register(registration, origin(caller)).await?;
         let message = "If this address is new, a mail with a link to confirm it is on its way.";
-        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
+        Ok(answer::json(StatusCode::ACCEPTED, &Message { message }))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Verify {
+pub(super) struct Verify {
     token: String,
 }
 
@@ -54,14 +54,14 @@ pub(super) async fn verify(State(api): State<Arc<Api>>, caller: Caller, headers:
     answered(caller, async {
         let Verify { token } = body::json(&headers, &bytes)?;
         api.identity.verify(&token, origin(caller)).await?;
-        Ok(answer::json(StatusCode::OK, &json!({ "message": "E-mail verified. You can log in now." })))
+        Ok(answer::json(StatusCode::OK, &Message { message: "E-mail verified. You can log in now." }))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Resend {
+pub(super) struct Resend {
     email: String,
 }
 
@@ -70,7 +70,7 @@ pub(super) async fn resend(State(api): State<Arc<Api>>, caller: Caller, headers:
         let Resend { email } = body::json(&headers, &bytes)?;
         api.identity.resend_verification(&email, origin(caller)).await?;
         let message = "If a registration of this address waits for confirmation, a mail is on its way.";
-        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
+        Ok(answer::json(StatusCode::ACCEPTED, &Message { message }))
     })
     .await
 }

@@ -1,0 +1,55 @@
+//! Rows of accounts: registration, the confirmation of an address, the caller's own account.
+
+use crate::identity_api::answer::Message;
+use crate::identity_api::me::Me;
+use crate::identity_api::page::VerifyForm;
+use crate::identity_api::registration::{Register, Resend, Verify};
+use crate::openapi::{Operation, in_query, json, media, operation, page};
+
+const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
+const BAD_MEDIA: (u16, &str) = (415, "The body is in no media type that this endpoint reads.");
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    operation("POST /auth/register", "register", "Ask for an account")
+        .about("The answer is the same whether or not the address has an account; the mail tells its owner.")
+        .json::<Register>()
+        .answers(&[json::<Message>(202, "A mail is on its way if the address is new.")])
+        .refuses(&[
+            UNREADABLE,
+            (400, "The address, the name or the password breaks a rule; `details` names every one."),
+            (403, "Registration is closed."),
+            BAD_MEDIA,
+        ]),
+    operation("GET /auth/verify", "confirmationPage", "The page behind the link of a confirmation mail")
+        .about("Opening it changes nothing; its button posts the token.")
+        .with(&[in_query::<String>("token", "The token of the link.")])
+        .answers(&[page(200, "The page with its button."), page(400, "The link is not complete.")]),
+    operation("POST /auth/verify", "verify", "Confirm an address")
+        .about("A form is answered with a page, JSON with JSON.")
+        .json::<Verify>()
+        .form::<VerifyForm>()
+        .answers(&[
+            json::<Message>(200, "The address is confirmed."),
+            page(200, "The address is confirmed."),
+            page(400, "The token is not good, or not good any more."),
+            page(503, "The database is away."),
+        ])
+        .refuses(&[UNREADABLE, (400, "The token is not good, or not good any more."), BAD_MEDIA]),
+    operation("POST /auth/resend-verification", "resendVerification", "Ask for the confirmation mail again")
+        .about("The answer is the same for every address.")
+        .json::<Resend>()
+        .answers(&[json::<Message>(202, "A mail is on its way if a registration waits for it.")])
+        .refuses(&[UNREADABLE, (400, "That is no address."), (403, "Registration is closed."), BAD_MEDIA]),
+    operation("GET /auth/me", "me", "The caller's own account")
+        .answers(&[json::<Me>(200, "The account.")])
+        .refuses(&[(404, "The identity comes from another issuer, or the account is gone.")]),
+    operation("GET /auth/openapi.json", "identityDocument", "This document").answers(&[media::<
+        serde_json::Map<String, serde_json::Value>,
+    >(
+        200,
+        "OpenAPI 3.1.",
+        "application/json",
+    )]),
+    operation("GET /.well-known/jwks.json", "keys", "The public keys that verify access tokens (RFC 7517)")
+        .answers(&[media::<serde_json::Map<String, serde_json::Value>>(200, "A JWK Set.", "application/jwk-set+json")]),
+];

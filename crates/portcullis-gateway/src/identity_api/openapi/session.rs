@@ -1,0 +1,40 @@
+//! Rows of sessions: login, refresh, logout.
+
+use crate::identity_api::login::{Handed, Login, Refresh};
+use crate::openapi::{Operation, json, nothing, operation};
+
+const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
+const BAD_MEDIA: (u16, &str) = (415, "The body is not JSON.");
+const CROSS_SITE: (u16, &str) = (403, "A page of another site sent it.");
+const COOKIES: &[(&str, &str)] = &[("Set-Cookie", "The tokens, where the session is one of cookies.")];
+const NO_COOKIES: &[(&str, &str)] = &[("Set-Cookie", "Takes the cookies of tokens back.")];
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    operation("POST /auth/login", "login", "Prove who you are and get tokens")
+        .about("A wrong password, an unknown address and a disabled account without the right password are told alike.")
+        .json::<Login>()
+        .answers(&[json::<Handed<'static>>(200, "Tokens.").head(COOKIES)])
+        .refuses(&[
+            UNREADABLE,
+            (400, "Cookies were asked for, which need https."),
+            (401, "Address and password do not fit."),
+            (403, "The address is not confirmed, or the account is disabled; told only beside the right password."),
+            CROSS_SITE,
+            BAD_MEDIA,
+        ]),
+    operation("POST /auth/refresh", "refresh", "Exchange a refresh token for new tokens")
+        .about("A refresh token is good for one use; a second use ends its whole session.")
+        .json::<Refresh>()
+        .or_nothing()
+        .answers(&[json::<Handed<'static>>(200, "Tokens.").head(COOKIES)])
+        .refuses(&[UNREADABLE, (401, "The refresh token is not good, or not good any more."), CROSS_SITE, BAD_MEDIA]),
+    operation("POST /auth/logout", "logout", "End the session of a refresh token")
+        .about("A token of no session is answered like one of a session.")
+        .json::<Refresh>()
+        .or_nothing()
+        .answers(&[nothing(204, "The session has ended.").head(NO_COOKIES)])
+        .refuses(&[UNREADABLE, (401, "There is no refresh token."), CROSS_SITE, BAD_MEDIA]),
+    operation("POST /auth/logout-all", "logoutEverywhere", "End every session of the caller")
+        .answers(&[nothing(204, "Every session has ended.").head(NO_COOKIES)])
+        .refuses(&[(404, "The identity comes from another issuer.")]),
+];
