@@ -19,7 +19,8 @@ pub use database::{Database, PostgresUrl, PostgresUrlError};
 pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
 pub use flow::login::{Credentials, Delivery, Tokens};
-pub use flow::manage::{AccountChange, AccountDetails};
+pub use flow::manage::{AccountChange, AccountDetails, AccountName};
+pub use flow::operate::{AccountFilter, AccountPage, AccountPatch, LiveSession, MAX_PAGE};
 pub use flow::register::Registration;
 pub use import::{
     Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,

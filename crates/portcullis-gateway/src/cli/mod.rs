@@ -47,11 +47,11 @@ pub trait Commands {
     /// A [`Failure`] that says why there is none.
     fn create_user(&self, settings: Settings, user: NewUser) -> Result<String, Failure>;
 
-    /// Lists the accounts as text.
+    /// Lists the accounts, each as a line that is handed over at once: there may be more than memory should hold.
     ///
     /// # Errors
     /// A [`Failure`] that says why they cannot be read.
-    fn list_users(&self, settings: Settings) -> Result<String, Failure>;
+    fn list_users(&self, settings: Settings, show: &mut dyn FnMut(&str)) -> Result<(), Failure>;
 
     /// Imports, exports, shows or changes accounts; returns what to print.
     ///

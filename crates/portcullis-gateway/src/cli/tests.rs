@@ -33,8 +33,9 @@ impl Commands for Recorder {
         self.note(format!("create {} {:?} {password:?} in {}", user.email, user.roles, settings.state_dir.display()))
     }
 
-    fn list_users(&self, _: Settings) -> Result<String, Failure> {
-        self.note("list users".to_owned())
+    fn list_users(&self, _: Settings, show: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        show(&self.note("list users".to_owned())?);
+        Ok(())
     }
 
     fn manage_users(&self, _: Settings, task: UserTask) -> Result<String, Failure> {

@@ -14,7 +14,7 @@ use super::answer::Refused;
 pub(super) type Caller = (Extension<ClientAddress>, Extension<RequestId>);
 
 pub(super) fn origin((Extension(client), Extension(id)): Caller) -> Origin {
-    Origin { client: Some(client), request: Some(id) }
+    Origin { client: Some(client), request: Some(id), operator: false }
 }
 
 pub(super) fn id((_, Extension(id)): Caller) -> RequestId {

@@ -4,8 +4,8 @@
 //! [`ClientAddress`](portcullis_core::ClientAddress), the [`RequestId`](portcullis_core::RequestId) and, where one was
 //! proven, the `Arc<Principal>`.
 
-mod answer;
-mod body;
+pub(crate) mod answer;
+pub(crate) mod body;
 mod caller;
 mod cookies;
 mod jwks;

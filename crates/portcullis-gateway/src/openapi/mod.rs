@@ -7,7 +7,7 @@ mod document;
 mod operation;
 
 pub(crate) use document::{Frame, document};
-pub(crate) use operation::{Operation, in_query, json, media, nothing, operation, page};
+pub(crate) use operation::{Operation, Parameter, in_path, in_query, json, media, nothing, operation, page};
 
 /// The rows of these patterns in their order, which is that of the list of endpoints.
 ///

@@ -101,6 +101,11 @@ pub(crate) struct Parameter {
     pub(crate) schema: SchemaOf,
 }
 
+/// A part of the path.
+pub(crate) const fn in_path<T: JsonSchema>(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { name, place: "path", required: true, about, schema: SchemaGenerator::subschema_for::<T> }
+}
+
 /// An optional part of the query.
 pub(crate) const fn in_query<T: JsonSchema>(name: &'static str, about: &'static str) -> Parameter {
     Parameter { name, place: "query", required: false, about, schema: SchemaGenerator::subschema_for::<T> }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis::{Policy, PolicyError, RouteRule, Target};
-use portcullis_auth::access::Requirement;
+use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Issuer, TokenVerifier};
 
 use crate::config::Settings;
@@ -42,6 +42,15 @@ pub fn own_routes() -> Vec<RouteRule> {
             })
         })
         .collect()
+}
+
+/// The roles that an account can have: those of the configuration, and the one that a registration gives.
+#[must_use]
+pub fn role_names(roles: &Roles, default: &str) -> Vec<String> {
+    let mut names: Vec<String> = roles.names().chain([default]).map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]

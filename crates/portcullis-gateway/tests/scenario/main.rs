@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 pub(crate) mod support;
 
+mod admin_api;
 mod cookies;
 mod hardening;
 mod identity_headers;

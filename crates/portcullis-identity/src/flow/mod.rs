@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod manage;
+pub(crate) mod operate;
 pub(crate) mod refresh;
 pub(crate) mod register;
 pub(crate) mod tidy;

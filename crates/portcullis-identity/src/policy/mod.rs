@@ -123,6 +123,11 @@ pub(crate) fn is_plain_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
+/// An id of an account: it stands in tokens, headers and limit keys.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:|".contains(&byte))
+}
+
 /// A name: 2 to 100 characters after trimming, without control characters.
 pub(crate) fn parse_name(text: &str) -> Result<String, Violation> {
     let text = text.trim();

@@ -4,6 +4,7 @@
 pub(crate) mod house;
 mod import;
 mod instances;
+mod operate;
 pub(crate) mod raw;
 mod records;
 mod rehash;

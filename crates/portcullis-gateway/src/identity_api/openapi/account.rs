@@ -39,7 +39,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("The answer is the same for every address.")
         .json::<Resend>()
         .answers(&[json::<Message>(202, "A mail is on its way if a registration waits for it.")])
-        .refuses(&[UNREADABLE, (400, "That is no address."), (403, "Registration is closed."), BAD_MEDIA]),
+        .refuses(&[UNREADABLE, BAD_MEDIA]),
     operation("GET /auth/me", "me", "The caller's own account")
         .answers(&[json::<Me>(200, "The account.")])
         .refuses(&[(404, "The identity comes from another issuer, or the account is gone.")]),
