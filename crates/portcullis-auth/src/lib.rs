@@ -14,5 +14,5 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::ClaimNames;
 pub use credential::CookieNames;
 pub use issuer::Issuer;
-pub use key::{KeyError, KeySet, KeySource, SigningError, SigningKey, VerificationKey};
+pub use key::{ImportError, KeyError, KeySet, KeySource, SigningError, SigningKey, VerificationKey};
 pub use verifier::{DEFAULT_CACHED_TOKENS, Lookup, TokenDigest, TokenVerifier};

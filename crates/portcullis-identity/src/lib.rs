@@ -26,7 +26,7 @@ pub use import::{
     Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
     RoleNames, RowRefused,
 };
-pub use keyring::KeyInfo;
+pub use keyring::{KeyImportError, KeyInfo};
 pub use mail::{
     Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
     SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,

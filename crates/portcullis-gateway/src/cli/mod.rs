@@ -7,6 +7,7 @@ mod args;
 mod check;
 mod explain;
 mod init;
+mod keys;
 mod process;
 mod question;
 mod users;
@@ -21,7 +22,7 @@ use clap::Parser;
 use portcullis_core::Secret;
 
 use crate::config::{LoadError, Loaded, Report, Settings, Source, json_schema};
-use args::{Cli, Command, Deployment, ExplainArgs, KeysCommand, ServeArgs};
+use args::{Cli, Command, Deployment, ExplainArgs, ServeArgs};
 pub use explain::{explain, gate_for_questions};
 pub use process::Process;
 pub use question::Question;
@@ -70,6 +71,18 @@ pub trait Commands {
     /// # Errors
     /// A [`Failure`] that says why it was not rotated.
     fn rotate_keys(&self, settings: Settings) -> Result<String, Failure>;
+
+    /// Takes a private key in PEM as the signing key; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why it does not sign.
+    fn import_key(&self, settings: Settings, pem: Secret<String>) -> Result<String, Failure>;
+
+    /// The public keys as a JWK Set, or as PEM.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why they cannot be read.
+    fn public_keys(&self, settings: Settings, pem: bool) -> Result<String, Failure>;
 
     /// Tells what the gate would answer, as text. It must charge no limit that requests are counted by.
     ///
@@ -219,14 +232,7 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
             commands.demo(Demo::Whole { state_dir, listen, admin, upstream: upstream_listen })?;
         }
         Command::Users(command) => users::dispatch(command, commands, console)?,
-        Command::Keys(KeysCommand::List { deployment }) => {
-            let settings = load(&deployed(deployment), console)?;
-            console.say(commands.list_keys(settings)?);
-        }
-        Command::Keys(KeysCommand::Rotate { deployment }) => {
-            let settings = load(&deployed(deployment), console)?;
-            console.say(commands.rotate_keys(settings)?);
-        }
+        Command::Keys(command) => keys::dispatch(command, commands, console)?,
         Command::Explain(args) => ask(args, commands, console)?,
     }
     Ok(())

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, Event, EventSink, Secret};
-use portcullis_identity::{Account, AccountFilter, Identity, IdentityError, MAX_PAGE, NewAccount, Origin};
+use portcullis_identity::{
+    Account, AccountFilter, Identity, IdentityError, KeyImportError, MAX_PAGE, NewAccount, Origin,
+};
 
 use super::{Commands, Demo, Failure, NewUser, Question, UserTask, explain, gate_for_questions, users};
 use crate::clock::ProcessClock;
@@ -93,6 +95,39 @@ impl Commands for Process {
         with_identity(&settings, async |identity| {
             let kid = identity.rotate_keys(Origin::default()).await.map_err(Failure::run)?;
             Ok(format!("new tokens are signed with {kid}; the old key verifies until its last token has expired"))
+        })
+    }
+
+    fn import_key(&self, settings: Settings, pem: Secret<String>) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let kid = identity.import_key(&pem, Origin::default()).await.map_err(|error| match error {
+                KeyImportError::Store(error) => Failure::run(error),
+                refused => Failure::Usage(refused.to_string()),
+            })?;
+            Ok(format!(
+                "new tokens are signed with {kid}; the old key verifies until its last token has expired\n\
+                 the key is kept under the master key: the file is not needed any more"
+            ))
+        })
+    }
+
+    fn public_keys(&self, settings: Settings, pem: bool) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let keys = identity.keys().load();
+            if !pem {
+                return Ok(keys.1.public_jwks_json());
+            }
+            let mut text = String::new();
+            for key in keys.1.keys() {
+                // Text between the blocks is passed over by whoever reads PEM (RFC 7468 §2).
+                if let (Some(kid), Some(pem)) = (key.kid(), key.public_pem()) {
+                    let _ = write!(text, "kid {kid} for {}\n{pem}", key.algorithm().as_str());
+                }
+            }
+            match text.strip_suffix('\n') {
+                Some(text) => Ok(text.to_owned()),
+                None => Err(Failure::run("tokens are signed with a shared secret, which has no public half")),
+            }
         })
     }
 

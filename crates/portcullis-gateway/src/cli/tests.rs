@@ -50,6 +50,14 @@ impl Commands for Recorder {
         self.note("rotate keys".to_owned())
     }
 
+    fn import_key(&self, _: Settings, pem: Secret<String>) -> Result<String, Failure> {
+        self.note(format!("import a key of {} bytes", pem.expose().len()))
+    }
+
+    fn public_keys(&self, _: Settings, pem: bool) -> Result<String, Failure> {
+        self.note(format!("public keys, as PEM: {pem}"))
+    }
+
     fn explain(&self, _: Settings, question: Question) -> Result<String, Failure> {
         self.note(format!("explain {} {} from {}", question.method, question.target, question.address))
     }
