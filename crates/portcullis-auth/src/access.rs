@@ -101,9 +101,18 @@ impl Roles {
     #[must_use]
     pub fn grants(&self, principal: &Principal, permission: &str) -> bool {
         let parts = principal.parts();
+        if parts.scopes.as_ref().is_some_and(|scopes| !scopes.iter().any(|scope| covers(scope, permission))) {
+            return false;
+        }
         let mut by_role = parts.roles.iter().filter_map(|role| self.permissions.get(role)).flatten();
         by_role.any(|held| covers(held, permission)) || parts.permissions.iter().any(|held| **held == *permission)
     }
+}
+
+/// Whether a text can be a scope: a permission, or a pattern of permissions (`posts:*`).
+#[must_use]
+pub fn is_scope(text: &str) -> bool {
+    text.len() <= 100 && text.bytes().all(|byte| byte.is_ascii_graphic()) && is_permission(text)
 }
 
 /// Judges a requirement.
@@ -116,7 +125,9 @@ pub fn permits(requirement: &Requirement, principal: Option<&Principal>, roles: 
     }
     let principal = principal.ok_or(Reason::AuthenticationRequired)?;
     let allowed = match requirement {
-        Requirement::Public | Requirement::Authenticated => true,
+        Requirement::Public => true,
+        // Such a route names no permission, so that no scope can stand for it.
+        Requirement::Authenticated => principal.parts().scopes.is_none(),
         Requirement::AnyRole(wanted) => wanted.iter().any(|role| principal.has_role(role)),
         // To ask for no permission at all is a mistake, not an open door.
         Requirement::Permissions { all, any } if all.is_empty() && any.is_empty() => false,
@@ -202,6 +213,7 @@ mod tests {
             issuer: None,
             roles: [role.into()].into_iter().collect(),
             permissions: Vec::new(),
+            scopes: None,
             plan: None,
             session: None,
             token_id: None,

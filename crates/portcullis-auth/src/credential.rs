@@ -1,8 +1,13 @@
 //! What a request presents to prove who it is.
 
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use portcullis_core::Scheme;
+
+use crate::api_key;
+
+/// The other header that may carry an API key (T9).
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What a request presents. Nothing, something and something that is no credential at all are three answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,7 @@ pub enum Presented<'a> {
 pub struct CookieNames {
     access: &'static str,
     refresh: &'static str,
+    session: &'static str,
     secure: bool,
 }
 
@@ -39,9 +45,19 @@ impl CookieNames {
     #[must_use]
     pub const fn new(https: bool) -> Self {
         if https {
-            Self { access: "__Host-portcullis_access", refresh: "__Host-portcullis_refresh", secure: true }
+            Self {
+                access: "__Host-portcullis_access",
+                refresh: "__Host-portcullis_refresh",
+                session: "__Host-portcullis_session",
+                secure: true,
+            }
         } else {
-            Self { access: "portcullis_access", refresh: "portcullis_refresh", secure: false }
+            Self {
+                access: "portcullis_access",
+                refresh: "portcullis_refresh",
+                session: "portcullis_session",
+                secure: false,
+            }
         }
     }
 
@@ -57,6 +73,12 @@ impl CookieNames {
         self.refresh
     }
 
+    /// The server session's cookie (T10).
+    #[must_use]
+    pub const fn session(&self) -> &'static str {
+        self.session
+    }
+
     /// A `Set-Cookie` value for one of our cookies. `value` must be token characters only; `max_age` is in seconds, zero
     /// takes the cookie back.
     #[must_use]
@@ -66,20 +88,22 @@ impl CookieNames {
         HeaderValue::try_from(text).ok()
     }
 
-    /// The `Set-Cookie` value that takes the access token's cookie back.
+    /// The `Set-Cookie` value that takes back the cookie by which somebody was known: the access token's, or the server
+    /// session's; `None` for a scheme without a cookie.
     #[must_use]
-    pub const fn clear_access(&self) -> HeaderValue {
-        if self.secure {
-            HeaderValue::from_static("__Host-portcullis_access=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict; Secure")
-        } else {
-            HeaderValue::from_static("portcullis_access=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict")
-        }
+    pub fn clear(&self, scheme: Scheme) -> Option<HeaderValue> {
+        let name = match scheme {
+            Scheme::Cookie => self.access,
+            Scheme::Session => self.session,
+            Scheme::Bearer | Scheme::ApiKey => return None,
+        };
+        self.set(name, "", 0)
     }
 
     /// Whether a cookie of this name is ours, in either spelling: a page on plain http must not plant the other one.
     fn owns(name: &[u8]) -> bool {
         let bare = name.strip_prefix(b"__Host-").or_else(|| name.strip_prefix(b"__Secure-")).unwrap_or(name);
-        matches!(bare, b"portcullis_access" | b"portcullis_refresh" | b"portcullis_admin")
+        bare.starts_with(b"portcullis_")
     }
 }
 
@@ -87,16 +111,41 @@ impl CookieNames {
 #[must_use]
 pub fn presented<'a>(headers: &'a HeaderMap, cookies: &CookieNames) -> Presented<'a> {
     let mut explicit = headers.get_all(AUTHORIZATION).iter();
-    let (found, scheme) = match (explicit.next(), explicit.next()) {
-        (Some(value), None) => (bearer(value).map(Some), Scheme::Bearer),
-        (Some(_), Some(_)) => (Err("several Authorization headers"), Scheme::Bearer),
-        (None, _) => (cookie(headers, cookies.access), Scheme::Cookie),
+    let keys = headers.get_all(X_API_KEY).iter().filter_map(own_key).enumerate().last();
+    let (found, scheme) = match (explicit.next(), explicit.next(), keys) {
+        (Some(value), None, None) => {
+            let found = bearer(value);
+            let is_key = found.is_ok_and(api_key::is_ours);
+            (found.map(Some), if is_key { Scheme::ApiKey } else { Scheme::Bearer })
+        }
+        (Some(_), Some(_), _) => (Err("several Authorization headers"), Scheme::Bearer),
+        // RFC 6750 §2: a client must not use more than one way in one request; who does may be two.
+        (Some(_), None, Some(_)) => (Err("an API key beside an Authorization header"), Scheme::ApiKey),
+        (None, _, Some((0, key))) => (Ok(Some(key)), Scheme::ApiKey),
+        (None, _, Some(_)) => (Err("several API keys"), Scheme::ApiKey),
+        (None, _, None) => match cookie(headers, cookies.access) {
+            Ok(None) => (cookie(headers, cookies.session), Scheme::Session),
+            found => (found, Scheme::Cookie),
+        },
     };
     match found {
         Ok(Some(token)) => Presented::Token { token, scheme },
         Ok(None) => Presented::Nothing,
         Err(why) => Presented::Malformed { why, scheme },
     }
+}
+
+/// The value of an `X-API-Key` that holds one of ours. An API may have keys of its own in a header of this name: those are
+/// its business and go to it as they are.
+fn own_key(value: &HeaderValue) -> Option<&str> {
+    let text = std::str::from_utf8(value.as_bytes()).ok()?.trim_matches([' ', '\t']);
+    api_key::is_ours(text).then_some(text)
+}
+
+/// Takes an API key that the gate consumed out of a request's headers.
+pub fn strip_api_key(headers: &mut HeaderMap) {
+    headers.remove(AUTHORIZATION);
+    headers.remove(X_API_KEY);
 }
 
 /// `Bearer` and a token (RFC 6750 §2.1); the scheme's case does not matter (RFC 9110 §11.1).
@@ -246,6 +295,17 @@ mod tests {
             (&[("authorization", "Bearer \ttok")], "malformed bearer"),
             (&[("authorization", "Bearer  tok  ")], "bearer tok"),
             (&[("authorization", "Bearer a,b")], "malformed bearer"),
+            (&[("authorization", "Bearer ptc_abc")], "api_key ptc_abc"),
+            (&[("x-api-key", "ptc_abc")], "api_key ptc_abc"),
+            (&[("x-api-key", "somebody-elses"), ("cookie", "__Host-portcullis_access=tok")], "cookie tok"),
+            (&[("x-api-key", "ptc_abc"), ("cookie", "__Host-portcullis_access=tok")], "api_key ptc_abc"),
+            (&[("x-api-key", "ptc_abc"), ("x-api-key", "ptc_abc")], "malformed api_key"),
+            (&[("x-api-key", "other"), ("x-api-key", "ptc_abc")], "api_key ptc_abc"),
+            (&[("x-api-key", "ptc_abc"), ("authorization", "Bearer tok")], "malformed api_key"),
+            (&[("x-api-key", "ptc_abc"), ("authorization", "Basic YTpi")], "malformed api_key"),
+            (&[("cookie", "__Host-portcullis_session=tok")], "session tok"),
+            (&[("cookie", "__Host-portcullis_session=tok; __Host-portcullis_access=acc")], "cookie acc"),
+            (&[("cookie", "__Host-portcullis_session=a; __Host-portcullis_session=b")], "malformed session"),
             (&[("proxy-authorization", "Bearer a")], "nothing"),
             (&[("cookie", "__Host-portcullis_access=a"), ("authorization", "Bearer b")], "bearer b"),
             (&[("cookie", "__Host-portcullis_access=a"), ("authorization", "Basic b")], "malformed bearer"),
@@ -296,8 +356,10 @@ mod tests {
         let https = CookieNames::new(true);
         let value = https.set(https.access(), "tok", 900).unwrap();
         assert_eq!(value, "__Host-portcullis_access=tok; Max-Age=900; Path=/; HttpOnly; SameSite=Strict; Secure");
-        assert_eq!(https.set(https.access(), "", 0).unwrap(), https.clear_access());
-        let http = CookieNames::new(false);
-        assert_eq!(http.set(http.access(), "", 0).unwrap(), http.clear_access());
+        let cleared = "__Host-portcullis_session=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict; Secure";
+        assert_eq!(https.clear(Scheme::Session).unwrap(), cleared);
+        let cleared = "portcullis_access=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict";
+        assert_eq!(CookieNames::new(false).clear(Scheme::Cookie).unwrap(), cleared);
+        assert_eq!(https.clear(Scheme::Bearer), None);
     }
 }

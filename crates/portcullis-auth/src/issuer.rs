@@ -97,6 +97,7 @@ impl Issuer {
             issuer: self.name.clone(),
             roles: list(&names.roles, None)?,
             permissions,
+            scopes: None,
             plan: claims.id(&names.plan),
             session,
             token_id,

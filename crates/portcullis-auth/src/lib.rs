@@ -2,12 +2,14 @@
 
 pub mod access;
 mod algorithm;
+pub mod api_key;
 mod claims;
 pub mod credential;
 mod issuer;
 mod json;
 pub mod jws;
 mod key;
+mod opaque;
 mod verifier;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
@@ -15,4 +17,5 @@ pub use claims::ClaimNames;
 pub use credential::CookieNames;
 pub use issuer::Issuer;
 pub use key::{ImportError, KeyError, KeySet, KeySource, SigningError, SigningKey, VerificationKey};
+pub use opaque::{BELIEVED, OpaqueVerifier, Seen};
 pub use verifier::{DEFAULT_CACHED_TOKENS, Lookup, TokenDigest, TokenVerifier};

@@ -199,6 +199,7 @@ mod tests {
             issuer: None,
             roles: vec!["r".into(); roles].into(),
             permissions: vec!["p".repeat(permission).into()],
+            scopes: None,
             plan: Some("enterprise".into()),
             session: Some("0190a8f2-7c1e-7d3a-9b6e-3f2d1c0b9a87".into()),
             token_id: Some("0190a8f2-7c1e-7d3a-9b6e-3f2d1c0b9a87".into()),

@@ -15,6 +15,10 @@ pub enum Scheme {
     Bearer,
     /// An access token in our own cookie: ambient, so unsafe methods need CSRF protection.
     Cookie,
+    /// An API key, as `Authorization: Bearer` or `X-API-Key`.
+    ApiKey,
+    /// A server session's cookie: opaque, and ambient like [`Scheme::Cookie`].
+    Session,
 }
 
 impl Scheme {
@@ -24,7 +28,15 @@ impl Scheme {
         match self {
             Self::Bearer => "bearer",
             Self::Cookie => "cookie",
+            Self::ApiKey => "api_key",
+            Self::Session => "session",
         }
+    }
+
+    /// Whether a browser sends it by itself, whoever's page makes the browser send the request.
+    #[must_use]
+    pub const fn is_ambient(self) -> bool {
+        matches!(self, Self::Cookie | Self::Session)
     }
 }
 
@@ -39,11 +51,14 @@ pub struct PrincipalParts {
     pub roles: SmallVec<[Box<str>; 2]>,
     /// Permissions or scopes that the credential itself carries.
     pub permissions: Vec<Box<str>>,
+    /// What it is restricted to (an API key's scopes): a permission is held only if one of these covers it too, and no role
+    /// is. `None`: to nothing.
+    pub scopes: Option<Vec<Box<str>>>,
     /// The plan (`plan` or `tier` claim), which chooses quotas.
     pub plan: Option<Box<str>>,
     /// The session (`sid`).
     pub session: Option<Box<str>>,
-    /// The token's own id (`jti`).
+    /// The token's own id (`jti`), or the API key's.
     pub token_id: Option<Box<str>>,
     /// The user's version at issue (`ver`); a higher one on record revokes this token.
     pub version: u64,
@@ -88,7 +103,9 @@ impl Principal {
             return Err(InvalidPrincipal("role"));
         }
         let subject_header = header_value(&parts.subject).ok_or(InvalidPrincipal("sub"))?;
-        let roles_header = header_value(&parts.roles.join(",")).ok_or(InvalidPrincipal("role"))?;
+        // An upstream that is told a role would grant what the scopes withhold.
+        let told = if parts.scopes.is_some() { String::new() } else { parts.roles.join(",") };
+        let roles_header = header_value(&told).ok_or(InvalidPrincipal("role"))?;
         let plan_header = match &parts.plan {
             Some(plan) => Some(header_value(plan).ok_or(InvalidPrincipal("plan"))?),
             None => None,
@@ -108,10 +125,10 @@ impl Principal {
         &self.parts
     }
 
-    /// Whether it holds the role.
+    /// Whether it holds the role. What is restricted to scopes holds none: a role is more than any scope names.
     #[must_use]
     pub fn has_role(&self, role: &str) -> bool {
-        self.parts.roles.iter().any(|held| &**held == role)
+        self.parts.scopes.is_none() && self.parts.roles.iter().any(|held| &**held == role)
     }
 
     /// Whether this identity comes from our own accounts.
@@ -126,7 +143,7 @@ impl Principal {
         &self.subject_header
     }
 
-    /// The value of `X-User-Role`: all roles, separated by commas.
+    /// The value of `X-User-Role`: all roles, separated by commas; empty for what is restricted to scopes.
     #[must_use]
     pub const fn roles_header(&self) -> &HeaderValue {
         &self.roles_header
@@ -160,6 +177,7 @@ mod tests {
             issuer: None,
             roles: std::iter::once(role.into()).collect(),
             permissions: Vec::new(),
+            scopes: None,
             plan: plan.map(Into::into),
             session: None,
             token_id: None,

@@ -33,6 +33,24 @@ pub enum IdentityError {
     /// The account does not exist (any more).
     #[error("no such account")]
     NoAccount,
+    /// The present password that was asked for once more is wrong.
+    #[error("the present password is wrong")]
+    WrongPassword,
+    /// A link that was mailed is unknown, used up or too old.
+    #[error("the link is not valid")]
+    InvalidLink,
+    /// The account has no such session (any more).
+    #[error("no such session")]
+    NoSession,
+    /// There is no way to send mail, and without mail it cannot be done.
+    #[error("there is no way to send mail")]
+    NoMail,
+    /// The account has no such API key (any more).
+    #[error("no such API key")]
+    NoApiKey,
+    /// The account has as many API keys as it may have.
+    #[error("an account may have {0} API keys")]
+    TooManyApiKeys(u32),
     /// An account with this address exists already; only told to an operator.
     #[error("an account with this address exists already")]
     Exists,

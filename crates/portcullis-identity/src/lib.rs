@@ -6,6 +6,7 @@ mod error;
 mod flow;
 mod import;
 mod keyring;
+mod last_use;
 mod mail;
 mod password;
 mod policy;
@@ -18,10 +19,14 @@ mod token;
 pub use database::{Database, PostgresUrl, PostgresUrlError};
 pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
+pub use flow::api_key::{ApiKeyInfo, MadeApiKey, NewApiKey};
 pub use flow::login::{Credentials, Delivery, Tokens};
 pub use flow::manage::{AccountChange, AccountDetails, AccountName};
-pub use flow::operate::{AccountFilter, AccountPage, AccountPatch, LiveSession, MAX_PAGE};
+pub use flow::operate::{AccountFilter, AccountPage, AccountPatch, MAX_PAGE};
+pub use flow::password::Renewed;
 pub use flow::register::Registration;
+pub use flow::server_session::ServerSession;
+pub use flow::sessions::SessionInfo;
 pub use import::{
     Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
     RoleNames, RowRefused,

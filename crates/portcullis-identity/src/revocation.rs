@@ -13,6 +13,8 @@ use crate::store::{Store, StoreError, Text, Write, millis, moment, sql};
 /// What is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Revoked<'a> {
+    /// One token by its `jti`, or one API key by its id.
+    Token(&'a str),
     /// One session with all its tokens.
     Session(&'a str),
     /// Every token of a user that is older than this version.
@@ -26,6 +28,7 @@ pub(crate) async fn write(
     expires: Timestamp,
 ) -> Result<(), sqlx::Error> {
     let (kind, subject, version) = match revoked {
+        Revoked::Token(id) => ("token", id, 0),
         Revoked::Session(id) => ("session", id, 0),
         Revoked::User(id, version) => ("user", id, version),
     };
@@ -61,6 +64,7 @@ pub struct RevocationView {
 #[derive(Debug, Default)]
 struct Entries {
     seen: i64,
+    tokens: HashMap<Box<str>, Timestamp>,
     sessions: HashMap<Box<str>, Timestamp>,
     users: HashMap<Box<str>, (u64, Timestamp)>,
 }
@@ -91,12 +95,14 @@ impl RevocationView {
             for (seq, kind, subject, version, expires) in rows {
                 entries.seen = entries.seen.max(seq);
                 let expires = moment(expires);
-                if kind == "session" {
-                    entries.sessions.insert(subject.into(), expires);
-                } else {
-                    let version = u64::try_from(version).unwrap_or_default();
-                    let held = entries.users.entry(subject.into()).or_insert((version, expires));
-                    *held = (held.0.max(version), held.1.max(expires));
+                match kind.as_str() {
+                    "token" => drop(entries.tokens.insert(subject.into(), expires)),
+                    "session" => drop(entries.sessions.insert(subject.into(), expires)),
+                    _ => {
+                        let version = u64::try_from(version).unwrap_or_default();
+                        let held = entries.users.entry(subject.into()).or_insert((version, expires));
+                        *held = (held.0.max(version), held.1.max(expires));
+                    }
                 }
             }
         }
@@ -109,6 +115,7 @@ impl RevocationView {
     pub(crate) async fn forget_expired(&self, store: &Store, now: Timestamp) -> Result<(), StoreError> {
         {
             let mut entries = self.entries.write();
+            entries.tokens.retain(|_, expires| *expires > now);
             entries.sessions.retain(|_, expires| *expires > now);
             entries.users.retain(|_, (_, expires)| *expires > now);
         }
@@ -125,12 +132,13 @@ impl Revocations for RevocationView {
             return Standing::Unknown;
         }
         let entries = self.entries.read();
-        if entries.sessions.is_empty() && entries.users.is_empty() {
+        if entries.tokens.is_empty() && entries.sessions.is_empty() && entries.users.is_empty() {
             return Standing::Good;
         }
         let parts = principal.parts();
+        let token = parts.token_id.as_deref().is_some_and(|id| entries.tokens.contains_key(id));
         let session = parts.session.as_deref().is_some_and(|id| entries.sessions.contains_key(id));
         let user = entries.users.get(&*parts.subject).is_some_and(|(version, _)| parts.version < *version);
-        if session || user { Standing::Revoked } else { Standing::Good }
+        if token || session || user { Standing::Revoked } else { Standing::Good }
     }
 }

@@ -10,6 +10,7 @@ use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 use crate::database::Database;
 use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyImportError, KeyInfo, Keyring};
+use crate::last_use::LastUses;
 use crate::mail::{Letters, Mailer};
 use crate::password::{Decoys, Hasher, PasswordHash};
 use crate::policy::{PasswordContext, PasswordPolicy, Violation};
@@ -30,6 +31,8 @@ pub struct IdentityConfig {
     pub public_url: Arc<str>,
     /// What the mails say.
     pub letters: Letters,
+    /// Whether mail goes anywhere; without it nobody can reset a password or change an address.
+    pub mail: bool,
     /// Whether strangers may register.
     pub registration: bool,
     /// The role of a new account.
@@ -50,6 +53,12 @@ pub struct IdentityConfig {
     pub refresh_ttl: Duration,
     /// How long a spent refresh token still yields its successor.
     pub grace: Duration,
+    /// Life of a server session.
+    pub session_ttl: Duration,
+    /// After so long without a request a server session ends, give or take two minutes.
+    pub session_idle: Duration,
+    /// How many living API keys an account may have.
+    pub api_keys_per_account: u32,
     /// By how much verifiers' clocks may differ: keys and revocations are kept so much longer.
     pub leeway: Duration,
     /// How old the record of revocations may be.
@@ -88,6 +97,7 @@ pub struct Identity {
     pub(crate) keyring: Keyring,
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
+    pub(crate) last_uses: LastUses,
     /// How long a token may still be presented after it was issued, under this configuration or an earlier one.
     pub(crate) token_life: Duration,
 }
@@ -136,7 +146,18 @@ impl Identity {
             }
         };
         let hasher = Hasher::start(config.hash_threads, config.password_hash)?;
-        Ok(Self { config, ports, store, hasher, decoys, keyring, refresh_key, revocations, token_life })
+        Ok(Self {
+            config,
+            ports,
+            store,
+            hasher,
+            decoys,
+            keyring,
+            refresh_key,
+            revocations,
+            last_uses: LastUses::default(),
+            token_life,
+        })
     }
 
     /// The record of revocations, for the gate.
@@ -197,8 +218,11 @@ impl Identity {
         sql("SELECT 1").execute(self.store.read()).await.is_ok()
     }
 
-    /// Closes the database.
+    /// Closes the database, once what is known of last uses is written.
     pub async fn close(&self) {
+        if let Err(error) = self.write_last_uses().await {
+            tracing::warn!(%error, "when API keys and sessions were last used could not be written");
+        }
         self.store.close().await;
     }
 
@@ -217,9 +241,9 @@ impl Identity {
         self.config.password_policy.violations(password.expose(), &context)
     }
 
-    /// Until when something revoked now could still be presented.
+    /// Until when something revoked now could still be presented, or be believed by a verifier that has asked before.
     pub(crate) fn token_end(&self, now: Timestamp) -> Timestamp {
-        now.after(self.token_life)
+        now.after(self.token_life.max(2 * portcullis_auth::BELIEVED))
     }
 
     pub(crate) fn record(&self, kind: EventKind, user: Option<&str>, origin: Origin, reason: Option<&'static str>) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::SET_COOKIE;
-use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Timestamp};
+use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
 use portcullis_limit::{Standing, headers as limit_headers};
 
 use crate::policy::Policy;
@@ -18,8 +18,8 @@ pub struct Case {
     pub(crate) principal: Option<Arc<Principal>>,
     /// The limit closest to refusal.
     pub(crate) standing: Option<Standing>,
-    /// Whether a cookie that is good no more is taken back with the answer (T8).
-    pub(crate) clears_cookie: bool,
+    /// The cookie that is good no more, by its scheme: it is taken back with the answer (T8).
+    pub(crate) stale_cookie: Option<Scheme>,
 }
 
 impl Case {
@@ -47,8 +47,8 @@ impl Case {
         if let Some(standing) = &self.standing {
             limit_headers::insert(headers, standing);
         }
-        if self.clears_cookie {
-            headers.append(SET_COOKIE, self.policy.cookies.clear_access());
+        if let Some(cookie) = self.stale_cookie.and_then(|scheme| self.policy.cookies.clear(scheme)) {
+            headers.append(SET_COOKIE, cookie);
         }
     }
 

@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::header::{ORIGIN, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
-use portcullis_auth::Lookup;
 use portcullis_auth::access::{self, Requirement};
 use portcullis_auth::credential::{self, Presented};
-use portcullis_core::ports::{Blocklist, Revocations, Standing as Validity};
+use portcullis_auth::{Lookup, OpaqueVerifier, Seen};
+use portcullis_core::ports::{Blocklist, Holders, Nobody, OpaqueName, Revocations, Standing as Validity};
 use portcullis_core::{
     ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
@@ -43,11 +44,16 @@ pub enum Outcome {
     NotForwarded,
 }
 
+/// How often the record of revocations is asked about a tunnel or a stream. With the record's own delay it makes less than
+/// the second within which a revocation is seen everywhere.
+const ASKED_AGAIN: Duration = Duration::from_millis(500);
+
 /// Decides which requests may pass. One value serves all doors and all cores.
 pub struct Gate {
     policy: ArcSwap<Policy>,
     limiter: Arc<Limiter>,
     revocations: Arc<dyn Revocations>,
+    opaque: OpaqueVerifier,
     blocklist: Arc<dyn Blocklist>,
     events: Arc<dyn EventSink>,
 }
@@ -59,7 +65,7 @@ impl std::fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// A gate with its policy and the ports it asks.
+    /// A gate with its policy and the ports it asks. Nobody has API keys or sessions at first.
     #[must_use]
     pub fn new(
         policy: Policy,
@@ -68,7 +74,14 @@ impl Gate {
         blocklist: Arc<dyn Blocklist>,
         events: Arc<dyn EventSink>,
     ) -> Self {
-        Self { policy: ArcSwap::from_pointee(policy), limiter, revocations, blocklist, events }
+        let opaque = OpaqueVerifier::new(Arc::new(Nobody));
+        Self { policy: ArcSwap::from_pointee(policy), limiter, revocations, opaque, blocklist, events }
+    }
+
+    /// The same gate with a keeper of API keys and sessions.
+    #[must_use]
+    pub fn with_holders(self, holders: Arc<dyn Holders>) -> Self {
+        Self { opaque: OpaqueVerifier::new(holders), ..self }
     }
 
     /// Replaces the policy; requests under way keep the one they began with.
@@ -133,6 +146,20 @@ impl Gate {
     pub fn note_upstream_failure(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
         let event = pass.case.event(now, EventKind::UpstreamFailed, id);
         self.events.record(portcullis_core::Event { reason: Some(reason.slug()), ..event });
+    }
+
+    /// For how long what was once admitted may go on before it is asked about again; `None` where its credential has
+    /// expired or was revoked, or nobody can say any more (T13).
+    #[must_use]
+    pub fn goes_on_for(&self, principal: &Principal, now: Timestamp) -> Option<Duration> {
+        let left = principal.parts().expires.since(now);
+        if left.is_zero() {
+            return None;
+        }
+        if !principal.is_local() {
+            return Some(left);
+        }
+        (self.revocations.standing(principal, now) == Validity::Good).then(|| left.min(ASKED_AGAIN))
     }
 
     /// Stages 2 to 10 of the pipeline, in the order that makes them safe.
@@ -278,9 +305,9 @@ impl Gate {
                 return Ok(None);
             }
             // Two cookies of our name may be a neighbouring domain's doing: on a public route that is nobody, too.
-            Presented::Malformed { why, scheme: Scheme::Cookie } if route.access == Requirement::Public => {
+            Presented::Malformed { why, scheme } if scheme.is_ambient() && route.access == Requirement::Public => {
                 trace.remark(Stage::Authenticate, || why.to_owned());
-                case.clears_cookie = true;
+                case.stale_cookie = Some(scheme);
                 return Ok(None);
             }
             Presented::Malformed { why, .. } => {
@@ -289,14 +316,36 @@ impl Gate {
             }
             Presented::Token { token, scheme } => (token, scheme),
         };
-        let judged = match policy.verifier.lookup(token, scheme, facts.now) {
-            Lookup::Known(judged) => judged,
-            Lookup::Unknown(digest) => {
-                self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
-                policy.verifier.verify(token, digest, scheme, facts.now)
+        let judged = match scheme {
+            Scheme::Bearer | Scheme::Cookie => match policy.verifier.lookup(token, scheme, facts.now) {
+                Lookup::Known(judged) => judged,
+                Lookup::Unknown(digest) => {
+                    self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                    policy.verifier.verify(token, digest, scheme, facts.now)
+                }
+            }
+            .and_then(|principal| self.still_good(principal, facts.now)),
+            Scheme::ApiKey | Scheme::Session => {
+                // One that stands is the rule and costs no more than a token; the way of any other is long, and what it
+                // needs to remember is kept out of everybody else's request.
+                match self.opaque.lookup(token, scheme, facts.now) {
+                    Seen::Malformed(why) => Err(Reason::InvalidToken(why)),
+                    Seen::Known(principal, name) => match self.still_good(Arc::clone(&principal), facts.now) {
+                        // A change of its owner's role or password speaks against what was known of a key, not against
+                        // the key: its keeper says what holds now.
+                        Err(Reason::TokenRevoked) => {
+                            self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                            Box::pin(self.ask_keeper(name, Some(&principal), facts.now)).await
+                        }
+                        judged => judged,
+                    },
+                    Seen::Unknown(name) => {
+                        self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                        Box::pin(self.ask_keeper(name, None, facts.now)).await
+                    }
+                }
             }
         };
-        let judged = judged.and_then(|principal| self.still_good(principal, facts.now));
         match judged {
             Ok(principal) => {
                 trace.remark(Stage::Authenticate, || {
@@ -305,9 +354,9 @@ impl Gate {
                 Ok(Some(principal))
             }
             // A browser sends a stale cookie by itself: on a public route that is nobody, and the cookie goes.
-            Err(reason) if scheme == Scheme::Cookie && route.access == Requirement::Public => {
+            Err(reason) if scheme.is_ambient() && route.access == Requirement::Public => {
                 trace.remark(Stage::Authenticate, || format!("a stale cookie: {}", reason.error()));
-                case.clears_cookie = reason != Reason::RevocationsStale;
+                case.stale_cookie = (reason != Reason::RevocationsStale).then_some(scheme);
                 Ok(None)
             }
             Err(reason) => {
@@ -315,6 +364,17 @@ impl Gate {
                 Err(reason)
             }
         }
+    }
+
+    /// Asks the keeper of API keys and sessions, and then the record of revocations about what it said.
+    async fn ask_keeper(
+        &self,
+        name: OpaqueName,
+        distrusted: Option<&Arc<Principal>>,
+        now: Timestamp,
+    ) -> Result<Arc<Principal>, Reason> {
+        let principal = self.opaque.ask(name, distrusted, now).await?;
+        self.still_good(principal, now)
     }
 
     /// Asks the record of revocations about one of our own tokens; other issuers' tokens live until they expire.
@@ -346,7 +406,7 @@ impl Case {
             route: None,
             principal: None,
             standing: None,
-            clears_cookie: false,
+            stale_cookie: None,
         }
     }
 }
@@ -354,7 +414,7 @@ impl Case {
 /// Role and permission, and for a credential that a browser sends by itself, who made the browser send it.
 fn permit(policy: &Policy, route: &Route, facts: &Facts<'_>, case: &Case) -> Result<(), Reason> {
     let principal = case.principal.as_deref();
-    if principal.is_some_and(|principal| principal.parts().scheme == Scheme::Cookie)
+    if principal.is_some_and(|principal| principal.parts().scheme.is_ambient())
         // A WebSocket is opened by a GET, and a browser lets every page open one with the cookies of its target.
         && (!is_safe(facts.method) || facts.headers.contains_key(UPGRADE))
         && is_cross_site(facts.headers, &policy.public_origin)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method};
-use portcullis_core::{ClientAddress, Principal};
+use portcullis_core::{ClientAddress, Principal, Scheme};
 use portcullis_limit::{Ask, Key, Rate};
 use smallvec::SmallVec;
 
@@ -47,6 +47,10 @@ pub enum KeyPart {
     Address,
     /// The proven user.
     User,
+    /// The API key by which the user was proven.
+    ApiKey,
+    /// The session that the credential belongs to.
+    Session,
     /// The plan that the credential names.
     Plan,
     /// The roles that the credential names.
@@ -259,6 +263,17 @@ fn push_part(key: &mut Key, part: &KeyPart, facts: &KeyFacts<'_>) -> Option<()> 
             // Two issuers may use the same subject for two people.
             key.push_text('i', principal.parts().issuer.as_deref().unwrap_or_default());
             key.push_text('u', principal.subject());
+        }
+        KeyPart::ApiKey => {
+            let parts = facts.principal?.parts();
+            key.push_text('k', parts.token_id.as_deref().filter(|_| parts.scheme == Scheme::ApiKey)?);
+        }
+        KeyPart::Session => {
+            let parts = facts.principal?.parts();
+            let session = parts.session.as_deref()?;
+            // Another issuer may call its sessions what we call ours.
+            key.push_text('i', parts.issuer.as_deref().unwrap_or_default());
+            key.push_text('s', session);
         }
         KeyPart::Plan => key.push_text('p', facts.principal?.parts().plan.as_deref()?),
         KeyPart::Role => key.push_text('r', facts.principal?.roles_header().to_str().ok()?),

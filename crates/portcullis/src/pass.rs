@@ -6,7 +6,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, SET_COOKIE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request};
 use portcullis_auth::credential;
-use portcullis_core::{Principal, Reason, RequestId, Scheme, Timestamp};
+use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
 
 use crate::body::{Admitted, BodyRule};
@@ -49,12 +49,6 @@ impl Pass {
         self.case.principal.as_ref()
     }
 
-    /// When the credential that opened this exchange ceases to be good: tunnels and streams end then (T13).
-    #[must_use]
-    pub fn expires(&self) -> Option<Timestamp> {
-        self.case.principal.as_ref().map(|principal| principal.parts().expires)
-    }
-
     /// Strips what the client must not say, and says what was proven (Z5, T6). Call it after hop-by-hop headers were
     /// removed, so that a `Connection` list cannot remove what is set here.
     pub fn apply_to_request(&self, headers: &mut HeaderMap) {
@@ -64,8 +58,10 @@ impl Pass {
             return;
         }
         if !policy.forward_credentials {
-            if self.case.principal.as_ref().is_some_and(|principal| principal.parts().scheme == Scheme::Bearer) {
-                headers.remove(AUTHORIZATION);
+            match self.case.principal.as_ref().map(|principal| principal.parts().scheme) {
+                Some(Scheme::Bearer) => drop(headers.remove(AUTHORIZATION)),
+                Some(Scheme::ApiKey) => credential::strip_api_key(headers),
+                Some(Scheme::Cookie | Scheme::Session) | None => {}
             }
             if headers.contains_key(COOKIE) {
                 credential::strip_cookies(headers);

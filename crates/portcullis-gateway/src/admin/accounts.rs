@@ -15,6 +15,7 @@ use super::caller::{Caller, answered, origin};
 use super::{Accounts, Shared};
 use crate::identity_api::answer::{self, Refused};
 use crate::identity_api::body;
+use crate::identity_api::sessions::SessionShown;
 
 /// Accounts of a page where nobody says how many.
 const PAGE: u16 = 50;
@@ -257,28 +258,13 @@ pub(super) struct Sessions {
     sessions: Vec<SessionShown>,
 }
 
-/// One login and what descends from it.
-#[derive(JsonSchema, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[schemars(rename = "Session")]
-struct SessionShown {
-    id: String,
-    /// How its tokens are handed over: `body` or `cookie`.
-    delivery: String,
-    #[schemars(extend("format" = "date-time"))]
-    created_at: String,
-}
-
 /// `GET /api/accounts/{id}/sessions`.
 pub(super) async fn sessions(State(admin): Shared, caller: Caller, id: Id) -> Response {
     answered(caller, async {
-        let sessions = admin.accounts()?.identity.sessions_of(&id_of(id)?).await?;
-        let sessions = sessions.into_iter().map(|session| SessionShown {
-            id: session.id,
-            delivery: session.delivery,
-            created_at: session.created_at.to_rfc3339(),
-        });
-        Ok(answer::json(StatusCode::OK, &Sessions { sessions: sessions.collect() }))
+        let identity = &admin.accounts()?.identity;
+        let account = identity.account(&id_of(id)?).await?;
+        let sessions = identity.sessions(&account.id).await?.into_iter().map(SessionShown::from).collect();
+        Ok(answer::json(StatusCode::OK, &Sessions { sessions }))
     })
     .await
 }

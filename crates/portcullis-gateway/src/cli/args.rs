@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
+use super::api_keys::ApiKeysCommand;
+use super::tokens::TokensCommand;
 use super::users::UsersCommand;
 
 /// Stands in front of an HTTP API and decides who enters, what they may do, and how often.
@@ -43,6 +45,12 @@ pub(super) enum Command {
     /// List, rotate, import and export the keys that sign tokens.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Create, list, rotate and revoke API keys, by which programs act for an account.
+    #[command(subcommand)]
+    ApiKeys(ApiKeysCommand),
+    /// Revoke a single access token.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
     /// Tell stage by stage what the gate would answer to a request, and why.
     ///
     /// Nothing is forwarded and no limit is charged.

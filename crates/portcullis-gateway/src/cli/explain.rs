@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portcullis::{Gate, Policy, RouteRule, Stage, Verdict};
 use portcullis_auth::{Issuer, TokenVerifier};
-use portcullis_core::ports::{Blocklist, Revocations};
+use portcullis_core::ports::{Blocklist, Holders, Revocations};
 use portcullis_core::{Event, EventSink, Facts, RequestId, Timestamp};
 use portcullis_limit::{Limiter, MemoryStore};
 
@@ -23,6 +23,7 @@ pub fn gate_for_questions(
     own: Option<Issuer>,
     own_routes: Vec<RouteRule>,
     revocations: Arc<dyn Revocations>,
+    holders: Arc<dyn Holders>,
     blocklist: Arc<dyn Blocklist>,
 ) -> Result<Gate, Failure> {
     let issuers = own.into_iter().chain(settings.gate.issuers.iter().cloned()).collect();
@@ -32,7 +33,7 @@ pub fn gate_for_questions(
         Failure::Usage(errors.join("; "))
     })?;
     let limiter = Arc::new(Limiter::new(MemoryStore::with_capacity(1_000)));
-    Ok(Gate::new(policy, limiter, revocations, blocklist, Arc::new(Nobody)))
+    Ok(Gate::new(policy, limiter, revocations, blocklist, Arc::new(Nobody)).with_holders(holders))
 }
 
 /// Takes no note of anything.
@@ -93,7 +94,7 @@ mod tests {
                     [[route]]\nmatch = \"DELETE /projects/{id}\"\nroles = \"admin\"\n";
         let settings = Source::text("f", text).load().unwrap().settings;
         let nobody = || Arc::new(ports::Nobody);
-        let gate = gate_for_questions(&settings, None, Vec::new(), nobody(), nobody()).unwrap();
+        let gate = gate_for_questions(&settings, None, Vec::new(), nobody(), nobody(), nobody()).unwrap();
         let question = Question::parse(request, token, &[], "192.0.2.1".parse().unwrap()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(explain(&gate, &question, false, Timestamp::from_secs(1_800_000_000)))

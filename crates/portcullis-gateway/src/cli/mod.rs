@@ -1,8 +1,9 @@
-//! What a person types: `serve`, `check`, `init`, `schema`, `users`, `keys`, `explain`, `demo`.
+//! What a person types: `serve`, `check`, `init`, `schema`, `users`, `keys`, `api-keys`, `tokens`, `explain`, `demo`.
 //!
 //! This module parses, loads the configuration and turns failures into one line and an exit code: 2 where the command line
 //! or the configuration is wrong, 1 where something fails while it runs. What the commands do is behind [`Commands`].
 
+mod api_keys;
 mod args;
 mod check;
 mod explain;
@@ -10,6 +11,7 @@ mod init;
 mod keys;
 mod process;
 mod question;
+mod tokens;
 mod users;
 
 use std::ffi::OsString;
@@ -22,6 +24,7 @@ use clap::Parser;
 use portcullis_core::Secret;
 
 use crate::config::{LoadError, Loaded, Report, Settings, Source, json_schema};
+pub use api_keys::{ApiKeyAction, ApiKeyTask};
 use args::{Cli, Command, Deployment, ExplainArgs, ServeArgs};
 pub use explain::{explain, gate_for_questions};
 pub use process::Process;
@@ -83,6 +86,18 @@ pub trait Commands {
     /// # Errors
     /// A [`Failure`] that says why they cannot be read.
     fn public_keys(&self, settings: Settings, pem: bool) -> Result<String, Failure>;
+
+    /// Manages the API keys of an account; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why that did not succeed.
+    fn manage_api_keys(&self, settings: Settings, task: ApiKeyTask) -> Result<String, Failure>;
+
+    /// Revokes one access token by its `jti`; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why that did not succeed.
+    fn revoke_token(&self, settings: Settings, jti: &str) -> Result<String, Failure>;
 
     /// Tells what the gate would answer, as text. It must charge no limit that requests are counted by.
     ///
@@ -233,6 +248,8 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
         }
         Command::Users(command) => users::dispatch(command, commands, console)?,
         Command::Keys(command) => keys::dispatch(command, commands, console)?,
+        Command::ApiKeys(command) => api_keys::dispatch(command, commands, console)?,
+        Command::Tokens(command) => tokens::dispatch(command, commands, console)?,
         Command::Explain(args) => ask(args, commands, console)?,
     }
     Ok(())

@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use portcullis_core::ports::{Nobody, Revocations};
+use portcullis_core::ports::{Holders, Nobody, Revocations};
 use portcullis_core::{Clock as _, Event, EventSink, Secret};
 use portcullis_identity::{
     Account, AccountFilter, Identity, IdentityError, KeyImportError, MAX_PAGE, NewAccount, Origin,
 };
+use tokio::runtime::Handle;
 
-use super::{Commands, Demo, Failure, NewUser, Question, UserTask, explain, gate_for_questions, users};
+use super::{
+    ApiKeyTask, Commands, Demo, Failure, NewUser, Question, UserTask, api_keys, explain, gate_for_questions, users,
+};
 use crate::clock::ProcessClock;
 use crate::config::{Settings, Source};
 use crate::serve::{self, OpenIdentityError};
@@ -131,17 +134,31 @@ impl Commands for Process {
         })
     }
 
+    fn manage_api_keys(&self, settings: Settings, task: ApiKeyTask) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| api_keys::run(identity, task).await)
+    }
+
+    fn revoke_token(&self, settings: Settings, jti: &str) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            identity.revoke_token(jti, Origin::default()).await.map_err(in_words)?;
+            Ok(format!("the access token {jti} is void; its session can still refresh"))
+        })
+    }
+
     fn explain(&self, settings: Settings, question: Question) -> Result<String, Failure> {
         let runtime = serve::service_runtime().map_err(Failure::run)?;
         runtime.block_on(async {
-            let identity = open(&settings).await;
-            let (own, revocations): (_, Arc<dyn Revocations>) = match &identity {
-                Ok(identity) => (Some(serve::own_issuer(&settings, identity)), identity.revocations()),
-                Err(OpenIdentityError::Disabled) => (None, Arc::new(Nobody)),
+            let (own, revocations, holders): (_, Arc<dyn Revocations>, Arc<dyn Holders>) = match open(&settings).await {
+                Ok(identity) => {
+                    let identity = Arc::new(identity);
+                    let holders = serve::AccountHolders::new(Arc::clone(&identity), Handle::current());
+                    (Some(serve::own_issuer(&settings, &identity)), identity.revocations(), Arc::new(holders))
+                }
+                Err(OpenIdentityError::Disabled) => (None, Arc::new(Nobody), Arc::new(Nobody)),
                 Err(error) => return Err(Failure::run(error)),
             };
             let own_routes = if own.is_some() { serve::own_routes() } else { Vec::new() };
-            let gate = gate_for_questions(&settings, own, own_routes, revocations, Arc::new(Nobody))?;
+            let gate = gate_for_questions(&settings, own, own_routes, revocations, holders, Arc::new(Nobody))?;
             Ok(explain(&gate, &question, settings.is_https(), ProcessClock.now()).await)
         })
     }

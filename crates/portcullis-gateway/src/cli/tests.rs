@@ -58,6 +58,14 @@ impl Commands for Recorder {
         self.note(format!("public keys, as PEM: {pem}"))
     }
 
+    fn manage_api_keys(&self, _: Settings, task: ApiKeyTask) -> Result<String, Failure> {
+        self.note(format!("{task:?}"))
+    }
+
+    fn revoke_token(&self, _: Settings, jti: &str) -> Result<String, Failure> {
+        self.note(format!("revoke {jti}"))
+    }
+
     fn explain(&self, _: Settings, question: Question) -> Result<String, Failure> {
         self.note(format!("explain {} {} from {}", question.method, question.target, question.address))
     }

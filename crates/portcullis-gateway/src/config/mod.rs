@@ -20,7 +20,7 @@ pub use load::{LoadError, Loaded, Source};
 pub use outside::{Outside, Process};
 pub use schema::json_schema;
 pub use settings::{
-    AdminSettings, GateSettings, IdentitySettings, LogSettings, MailDelivery, Settings, TokenSettings,
+    AdminSettings, GateSettings, IdentitySettings, LogSettings, MailDelivery, SessionSettings, Settings, TokenSettings,
     TransportSettings, UpstreamSettings,
 };
 

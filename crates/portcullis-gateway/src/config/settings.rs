@@ -157,6 +157,19 @@ pub struct IdentitySettings {
     pub letters: portcullis_identity::Letters,
     /// Life times and audiences of tokens.
     pub tokens: TokenSettings,
+    /// How long server sessions live.
+    pub sessions: SessionSettings,
+    /// How many API keys an account may have (20).
+    pub api_keys_per_account: u32,
+}
+
+/// How long server sessions live.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSettings {
+    /// At most (7 d).
+    pub life: Duration,
+    /// Without a request (12 h).
+    pub idle: Duration,
 }
 
 /// What becomes of mail.

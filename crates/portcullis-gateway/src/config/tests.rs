@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis::{KeyPart, Otherwise, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, Otherwise, QuotaChoice, Scope};
 use portcullis_identity::SmtpProtection;
 use portcullis_limit::Algorithm;
 
@@ -78,8 +78,9 @@ fn l5_the_presets_apply_where_no_limit_is_written() {
         QuotaChoice::ByPlan { .. } => panic!("{name} goes by plan"),
     };
     let counter = Algorithm::SlidingWindowCounter;
-    assert_eq!(limits.len(), 5);
+    assert_eq!(limits.len(), 6);
     assert_eq!(rate("anonymous"), (100, 60, counter));
+    assert_eq!((rate("auth"), of("auth").count), ((10, 3_600, counter), Count::Failures));
     assert_eq!(rate("auth-endpoints"), (20, 60, counter));
     assert_eq!(rate("login"), (5, 900, Algorithm::SlidingWindowLog));
     assert_eq!(rate("user"), (300, 60, counter));
@@ -291,7 +292,7 @@ fn the_template_is_good_as_it_stands_and_with_every_setting_in_use() {
     ];
     let loaded = load(&uncommented, &World { files, ..World::default() }).unwrap();
     assert_eq!(loaded.report.to_string(), "");
-    assert!(loaded.settings.gate.routes.len() > 3 && loaded.settings.gate.limits.len() == 6);
+    assert!(loaded.settings.gate.routes.len() > 3 && loaded.settings.gate.limits.len() == 7);
 }
 
 #[test]

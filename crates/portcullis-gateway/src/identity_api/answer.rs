@@ -75,6 +75,20 @@ impl From<IdentityError> for Refused {
             }
             E::InvalidRefresh => Self::new(StatusCode::UNAUTHORIZED, "Invalid refresh token", "invalid_refresh_token"),
             E::RegistrationClosed => Self::new(StatusCode::FORBIDDEN, "Registration is closed", "registration_closed"),
+            E::WrongPassword => Self::new(StatusCode::FORBIDDEN, "Invalid credentials", "wrong_password")
+                .with_detail("the present password is wrong"),
+            E::InvalidLink => Self::new(StatusCode::BAD_REQUEST, "Invalid or expired link", "invalid_link")
+                .with_detail("ask for another one: a link works once and not for long"),
+            E::NoMail => Self::new(StatusCode::FORBIDDEN, "Mail is turned off", "no_mail").with_detail(
+                "this service sends no mail, so that nothing can be confirmed by one; ask whoever runs it",
+            ),
+            E::NoSession => Self::new(StatusCode::NOT_FOUND, "Not found", "not_found")
+                .with_detail("you have no such session; GET /auth/sessions lists yours"),
+            E::NoApiKey => Self::new(StatusCode::NOT_FOUND, "Not found", "not_found")
+                .with_detail("you have no such API key; GET /auth/api-keys lists yours"),
+            E::TooManyApiKeys(0) => Self::new(StatusCode::FORBIDDEN, "API keys are turned off", "api_keys_off"),
+            E::TooManyApiKeys(most) => Self::new(StatusCode::CONFLICT, "Too many API keys", "too_many_api_keys")
+                .with_detail(format!("you may have {most}; end one with DELETE /auth/api-keys/{{id}}")),
             E::NoAccount => Self::new(StatusCode::NOT_FOUND, "Not found", "not_found"),
             E::Exists => Self::new(StatusCode::CONFLICT, "Conflict", "conflict"),
             E::Overloaded => Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "overloaded"),

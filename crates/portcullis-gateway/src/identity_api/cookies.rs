@@ -4,7 +4,7 @@ use axum::http::header::{ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use portcullis_auth::CookieNames;
-use portcullis_identity::Tokens;
+use portcullis_identity::{ServerSession, Tokens};
 
 use super::Api;
 use super::answer::Refused;
@@ -21,6 +21,15 @@ impl Api {
         Ok(())
     }
 
+    /// Hands a server session over in its cookie. Tokens from before go: of two identities nobody could say which holds.
+    pub(super) fn set_session(&self, response: &mut Response, session: &ServerSession) {
+        let name = self.cookies.session();
+        append(response, &self.cookies, name, session.secret.expose(), session.life.as_secs());
+        for name in [self.cookies.access(), self.cookies.refresh()] {
+            append(response, &self.cookies, name, "", 0);
+        }
+    }
+
     /// Hands both tokens over in cookies.
     pub(super) fn set_cookies(&self, response: &mut Response, tokens: &Tokens) {
         let pairs = [
@@ -32,9 +41,14 @@ impl Api {
         }
     }
 
-    /// Takes both cookies back.
+    /// Takes the server session's cookie back.
+    pub(super) fn clear_session(&self, response: &mut Response) {
+        append(response, &self.cookies, self.cookies.session(), "", 0);
+    }
+
+    /// Takes all our cookies back.
     pub(super) fn clear_cookies(&self, response: &mut Response) {
-        for name in [self.cookies.access(), self.cookies.refresh()] {
+        for name in [self.cookies.access(), self.cookies.refresh(), self.cookies.session()] {
             append(response, &self.cookies, name, "", 0);
         }
     }

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Secret};
-use portcullis_identity::{Credentials, Delivery, Tokens};
+use portcullis_identity::{Credentials, Delivery, Origin, ServerSession, Tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Refused};
-use super::caller::{Caller, answered, local, origin};
+use super::caller::{Caller, agent, answered, local, origin};
 use super::{Api, body};
 
 #[derive(Deserialize, JsonSchema)]
@@ -36,28 +37,50 @@ enum Wish {
     Body,
     /// In cookies that no script can read.
     Cookie,
+    /// As a session that is kept here, in a cookie.
+    Session,
 }
 
 pub(super) async fn login(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
     answered(caller, async {
         let Login { email, password, delivery } = body::json(&headers, &bytes)?;
-        let delivery = match delivery {
-            Wish::Body => Delivery::Body,
-            Wish::Cookie if api.cookies_allowed => {
-                // A page of another site must not log its visitor into an account of its own.
-                api.same_site(&headers)?;
-                Delivery::Cookie
-            }
-            Wish::Cookie => {
+        if delivery != Wish::Body {
+            if !api.cookies_allowed {
                 let refused = Refused::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed");
                 return Err(refused.with_detail("cookies need a public URL with https; use \"delivery\": \"body\""));
             }
+            // A page of another site must not log its visitor into an account of its own.
+            api.same_site(&headers)?;
+        }
+        let kind = if delivery == Wish::Cookie { Delivery::Cookie } else { Delivery::Body };
+        let credentials =
+            Credentials { email, password: Secret::new(password), delivery: kind, agent: agent(&headers) };
+        let mut response = if delivery == Wish::Session {
+            open(&api, &api.identity.open_session(&credentials, origin(caller)).await?)
+        } else {
+            hand_over(&api, &api.identity.login(credentials, origin(caller)).await?)
         };
-        let credentials = Credentials { email, password: Secret::new(password), delivery };
-        let tokens = api.identity.login(credentials, origin(caller)).await?;
-        Ok(hand_over(&api, &tokens))
+        if delivery != Wish::Body {
+            end_former(&api, &headers, origin(caller)).await?;
+        }
+        if delivery == Wish::Cookie && headers.contains_key(COOKIE) {
+            api.clear_session(&mut response);
+        }
+        Ok(response)
     })
     .await
+}
+
+/// Ends the session whose cookies came along with a login: the browser forgets it now, so nobody could end it later (ASVS
+/// 7.2.4).
+async fn end_former(api: &Api, headers: &HeaderMap, origin: Origin) -> Result<(), Refused> {
+    if let Ok(Some(secret)) = credential::cookie(headers, api.cookies.session()) {
+        api.identity.close_session(secret, origin).await?;
+    }
+    if let Ok(Some(token)) = credential::cookie(headers, api.cookies.refresh()) {
+        api.identity.logout(token, origin).await?;
+    }
+    Ok(())
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -84,6 +107,13 @@ fn presented(api: &Api, headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Stri
     }
 }
 
+/// The server session of the cookie, if the request comes from our own pages.
+fn session<'a>(api: &Api, headers: &'a HeaderMap) -> Result<Option<&'a str>, Refused> {
+    let Ok(Some(secret)) = credential::cookie(headers, api.cookies.session()) else { return Ok(None) };
+    api.same_site(headers)?;
+    Ok(Some(secret))
+}
+
 pub(super) async fn refresh(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
     answered(caller, async {
         let token = presented(&api, &headers, &bytes)?.unwrap_or_default();
@@ -95,11 +125,18 @@ pub(super) async fn refresh(State(api): State<Arc<Api>>, caller: Caller, headers
 
 pub(super) async fn logout(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
     answered(caller, async {
-        let Some(token) = presented(&api, &headers, &bytes)? else {
+        let token = presented(&api, &headers, &bytes)?;
+        let secret = session(&api, &headers)?;
+        if token.is_none() && secret.is_none() {
             let refused = Refused::new(StatusCode::UNAUTHORIZED, "Invalid refresh token", "invalid_refresh_token");
             return Err(refused.with_detail("send the refresh token of the session to end"));
-        };
-        api.identity.logout(&token, origin(caller)).await?;
+        }
+        if let Some(token) = token {
+            api.identity.logout(&token, origin(caller)).await?;
+        }
+        if let Some(secret) = secret {
+            api.identity.close_session(secret, origin(caller)).await?;
+        }
         let mut response = StatusCode::NO_CONTENT.into_response();
         api.clear_cookies(&mut response);
         Ok(response)
@@ -122,7 +159,7 @@ pub(super) async fn logout_all(
     .await
 }
 
-/// Tokens as they are handed over.
+/// Tokens as they are handed over, or the word that a session has begun.
 #[derive(JsonSchema, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Tokens")]
@@ -133,14 +170,23 @@ pub(super) struct Handed<'a> {
     /// Good for one use; absent where it went into a cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,
-    /// Seconds until the access token ends.
+    /// Seconds until the access token ends, or the session if it is not used.
     expires_in: u64,
-    /// `Bearer`.
+    /// `Bearer`, or `Session` for one that is kept here.
     token_type: &'static str,
 }
 
+/// Hands a server session over: nothing of it is in the body.
+pub(super) fn open(api: &Api, session: &ServerSession) -> Response {
+    let expires_in = session.idle.min(session.life).as_secs();
+    let told = Handed { access_token: None, refresh_token: None, expires_in, token_type: "Session" };
+    let mut response = answer::json(StatusCode::OK, &told);
+    api.set_session(&mut response, session);
+    response
+}
+
 /// Hands tokens over in the way their session began with.
-fn hand_over(api: &Api, tokens: &Tokens) -> Response {
+pub(super) fn hand_over(api: &Api, tokens: &Tokens) -> Response {
     let bare = Handed {
         access_token: None,
         refresh_token: None,

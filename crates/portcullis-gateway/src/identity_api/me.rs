@@ -1,18 +1,121 @@
-//! What a caller may know of their own account (A7).
+//! A caller's own account (A7): what it is, another name, another address, its end.
 
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
-use portcullis_core::Principal;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use portcullis_core::{Principal, Secret};
+use portcullis_identity::Account;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::Api;
-use super::answer;
-use super::caller::{Caller, answered, local};
+use super::answer::{self, Message};
+use super::caller::{Caller, answered, holder, local, origin};
+use super::{Api, body};
+
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    principal: Option<Extension<Arc<Principal>>>,
+) -> Response {
+    answered(caller, async { Ok(described(api.identity.account(holder(principal)?.subject()).await?)) }).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RenameAccount")]
+pub(super) struct Rename {
+    name: Option<String>,
+}
+
+pub(super) async fn rename(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    principal: Option<Extension<Arc<Principal>>>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let principal = local(principal)?;
+        let Rename { name } = body::json(&headers, &bytes)?;
+        api.identity.rename(principal.subject(), name.as_deref(), origin(caller)).await?;
+        Ok(described(api.identity.account(principal.subject()).await?))
+    })
+    .await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "DeleteAccount")]
+pub(super) struct Delete {
+    password: String,
+}
+
+pub(super) async fn delete(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    principal: Option<Extension<Arc<Principal>>>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let principal = local(principal)?;
+        let Delete { password } = body::json(&headers, &bytes)?;
+        api.identity.delete_own(principal.subject(), &Secret::new(password), origin(caller)).await?;
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        api.clear_cookies(&mut response);
+        Ok(response)
+    })
+    .await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangeEmail {
+    email: String,
+    password: String,
+}
+
+pub(super) async fn change_email(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    principal: Option<Extension<Arc<Principal>>>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let principal = local(principal)?;
+        let ChangeEmail { email, password } = body::json(&headers, &bytes)?;
+        let password = Secret::new(password);
+        api.identity.request_email_change(principal.subject(), &password, &email, origin(caller)).await?;
+        let message = "If this address can be yours, a mail with a link to confirm it is on its way there.";
+        Ok(answer::json(StatusCode::ACCEPTED, &Message { message }))
+    })
+    .await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfirmEmail {
+    token: String,
+}
+
+pub(super) async fn confirm_email(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let ConfirmEmail { token } = body::json(&headers, &bytes)?;
+        api.identity.confirm_email_change(&token, origin(caller)).await?;
+        Ok(answer::json(StatusCode::OK, &Message { message: "The address is confirmed. Log in with it from now on." }))
+    })
+    .await
+}
 
 /// What a caller may know of their own account.
 #[derive(JsonSchema, Serialize)]
@@ -23,26 +126,18 @@ pub(super) struct Me {
     name: Option<String>,
     role: String,
     plan: String,
-    /// RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
     created_at: String,
 }
 
-pub(super) async fn me(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    principal: Option<Extension<Arc<Principal>>>,
-) -> Response {
-    answered(caller, async {
-        let account = api.identity.account(local(principal)?.subject()).await?;
-        let me = Me {
-            id: account.id,
-            email: account.email,
-            name: account.name,
-            role: account.role,
-            plan: account.plan,
-            created_at: account.created_at.to_rfc3339(),
-        };
-        Ok(answer::json(StatusCode::OK, &me))
-    })
-    .await
+fn described(account: Account) -> Response {
+    let me = Me {
+        id: account.id,
+        email: account.email,
+        name: account.name,
+        role: account.role,
+        plan: account.plan,
+        created_at: account.created_at.to_rfc3339(),
+    };
+    answer::json(StatusCode::OK, &me)
 }

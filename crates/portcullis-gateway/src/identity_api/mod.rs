@@ -5,6 +5,7 @@
 //! proven, the `Arc<Principal>`.
 
 pub(crate) mod answer;
+mod api_keys;
 pub(crate) mod body;
 mod caller;
 mod cookies;
@@ -13,13 +14,15 @@ mod login;
 mod me;
 mod openapi;
 mod page;
+mod password;
 mod registration;
+pub(crate) mod sessions;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use portcullis_auth::CookieNames;
 use portcullis_identity::Identity;
 
@@ -59,13 +62,26 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /auth/refresh", Need::Nothing, || post(login::refresh)),
     endpoint("POST /auth/logout", Need::Nothing, || post(login::logout)),
     endpoint("POST /auth/logout-all", Need::Login, || post(login::logout_all)),
-    endpoint("GET /auth/me", Need::Login, || get(me::me)),
+    endpoint("POST /auth/forgot-password", Need::Nothing, || post(password::forgot)),
+    endpoint("POST /auth/reset-password", Need::Nothing, || post(password::reset)),
+    endpoint("POST /auth/change-password", Need::Login, || post(password::change)),
+    endpoint("GET /auth/me", Need::Login, || get(me::show)),
+    endpoint("PATCH /auth/me", Need::Login, || patch(me::rename)),
+    endpoint("DELETE /auth/me", Need::Login, || delete(me::delete)),
+    endpoint("POST /auth/change-email", Need::Login, || post(me::change_email)),
+    endpoint("POST /auth/confirm-email", Need::Nothing, || post(me::confirm_email)),
+    endpoint("GET /auth/sessions", Need::Login, || get(sessions::list)),
+    endpoint("DELETE /auth/sessions/{id}", Need::Login, || delete(sessions::end)),
+    endpoint("GET /auth/api-keys", Need::Login, || get(api_keys::list)),
+    endpoint("POST /auth/api-keys", Need::Login, || post(api_keys::create)),
+    endpoint("POST /auth/api-keys/{id}/rotate", Need::Login, || post(api_keys::rotate)),
+    endpoint("DELETE /auth/api-keys/{id}", Need::Login, || delete(api_keys::revoke)),
     endpoint("GET /auth/openapi.json", Need::Nothing, || get(openapi::serve)),
     endpoint("GET /.well-known/jwks.json", Need::Nothing, || get(jwks::document)),
 ];
 
-/// What stands under `/auth` and is no endpoint is refused here and never reaches an upstream.
-pub const REST: &str = "/auth/**";
+/// What stands under `/auth`, or where an endpoint stands, and is none is refused here and never reaches an upstream.
+pub const REST: &[&str] = &["/auth/**", "/.well-known/jwks.json"];
 
 const fn endpoint(pattern: &'static str, need: Need, route: fn() -> MethodRouter<Arc<Api>>) -> Endpoint {
     Endpoint { pattern, need, route }

@@ -128,6 +128,7 @@ where
             Some(Late::Idle) => return Poll::Ready(End::Done),
             Some(Late::Head) => return Poll::Ready(End::Refused(Reason::RequestTimeout)),
             Some(Late::ClientWrite) => return Poll::Ready(End::Broken),
+            Some(Late::Credential) if link.goes_on(link.holder().as_deref()) => {}
             // The exchange answers for its own deadlines if it still can; if nobody takes the news, it cannot.
             Some(late) => link.deadlines.miss(late),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 use portcullis::Pass;
-use portcullis_core::{Reason, unmapped};
+use portcullis_core::{Principal, Reason, unmapped};
 
 use super::core::Core;
 use super::deadlines::{Deadlines, Late};
@@ -177,6 +177,22 @@ impl Link {
     /// Takes the status of hyper's bare answer.
     pub(crate) fn take_swallowed(&self) -> Option<StatusCode> {
         self.swallowed.take()
+    }
+
+    /// Whose credential opened the exchange under way.
+    pub(crate) fn holder(&self) -> Option<Arc<Principal>> {
+        self.pass.borrow().as_ref().and_then(|pass| pass.principal().cloned())
+    }
+
+    /// Whether what the holder's credential opened may go on; if so, it is asked about again in time (T13).
+    pub(crate) fn goes_on(&self, holder: Option<&Principal>) -> bool {
+        let Some(holder) = holder else { return true };
+        let shared = &self.core.shared;
+        let wait = shared.gate.goes_on_for(holder, shared.clock.now());
+        if let Some(wait) = wait {
+            self.deadlines.set(Late::Credential, wait);
+        }
+        wait.is_some()
     }
 
     /// The peer's address as a header value.

@@ -206,18 +206,17 @@ async fn receive(
     head.version = Version::HTTP_11;
     head.extensions.clear();
 
-    let good_for = link.pass.borrow().as_ref().and_then(portcullis::Pass::expires);
-    let good_for = good_for.map(|expires| expires.since(link.core.shared.clock.now()));
     if switches {
-        open_tunnel(link, upstream, connected, good_for).await?;
+        open_tunnel(link, upstream, connected).await?;
         return Ok(Response::from_parts(head, ResponseBody::whole(bytes::Bytes::new(), Rc::clone(link))));
     }
     if is_event_stream(&head.headers) {
         // A stream of events never ends by itself: it ends with the credential that opened it (T13), and the bound of
         // ordinary exchanges is not for it.
         link.deadlines.clear(Late::Total);
-        if let Some(good_for) = good_for {
-            link.deadlines.set(Late::Credential, good_for);
+        let holder = link.holder();
+        if !link.goes_on(holder.as_deref()) {
+            return Err(Failed::after(Reason::TokenExpired));
         }
     }
     let body = ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link));
@@ -225,16 +224,11 @@ async fn receive(
 }
 
 /// Takes the upstream's bare socket out of hyper's hands.
-async fn open_tunnel(
-    link: &Link,
-    upstream: &Upstream,
-    mut connected: Box<Connected>,
-    good_for: Option<std::time::Duration>,
-) -> Result<(), Failed> {
+async fn open_tunnel(link: &Link, upstream: &Upstream, mut connected: Box<Connected>) -> Result<(), Failed> {
     poll_fn(|cx| connected.drive(cx)).await.map_err(|_| Failed::after(Reason::UpstreamInvalid))?;
     let (socket, read_ahead) = connected.into_socket();
     let idle_timeout = upstream.settings.read_timeout;
-    link.tunnel.replace(Some(Tunnel { socket, read_ahead, idle_timeout, good_for }));
+    link.tunnel.replace(Some(Tunnel { socket, read_ahead, idle_timeout, holder: link.holder() }));
     Ok(())
 }
 

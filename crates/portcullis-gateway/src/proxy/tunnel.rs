@@ -1,14 +1,16 @@
 //! After a 101 the two sockets belong to each other: bytes go both ways until one side ends, nobody speaks, the
-//! credential expires (T13) or the process stops.
+//! credential expires or is revoked (T13) or the process stops.
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::rt::{Read, ReadBuf, Write};
+use portcullis_core::Principal;
 
 use super::pool::Socket;
 use crate::listen::{Alarm, Late, Link, Transport};
@@ -27,16 +29,16 @@ pub(crate) struct Tunnel {
     pub(crate) read_ahead: Bytes,
     /// How long nobody may speak.
     pub(crate) idle_timeout: Duration,
-    /// How long the credential is still good.
-    pub(crate) good_for: Option<Duration>,
+    /// Whose credential opened it.
+    pub(crate) holder: Option<Arc<Principal>>,
 }
 
 impl Tunnel {
     /// Carries bytes until the tunnel ends.
     pub(crate) async fn run<I: Transport>(mut self, mut client: I, said: Bytes, link: &Rc<Link>, alarm: &Alarm) {
         link.deadlines.clear_all();
-        if let Some(good_for) = self.good_for {
-            link.deadlines.set(Late::Credential, good_for);
+        if !link.goes_on(self.holder.as_deref()) {
+            return;
         }
         link.deadlines.set(Late::Idle, self.idle_timeout);
         let mut up = Direction::new(said);
@@ -53,8 +55,10 @@ impl Tunnel {
                 (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(()),
                 _ => {}
             }
-            if link.deadlines.take_due().is_some() {
-                return Poll::Ready(());
+            while let Some(late) = link.deadlines.take_due() {
+                if late != Late::Credential || !link.goes_on(self.holder.as_deref()) {
+                    return Poll::Ready(());
+                }
             }
             alarm.ring_by(link.deadlines.next(), cx);
             Poll::Pending

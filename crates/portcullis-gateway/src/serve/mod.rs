@@ -1,5 +1,6 @@
 //! Wires settings, services and listeners together; reload and graceful stop.
 
+mod holders;
 mod identity;
 mod log;
 mod policy;
@@ -9,6 +10,7 @@ mod state_dir;
 
 use std::time::Duration;
 
+pub use holders::AccountHolders;
 pub use identity::{MailWay, OpenIdentityError, open_identity, own_issuer};
 pub use log::start as log_lines;
 pub use policy::{build_policy, own_routes, role_names};

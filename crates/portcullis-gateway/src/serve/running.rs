@@ -12,9 +12,11 @@ use portcullis_identity::Identity;
 use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
 use super::policy::{build_policy, role_names};
 use super::state_dir::{StateDir, StateDirError};
@@ -129,13 +131,12 @@ impl Running {
             Some(identity) => identity.revocations(),
             None => Arc::new(Nobody),
         };
-        let gate = Arc::new(Gate::new(
-            policy,
-            Arc::clone(&limiter),
-            revocations,
-            Arc::clone(&blocks) as _,
-            Arc::clone(&recorder) as _,
-        ));
+        let sink = Arc::clone(&recorder) as Arc<dyn EventSink>;
+        let gate = Gate::new(policy, Arc::clone(&limiter), revocations, Arc::clone(&blocks) as _, sink);
+        let gate = Arc::new(match &identity {
+            Some(identity) => gate.with_holders(Arc::new(AccountHolders::new(Arc::clone(identity), Handle::current()))),
+            None => gate,
+        });
         sample(&metrics, &gate, &limiter, events.as_ref());
         if let MailWay::Server(server) = &mail {
             let (server, name) = (server.clone(), "portcullis_mails_under_way");

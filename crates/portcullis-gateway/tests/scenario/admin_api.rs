@@ -56,7 +56,7 @@ fn a11_an_operator_makes_finds_changes_and_deletes_accounts() {
     assert_eq!((&shown["passwordHash"], &shown["disabledAt"]), (&json!("argon2"), &Value::Null));
     assert!(!shown.to_string().contains("argon2id$") && !shown.to_string().contains("$m="), "no hash is told: {shown}");
     let sessions = desk.ask("GET", &format!("/api/accounts/{id}/sessions"), None).expect(200).json();
-    assert_eq!(sessions["sessions"][0]["delivery"], "body");
+    assert_eq!(sessions["sessions"][0]["kind"], "body");
 
     let taken = desk.ask("POST", "/api/accounts", Some(&json!({ "email": "ann@example.com", "password": PASSWORD })));
     assert_eq!(taken.expect(409).error(), "Conflict");

@@ -7,7 +7,9 @@
 #[path = "../support/mod.rs"]
 pub(crate) mod support;
 
+mod account;
 mod admin_api;
+mod api_keys;
 mod cookies;
 mod hardening;
 mod identity_headers;
@@ -19,6 +21,7 @@ mod paths;
 mod refresh;
 mod registration;
 mod roles;
+mod server_sessions;
 mod tokens;
 
 use support::PROJECT_ROUTES;

@@ -3,6 +3,7 @@
 use portcullis_core::{Secret, Timestamp};
 use uuid::Uuid;
 
+use super::link;
 use super::logout::revoke_account;
 use crate::error::IdentityError;
 use crate::policy::{self, Email};
@@ -169,6 +170,7 @@ impl Identity {
         let changed: Option<(String,)> =
             sql(statement).bind(value).bind(email.as_str()).fetch_optional(&mut transaction).await?;
         let Some((id,)) = changed else { return Err(IdentityError::NoAccount) };
+        link::void(&mut transaction, &id).await?;
         revoke_account(&mut transaction, &id, now, self.token_end(now)).await?;
         audit::write(&mut transaction, now, action, Some(&id), origin, None).await?;
         transaction.commit().await?;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::IdentityError;
 use crate::password::{Candidates, Proven};
-use crate::policy::Email;
+use crate::policy::{self, Email};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
 use crate::store::{Write, locking, millis, sql};
@@ -23,6 +23,8 @@ pub struct Credentials {
     pub password: Secret<String>,
     /// How the tokens are to be handed over.
     pub delivery: Delivery,
+    /// What the program calls itself (`User-Agent`), for the owner's list of sessions.
+    pub agent: Option<String>,
 }
 
 /// How tokens are handed over (T6). A session keeps to the way it began with.
@@ -68,6 +70,31 @@ struct Proof {
     renewed: Option<String>,
 }
 
+/// What a session is held by: its first refresh token, or its cookie.
+#[derive(Clone, Copy)]
+pub(crate) enum Hands<'a> {
+    Tokens(&'a Secret<String>),
+    Session(&'a Secret<String>),
+}
+
+/// A session that is to be opened.
+pub(crate) struct NewSession<'a> {
+    pub(crate) account: &'a str,
+    pub(crate) hands: Hands<'a>,
+    /// How tokens are handed over; not asked of a server session.
+    pub(crate) delivery: Delivery,
+    pub(crate) agent: Option<&'a str>,
+    pub(crate) origin: Origin,
+}
+
+/// Somebody who was let in.
+pub(crate) struct Entered {
+    pub(crate) holder: Holder,
+    /// The id of the new session.
+    pub(crate) session: String,
+    pub(crate) now: Timestamp,
+}
+
 /// What a token says of an account.
 pub(crate) struct Holder {
     pub(crate) id: String,
@@ -87,9 +114,21 @@ impl Identity {
     /// [`IdentityError::InvalidCredentials`] for a wrong password and an unknown address alike; with the right password
     /// [`IdentityError::NotVerified`] or [`IdentityError::Disabled`].
     pub async fn login(&self, credentials: Credentials, origin: Origin) -> Result<Tokens, IdentityError> {
-        let outcome = self.try_login(&credentials, origin).await;
+        let refresh = token::random()?;
+        let Entered { holder, session, now } = self.admit(&credentials, Hands::Tokens(&refresh), origin).await?;
+        self.tokens(&holder, &session, refresh, credentials.delivery, now)
+    }
+
+    /// Lets somebody in whose password is right, with a new session of their own.
+    pub(crate) async fn admit(
+        &self,
+        credentials: &Credentials,
+        hands: Hands<'_>,
+        origin: Origin,
+    ) -> Result<Entered, IdentityError> {
+        let outcome = self.try_admit(credentials, hands, origin).await;
         match &outcome {
-            Ok((_, user)) => self.record(EventKind::LoginSucceeded, Some(user), origin, None),
+            Ok(entered) => self.record(EventKind::LoginSucceeded, Some(&entered.holder.id), origin, None),
             Err(IdentityError::InvalidCredentials) => {
                 self.record(EventKind::LoginFailed, None, origin, Some("invalid_credentials"))
             }
@@ -97,18 +136,23 @@ impl Identity {
             Err(IdentityError::Disabled) => self.record(EventKind::LoginFailed, None, origin, Some("disabled")),
             Err(_) => {}
         }
-        outcome.map(|(tokens, _)| tokens)
+        outcome
     }
 
-    async fn try_login(&self, credentials: &Credentials, origin: Origin) -> Result<(Tokens, String), IdentityError> {
+    async fn try_admit(
+        &self,
+        credentials: &Credentials,
+        hands: Hands<'_>,
+        origin: Origin,
+    ) -> Result<Entered, IdentityError> {
         let proof = self.prove(credentials).await?;
-        if let Some(entered) = self.enter(credentials, proof, origin).await? {
+        if let Some(entered) = self.enter(credentials, hands, proof, origin).await? {
             return Ok(entered);
         }
         // The hash was replaced while it was checked. Where another login of the same owner made it again, the same
         // password is right for the new one too, which nobody will make again; where the password was changed, it is wrong.
         let proof = self.prove(credentials).await?;
-        self.enter(credentials, proof, origin).await?.ok_or(IdentityError::InvalidCredentials)
+        self.enter(credentials, hands, proof, origin).await?.ok_or(IdentityError::InvalidCredentials)
     }
 
     /// Finds the account whose password it is, and makes its hash again where that is due.
@@ -157,13 +201,12 @@ impl Identity {
     async fn enter(
         &self,
         credentials: &Credentials,
+        hands: Hands<'_>,
         proof: Proof,
         origin: Origin,
-    ) -> Result<Option<(Tokens, String)>, IdentityError> {
+    ) -> Result<Option<Entered>, IdentityError> {
         let Proof { id, proven, renewed } = proof;
         let now = self.now();
-        let session = Uuid::now_v7().to_string();
-        let refresh = token::random()?;
         let mut transaction = self.store.write().await?;
         // Asked again where nothing can come between: the hash may have waited long, and a password that was replaced or
         // an account that was disabled meanwhile must not leave a session behind.
@@ -192,19 +235,46 @@ impl Identity {
                 .await?;
             audit::write(&mut transaction, now, "password_rehashed", Some(&id), origin, None).await?;
         }
-        sql("INSERT INTO session (id, account_id, delivery, created_at) VALUES ($1, $2, $3, $4)")
-            .bind(&session)
-            .bind(&id)
-            .bind(credentials.delivery.as_str())
-            .bind(millis(now))
-            .execute(&mut transaction)
-            .await?;
-        self.store_refresh(&mut transaction, refresh.expose(), &session, 0, now).await?;
+        let opened = NewSession {
+            account: &id,
+            hands,
+            delivery: credentials.delivery,
+            agent: credentials.agent.as_deref(),
+            origin,
+        };
+        let session = self.begin_session(&mut transaction, &opened, now).await?;
         audit::write(&mut transaction, now, "logged_in", Some(&id), origin, None).await?;
         transaction.commit().await?;
-        let holder = Holder { id, role, plan, version };
-        let tokens = self.tokens(&holder, &session, refresh, credentials.delivery, now)?;
-        Ok(Some((tokens, holder.id)))
+        Ok(Some(Entered { holder: Holder { id, role, plan, version }, session, now }))
+    }
+
+    /// Stores a new session with what holds it; gives its id.
+    pub(crate) async fn begin_session(
+        &self,
+        transaction: &mut Write,
+        new: &NewSession<'_>,
+        now: Timestamp,
+    ) -> Result<String, IdentityError> {
+        let id = Uuid::now_v7().to_string();
+        sql("INSERT INTO session (id, account_id, delivery, created_at, last_used_at, client, agent) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        .bind(&id)
+        .bind(new.account)
+        .bind(match new.hands {
+            Hands::Tokens(_) => new.delivery.as_str(),
+            Hands::Session(_) => "session",
+        })
+        .bind(millis(now))
+        .bind(millis(now))
+        .bind(new.origin.client.map(|client| client.ip().to_string()))
+        .bind(new.agent.map(policy::plain_text))
+        .execute(&mut *transaction)
+        .await?;
+        match new.hands {
+            Hands::Tokens(refresh) => self.store_refresh(transaction, refresh.expose(), &id, 0, now).await?,
+            Hands::Session(secret) => self.store_cookie(transaction, secret.expose(), &id, now).await?,
+        }
+        Ok(id)
     }
 
     /// Stores a refresh token as its hash.

@@ -1,6 +1,6 @@
 //! What an operator does with accounts by their ids: pages of them, changes of several members at once, passwords (A11).
 
-use portcullis_core::{Secret, Timestamp};
+use portcullis_core::Secret;
 
 use super::account::{Account, Row, account};
 use super::logout::revoke_account;
@@ -9,7 +9,7 @@ use crate::error::IdentityError;
 use crate::policy::{self, Email, Violation};
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::{locking, millis, moment, sql};
+use crate::store::{locking, millis, sql};
 
 /// Which accounts are asked for.
 #[derive(Clone, Debug, Default)]
@@ -154,7 +154,7 @@ impl Identity {
         let ends_sessions = !acts.is_empty();
         if let Some(name) = wanted_name.filter(|name| *name != held.name) {
             next.name = name;
-            acts.push(("name_changed", None));
+            acts.push(("renamed", None));
         }
         if acts.is_empty() {
             transaction.commit().await?;
@@ -224,36 +224,6 @@ impl Identity {
     /// [`IdentityError::NoAccount`].
     pub async fn delete_account(&self, id: &str, origin: Origin) -> Result<(), IdentityError> {
         self.change_account(AccountName::Id(id), AccountChange::Delete, origin).await
-    }
-}
-
-/// A login that has not ended, and what descends from it.
-#[derive(Clone, Debug)]
-pub struct LiveSession {
-    /// Its id.
-    pub id: String,
-    /// How its tokens are handed over: `body` or `cookie`.
-    pub delivery: String,
-    /// When it began.
-    pub created_at: Timestamp,
-}
-
-impl Identity {
-    /// The sessions of an account that have not ended, the newest first, at most [`MAX_PAGE`].
-    ///
-    /// # Errors
-    /// [`IdentityError::NoAccount`].
-    pub async fn sessions_of(&self, id: &str) -> Result<Vec<LiveSession>, IdentityError> {
-        let account = self.account(id).await?;
-        let rows: Vec<(String, String, i64)> = sql("SELECT id, delivery, created_at FROM session \
-             WHERE account_id = $1 AND revoked_at IS NULL ORDER BY created_at DESC, id LIMIT $2")
-        .bind(&account.id)
-        .bind(i64::from(MAX_PAGE))
-        .fetch_all(self.store.read())
-        .await?;
-        let session =
-            |(id, delivery, created): (String, String, i64)| LiveSession { id, delivery, created_at: moment(created) };
-        Ok(rows.into_iter().map(session).collect())
     }
 }
 

@@ -60,6 +60,11 @@ impl Identity {
                     .await?;
                 let next = found.generation + 1;
                 self.store_refresh(&mut transaction, successor.expose(), &found.session_id, next, now).await?;
+                sql("UPDATE session SET last_used_at = $1 WHERE id = $2")
+                    .bind(millis(now))
+                    .bind(&found.session_id)
+                    .execute(&mut transaction)
+                    .await?;
                 audit::write(&mut transaction, now, "refreshed", Some(&found.account_id), origin, None).await?;
                 transaction.commit().await?;
             }

@@ -15,6 +15,9 @@ const BATCH: usize = 500;
 /// How long audit rows are kept (W1).
 const AUDIT_KEPT: Duration = Duration::from_secs(90 * 86_400);
 
+/// How long an API key that has ended is still told from one that never was.
+const KEYS_KEPT: Duration = Duration::from_secs(30 * 86_400);
+
 impl Identity {
     /// Forgets what has expired and rotates the key when it is due. To be called every few minutes.
     ///
@@ -22,12 +25,27 @@ impl Identity {
     /// [`OpenError`] where the database cannot be written.
     pub async fn tidy(&self) -> Result<(), OpenError> {
         let now = self.now();
+        self.write_last_uses().await?;
         while self.forget_refresh_tokens(now).await? == BATCH {}
         for (statement, until) in [
             ("DELETE FROM pending WHERE id IN (SELECT id FROM pending WHERE expires_at <= $1 LIMIT $2)", now),
             (
+                "DELETE FROM account_link WHERE hash IN (SELECT hash FROM account_link WHERE expires_at <= $1 LIMIT $2)",
+                now,
+            ),
+            (
                 "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at <= $1 ORDER BY at LIMIT $2)",
                 now.before(AUDIT_KEPT),
+            ),
+            // Those that have ended stay in the trail, so that a list of them is not needed here.
+            (
+                "DELETE FROM api_key WHERE id IN (SELECT id FROM api_key \
+                 WHERE expires_at <= $1 OR revoked_at <= $1 LIMIT $2)",
+                now.before(KEYS_KEPT),
+            ),
+            (
+                "DELETE FROM session WHERE id IN (SELECT session_id FROM server_session WHERE expires_at <= $1 LIMIT $2)",
+                now,
             ),
             // Nothing is left to verify with them, and a private key that is gone cannot be stolen.
             (

@@ -20,6 +20,19 @@ enum Part<'a> {
 /// How long the link of a registration is good, as the letter says it.
 pub(super) const VERIFICATION_HOURS: &str = "24";
 
+/// How long a link to set another password is good, in hours.
+pub(super) const RESET_HOURS: &str = "1";
+
+/// The link to set another password.
+pub(super) fn reset_link(public_url: &str, token: &str) -> String {
+    format!("{public_url}/auth/reset-password?token={token}")
+}
+
+/// The link that confirms the new address of an account.
+pub(super) fn confirm_email_link(public_url: &str, token: &str) -> String {
+    format!("{public_url}/auth/confirm-email?token={token}")
+}
+
 /// The link that confirms an address.
 pub(super) fn verification_link(public_url: &str, token: &str) -> String {
     format!("{public_url}/auth/verify?token={token}")
@@ -51,6 +64,80 @@ pub(super) fn already_registered(to: Email, public_url: &str, at: Timestamp) -> 
         ),
     ];
     write(LetterKind::AlreadyRegistered, to, "You already have an account", &parts, at)
+}
+
+/// For somebody who forgot their password.
+pub(super) fn reset(to: Email, link: &str, public_url: &str, at: Timestamp) -> Mail {
+    let parts = [
+        Part::Words(format!("Somebody, hopefully you, asked for another password for your account at {public_url}.")),
+        Part::Words(format!("Set it within {RESET_HOURS} hour:")),
+        Part::Link { url: link.to_owned(), button: "Set another password" },
+        Part::Words("If it was not you, ignore this mail: your password stays what it is.".to_owned()),
+    ];
+    write(LetterKind::Reset, to, "Set another password", &parts, at)
+}
+
+/// What to do for whoever did not cause what a letter tells of.
+fn if_it_was_not_you(public_url: &str) -> Part<'static> {
+    Part::Words(format!(
+        "If it was not you, somebody else knows your password: set another at once with \"forgot password\" at {public_url}."
+    ))
+}
+
+/// For the owner of an account whose password was changed.
+pub(super) fn password_changed(to: Email, public_url: &str, at: Timestamp) -> Mail {
+    let parts = [
+        Part::Words(format!(
+            "The password of your account at {public_url} was changed at {at}. Whoever was logged in has to log in again."
+        )),
+        Part::Words("If it was you, there is nothing to do.".to_owned()),
+        if_it_was_not_you(public_url),
+    ];
+    write(LetterKind::PasswordChanged, to, "Your password was changed", &parts, at)
+}
+
+/// For the new address of an account.
+pub(super) fn confirm_email(to: Email, link: &str, public_url: &str, at: Timestamp) -> Mail {
+    let parts = [
+        Part::Words(format!("This is to be the address of an account at {public_url}.")),
+        Part::Words(format!("Please confirm it within {VERIFICATION_HOURS} hours:")),
+        Part::Link { url: link.to_owned(), button: "Confirm the new address" },
+        Part::Words("If you did not ask for that, ignore this mail: nothing changes without you.".to_owned()),
+    ];
+    write(LetterKind::ConfirmEmail, to, "Confirm your new e-mail address", &parts, at)
+}
+
+/// For the present address of an account that is to get another.
+pub(super) fn email_changing(to: Email, public_url: &str, at: Timestamp) -> Mail {
+    let parts = [
+        Part::Words(format!(
+            "Somebody, hopefully you, asked at {at} to give your account at {public_url} another e-mail address. It changes \
+             once the new address is confirmed."
+        )),
+        Part::Words("If it was you, there is nothing to do here.".to_owned()),
+        if_it_was_not_you(public_url),
+    ];
+    write(LetterKind::EmailChanging, to, "Your e-mail address is about to change", &parts, at)
+}
+
+/// For the former address of an account that got another.
+pub(super) fn email_changed(to: Email, public_url: &str, at: Timestamp) -> Mail {
+    let parts = [
+        Part::Words(format!("Your account at {public_url} has another e-mail address since {at}.")),
+        Part::Words(
+            "If it was not you, write to whoever runs this service: this address opens the account no more.".to_owned(),
+        ),
+    ];
+    write(LetterKind::EmailChanged, to, "Your e-mail address was changed", &parts, at)
+}
+
+/// For the owner of an account that was deleted.
+pub(super) fn account_deleted(to: Email, public_url: &str, at: Timestamp) -> Mail {
+    let parts = [
+        Part::Words(format!("Your account at {public_url} was deleted at {at}, as somebody with its password asked.")),
+        Part::Words("If it was not you, write to whoever runs this service.".to_owned()),
+    ];
+    write(LetterKind::AccountDeleted, to, "Your account was deleted", &parts, at)
 }
 
 fn write(kind: LetterKind, to: Email, subject: &str, parts: &[Part<'_>], at: Timestamp) -> Mail {

@@ -151,6 +151,47 @@ impl Letters {
         self.in_own_words(letter::already_registered(to, public_url, at), &[(Field::PublicUrl, public_url)])
     }
 
+    /// For somebody who forgot their password: the link to set another.
+    pub(crate) fn reset(&self, to: Email, public_url: &str, token: &str, at: Timestamp) -> Mail {
+        let link = letter::reset_link(public_url, token);
+        let values = [(Field::Link, &*link), (Field::PublicUrl, public_url), (Field::Hours, letter::RESET_HOURS)];
+        self.in_own_words(letter::reset(to, &link, public_url, at), &values)
+    }
+
+    /// For a new address of an account: the link that confirms it.
+    pub(crate) fn confirm_email(&self, to: Email, public_url: &str, token: &str, at: Timestamp) -> Mail {
+        let link = letter::confirm_email_link(public_url, token);
+        let values =
+            [(Field::Link, &*link), (Field::PublicUrl, public_url), (Field::Hours, letter::VERIFICATION_HOURS)];
+        self.in_own_words(letter::confirm_email(to, &link, public_url, at), &values)
+    }
+
+    /// For the owner of an account whose password was changed.
+    pub(crate) fn password_changed(&self, to: Email, public_url: &str, at: Timestamp) -> Mail {
+        self.notice(letter::password_changed(to, public_url, at), public_url)
+    }
+
+    /// For the present address of an account that is to get another.
+    pub(crate) fn email_changing(&self, to: Email, public_url: &str, at: Timestamp) -> Mail {
+        self.notice(letter::email_changing(to, public_url, at), public_url)
+    }
+
+    /// For the former address of an account that got another.
+    pub(crate) fn email_changed(&self, to: Email, public_url: &str, at: Timestamp) -> Mail {
+        self.notice(letter::email_changed(to, public_url, at), public_url)
+    }
+
+    /// For the owner of an account that was deleted.
+    pub(crate) fn account_deleted(&self, to: Email, public_url: &str, at: Timestamp) -> Mail {
+        self.notice(letter::account_deleted(to, public_url, at), public_url)
+    }
+
+    /// A letter that tells what happened, and when.
+    fn notice(&self, mail: Mail, public_url: &str) -> Mail {
+        let when = mail.at.to_string();
+        self.in_own_words(mail, &[(Field::PublicUrl, public_url), (Field::When, &when)])
+    }
+
     fn in_own_words(&self, mut mail: Mail, values: &[Value<'_>]) -> Mail {
         let Some(own) = self.own.get(&mail.kind) else { return mail };
         if let Some(subject) = &own.subject {
@@ -169,6 +210,11 @@ const fn fields(kind: LetterKind) -> (&'static [Field], bool) {
     match kind {
         LetterKind::Verify => (&[Field::Link, Field::PublicUrl, Field::Registered, Field::Hours], true),
         LetterKind::AlreadyRegistered => (&[Field::PublicUrl], false),
+        LetterKind::Reset | LetterKind::ConfirmEmail => (&[Field::Link, Field::PublicUrl, Field::Hours], true),
+        LetterKind::PasswordChanged
+        | LetterKind::EmailChanging
+        | LetterKind::EmailChanged
+        | LetterKind::AccountDeleted => (&[Field::PublicUrl, Field::When], false),
     }
 }
 

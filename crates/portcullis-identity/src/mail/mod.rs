@@ -29,11 +29,32 @@ pub enum LetterKind {
     Verify,
     /// For the owner of an address that somebody tried to register again.
     AlreadyRegistered,
+    /// For somebody who forgot their password: the link to set another.
+    Reset,
+    /// For the owner of an account whose password was changed.
+    PasswordChanged,
+    /// For a new address of an account: the link that confirms it.
+    ConfirmEmail,
+    /// For the present address of an account that is to get another.
+    EmailChanging,
+    /// For the former address of an account that got another.
+    EmailChanged,
+    /// For the owner of an account that was deleted.
+    AccountDeleted,
 }
 
 impl LetterKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Verify, Self::AlreadyRegistered];
+    pub const ALL: [Self; 8] = [
+        Self::Verify,
+        Self::AlreadyRegistered,
+        Self::Reset,
+        Self::PasswordChanged,
+        Self::ConfirmEmail,
+        Self::EmailChanging,
+        Self::EmailChanged,
+        Self::AccountDeleted,
+    ];
 
     /// The stable word for this kind; an operator's files are named by it.
     #[must_use]
@@ -41,6 +62,12 @@ impl LetterKind {
         match self {
             Self::Verify => "verify",
             Self::AlreadyRegistered => "already-registered",
+            Self::Reset => "reset",
+            Self::PasswordChanged => "password-changed",
+            Self::ConfirmEmail => "confirm-email",
+            Self::EmailChanging => "email-changing",
+            Self::EmailChanged => "email-changed",
+            Self::AccountDeleted => "account-deleted",
         }
     }
 }

@@ -14,10 +14,12 @@ pub(super) enum Field {
     Registered,
     /// The hours for which the link is good.
     Hours,
+    /// When it happened.
+    When,
 }
 
 impl Field {
-    const ALL: [Self; 4] = [Self::Link, Self::PublicUrl, Self::Registered, Self::Hours];
+    const ALL: [Self; 5] = [Self::Link, Self::PublicUrl, Self::Registered, Self::Hours, Self::When];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -25,6 +27,7 @@ impl Field {
             Self::PublicUrl => "public_url",
             Self::Registered => "registered",
             Self::Hours => "hours",
+            Self::When => "when",
         }
     }
 

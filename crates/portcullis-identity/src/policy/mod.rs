@@ -128,6 +128,16 @@ pub(crate) fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:|".contains(&byte))
 }
 
+/// A stranger's text as it may stand in a list or a log: one line of at most 200 characters, without those that end lines,
+/// steer a terminal or turn the direction of writing.
+pub(crate) fn plain_text(text: &str) -> String {
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).take(200).collect()
+}
+
 /// A name: 2 to 100 characters after trimming, without control characters.
 pub(crate) fn parse_name(text: &str) -> Result<String, Violation> {
     let text = text.trim();

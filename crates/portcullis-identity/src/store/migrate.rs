@@ -6,10 +6,20 @@ use super::sql;
 use crate::error::OpenError;
 
 /// Every migration in order; the version of a database is how many of them it has seen. Each has a text for each engine.
-const MIGRATIONS: &[sql::Text] = &[sql::Text {
-    sqlite: include_str!("../../migrations/sqlite/0001_accounts.sql"),
-    postgres: include_str!("../../migrations/postgres/0001_accounts.sql"),
-}];
+const MIGRATIONS: &[sql::Text] = &[
+    sql::Text {
+        sqlite: include_str!("../../migrations/sqlite/0001_accounts.sql"),
+        postgres: include_str!("../../migrations/postgres/0001_accounts.sql"),
+    },
+    sql::Text {
+        sqlite: include_str!("../../migrations/sqlite/0002_account_flows.sql"),
+        postgres: include_str!("../../migrations/postgres/0002_account_flows.sql"),
+    },
+    sql::Text {
+        sqlite: include_str!("../../migrations/sqlite/0003_keys_and_sessions.sql"),
+        postgres: include_str!("../../migrations/postgres/0003_keys_and_sessions.sql"),
+    },
+];
 
 /// The migrations that a database of this version has not seen, with the versions they lead to.
 fn missing(found: i64) -> Result<impl Iterator<Item = (i64, sql::Text)>, OpenError> {

@@ -43,6 +43,7 @@ pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
         },
         public_url: "https://api.example.com".into(),
         letters: Letters::default(),
+        mail: true,
         registration: true,
         default_role: "viewer".into(),
         default_plan: "free".into(),
@@ -53,6 +54,9 @@ pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
         access_ttl: Duration::from_secs(900),
         refresh_ttl: Duration::from_secs(7 * 86_400),
         grace: Duration::from_secs(10),
+        session_ttl: Duration::from_secs(7 * 86_400),
+        session_idle: Duration::from_secs(3_600),
+        api_keys_per_account: 5,
         leeway: Duration::from_secs(30),
         max_staleness: Duration::from_secs(60),
         rotate_every: Duration::from_secs(90 * 86_400),
@@ -123,7 +127,8 @@ impl House {
     }
 
     pub(crate) async fn login(&self, email: &str, password: &str) -> Result<Tokens, IdentityError> {
-        let credentials = Credentials { email: email.into(), password: secret(password), delivery: Delivery::Body };
+        let credentials =
+            Credentials { email: email.into(), password: secret(password), delivery: Delivery::Body, agent: None };
         self.identity.login(credentials, Origin::default()).await
     }
 

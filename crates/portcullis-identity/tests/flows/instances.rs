@@ -24,8 +24,12 @@ async fn two() -> (House, [Arc<Identity>; 2]) {
 
 fn login(identity: &Arc<Identity>, password: &str) -> JoinHandle<Result<Tokens, IdentityError>> {
     let identity = Arc::clone(identity);
-    let credentials =
-        Credentials { email: "ann@example.com".into(), password: secret(password), delivery: Delivery::Body };
+    let credentials = Credentials {
+        email: "ann@example.com".into(),
+        password: secret(password),
+        delivery: Delivery::Body,
+        agent: None,
+    };
     tokio::spawn(async move { identity.login(credentials, NOBODY).await })
 }
 

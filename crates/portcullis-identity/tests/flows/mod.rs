@@ -4,7 +4,9 @@
 pub(crate) mod house;
 mod import;
 mod instances;
+mod opaque;
 mod operate;
+mod owner;
 pub(crate) mod raw;
 mod records;
 mod rehash;
@@ -235,7 +237,8 @@ async fn a7_a_login_that_waits_while_the_account_is_disabled_leaves_no_session()
 async fn slow_login(house: &House) -> tokio::task::JoinHandle<Result<Tokens, IdentityError>> {
     let login = |email: &str| {
         let identity = Arc::clone(&house.identity);
-        let credentials = Credentials { email: email.to_owned(), password: secret(PASSWORD), delivery: Delivery::Body };
+        let credentials =
+            Credentials { email: email.to_owned(), password: secret(PASSWORD), delivery: Delivery::Body, agent: None };
         tokio::spawn(async move { identity.login(credentials, Origin::default()).await })
     };
     for _ in 0..10 {

@@ -85,10 +85,7 @@ async fn a11_a_patch_changes_what_it_names_in_one_step_and_is_audited() {
     assert_eq!(house.standing(&tokens), Standing::Revoked);
     assert!(matches!(house.login("ann@example.com", PASSWORD).await, Err(IdentityError::Disabled)));
     let audit = house.audit().await;
-    assert_eq!(
-        audit[audit.len() - 5..],
-        ["name_changed", "role_changed", "plan_changed", "account_disabled", "name_changed"]
-    );
+    assert_eq!(audit[audit.len() - 5..], ["renamed", "role_changed", "plan_changed", "account_disabled", "renamed"]);
     assert_eq!(
         house.raw().await.texts("SELECT client FROM audit WHERE action = 'role_changed'").await,
         ["operator 127.0.0.1"]

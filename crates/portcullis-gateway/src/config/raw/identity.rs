@@ -28,6 +28,28 @@ pub(crate) struct IdentityTable {
     pub(crate) danger_mail_catcher: Option<At<bool>>,
     /// What a password must be and how it is stored.
     pub(crate) password: Option<Table<PasswordTable>>,
+    /// Server sessions: one cookie in place of tokens.
+    pub(crate) sessions: Option<Table<SessionsTable>>,
+    /// API keys of programs.
+    pub(crate) api_keys: Option<Table<ApiKeysTable>>,
+}
+
+/// Server sessions, for logins with `"delivery": "session"`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SessionsTable {
+    /// How long a session lives at most. Default: `7d`.
+    pub(crate) life: Option<At<DurationText>>,
+    /// After so long without a request it ends, to within two minutes. Default: `12h`.
+    pub(crate) idle: Option<At<DurationText>>,
+}
+
+/// API keys.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ApiKeysTable {
+    /// How many an account may have at once; 0 for none. Default: 20.
+    pub(crate) per_account: Option<At<u64>>,
 }
 
 /// Passwords.

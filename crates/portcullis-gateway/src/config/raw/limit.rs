@@ -36,13 +36,13 @@ pub(crate) enum PresetName {
 pub(crate) struct LimitTable {
     /// Its name in records and answers.
     pub(crate) name: Option<At<Text>>,
-    /// A preset limit to start from, by name: `anonymous`, `auth-endpoints`, `login`, `user`, `verify`. What is written
+    /// A preset limit to start from, by name: `anonymous`, `auth`, `auth-endpoints`, `login`, `user`, `verify`. What is written
     /// beside it replaces what the preset says.
     pub(crate) preset: Option<At<Text>>,
     /// The requests it counts. Default: `/**`.
     #[serde(rename = "match")]
     pub(crate) pattern: Option<OneOrMany<PatternText>>,
-    /// What it counts by: `address`, `user`, `plan`, `role`, `route`, `header:NAME`, `claim:NAME`, or a list of them. A
+    /// What it counts by: `address`, `user`, `api-key`, `session`, `plan`, `role`, `route`, `header:NAME`, `claim:NAME`, or a list of them. A
     /// part that a request lacks is replaced by its address. Default: `address`.
     pub(crate) key: Option<OneOrMany<KeyText>>,
     /// How it counts: `token-bucket`, `fixed-window`, `sliding-window-counter` or `sliding-window-log`. Default:

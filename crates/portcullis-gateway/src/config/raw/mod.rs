@@ -14,7 +14,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(crate) use identity::{ClaimsTable, HashName, IdentityTable, IssuerTable, PasswordTable, PolicyName, TokensTable};
+pub(crate) use identity::{
+    ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, PasswordTable, PolicyName, SessionsTable,
+    TokensTable,
+};
 pub(crate) use limit::{ByPlan, CountName, LimitTable, LimitsTable, ModeName, PresetName, ScopeName};
 pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};

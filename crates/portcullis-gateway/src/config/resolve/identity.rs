@@ -11,8 +11,10 @@ use portcullis_identity::{Database, Letters, PasswordHash, PasswordPolicy, Postg
 use super::context::Context;
 use super::secrets::{self, Origin};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{At, HashName, IdentityTable, PasswordTable, PolicyName, Raw, Table, TokensTable};
-use crate::config::settings::{IdentitySettings, MailDelivery, TokenSettings};
+use crate::config::raw::{
+    ApiKeysTable, At, HashName, IdentityTable, PasswordTable, PolicyName, Raw, SessionsTable, Table, TokensTable,
+};
+use crate::config::settings::{IdentitySettings, MailDelivery, SessionSettings, TokenSettings};
 use crate::config::words::{alternatives, closest};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,8 +79,31 @@ pub(super) fn identity(
         mail,
         letters,
         tokens,
+        sessions: sessions(cx, table),
+        api_keys_per_account: {
+            let none = ApiKeysTable::default();
+            let given = table.api_keys.as_ref().map_or(&none, Table::get);
+            u32::try_from(cx.number(given.per_account.as_ref(), 20, 0..=10_000)).unwrap_or(20)
+        },
     };
     table.enabled.as_ref().is_none_or(|at| *at.get()).then_some(settings)
+}
+
+fn sessions(cx: &mut Context<'_>, table: &IdentityTable) -> SessionSettings {
+    let none = SessionsTable::default();
+    let given = table.sessions.as_ref().map_or(&none, Table::get);
+    let settings = SessionSettings {
+        life: cx.duration(given.life.as_ref(), 7 * DAY, 10 * MINUTE..=366 * DAY),
+        // When a session was last used is known to within two minutes, so that a shorter time would mean nothing.
+        idle: cx.duration(given.idle.as_ref(), DAY / 2, 10 * MINUTE..=366 * DAY),
+    };
+    if let Some(at) = &given.idle
+        && settings.idle > settings.life
+    {
+        let (idle, life) = (HumanDuration(settings.idle), HumanDuration(settings.life));
+        cx.push(Diagnostic::warning(at.span(), format!("a session of {life} never rests for {idle}")));
+    }
+    settings
 }
 
 fn database(cx: &mut Context<'_>, raw: &Raw, table: &IdentityTable, has_master_key: bool) -> Database {

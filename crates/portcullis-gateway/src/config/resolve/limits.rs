@@ -349,6 +349,8 @@ fn key(cx: &mut Context<'_>, list: &OneOrMany<KeyText>, span: &Range<usize>, iss
             None => match bare {
                 "address" => Some(KeyPart::Address),
                 "user" => Some(KeyPart::User),
+                "api-key" => Some(KeyPart::ApiKey),
+                "session" => Some(KeyPart::Session),
                 "plan" => Some(KeyPart::Plan),
                 "role" => Some(KeyPart::Role),
                 "route" => Some(KeyPart::Route),
@@ -366,7 +368,18 @@ fn key(cx: &mut Context<'_>, list: &OneOrMany<KeyText>, span: &Range<usize>, iss
             Some(_) => None,
         };
         let Some(part) = part else {
-            let words = ["address", "user", "plan", "role", "route", "header:NAME", "claim:NAME", "user or address"];
+            let words = [
+                "address",
+                "user",
+                "api-key",
+                "session",
+                "plan",
+                "role",
+                "route",
+                "header:NAME",
+                "claim:NAME",
+                "user or address",
+            ];
             let found = Diagnostic::error(at.span(), format!("{text:?} is nothing that a limit can count by"));
             cx.push(match closest(text, words) {
                 Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),

@@ -6,7 +6,7 @@ use portcullis::{Count, KeyPart, LimitRule, Pattern, QuotaChoice, Scope};
 use portcullis_limit::{Algorithm, Quota, Rate};
 
 /// The names of the preset limits.
-pub(super) const NAMES: [&str; 5] = ["anonymous", "auth-endpoints", "login", "user", "verify"];
+pub(super) const NAMES: [&str; 6] = ["anonymous", "auth", "auth-endpoints", "login", "user", "verify"];
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(super) fn all(identity: bool) -> Vec<LimitRule> {
     NAMES
         .iter()
-        .filter(|name| identity || !matches!(**name, "auth-endpoints" | "login"))
+        .filter(|name| identity || !matches!(**name, "auth" | "auth-endpoints" | "login"))
         .filter_map(|name| named(name))
         .collect()
 }
@@ -25,10 +25,37 @@ pub(super) fn named(name: &str) -> Option<LimitRule> {
         "anonymous" => LimitRule { scope: Scope::Anonymous, ..limit("anonymous", &["/**"], 100, MINUTE) },
         "auth-endpoints" => limit(
             "auth-endpoints",
-            &["POST /auth/login", "POST /auth/register", "POST /auth/forgot-password"],
+            &[
+                "POST /auth/login",
+                "POST /auth/register",
+                "POST /auth/forgot-password",
+                "POST /auth/reset-password",
+                "POST /auth/resend-verification",
+                "POST /auth/verify",
+                "POST /auth/confirm-email",
+            ],
             20,
             MINUTE,
         ),
+        // Where a password or a link is asked for beside the login: whoever stole a session must not be able to try out its
+        // owner's passwords.
+        "auth" => LimitRule {
+            key: vec![KeyPart::User],
+            count: Count::Failures,
+            ..limit(
+                "auth",
+                &[
+                    "POST /auth/change-password",
+                    "POST /auth/change-email",
+                    "DELETE /auth/me",
+                    "POST /auth/reset-password",
+                    "POST /auth/confirm-email",
+                    "POST /auth/verify",
+                ],
+                10,
+                60 * MINUTE,
+            )
+        },
         "login" => LimitRule {
             quota: QuotaChoice::Fixed(rate(5, 15 * MINUTE, Algorithm::SlidingWindowLog)),
             message: Some("Too many login attempts. Try again in {minutes} minutes.".into()),

@@ -1,25 +1,18 @@
 //! Rows of accounts: registration, the confirmation of an address, the caller's own account.
 
+use super::{BAD_LINK, BAD_MEDIA, NO_MAIL, RULES, UNREADABLE, WRONG_PASSWORD};
 use crate::identity_api::answer::Message;
-use crate::identity_api::me::Me;
+use crate::identity_api::me::{ChangeEmail, ConfirmEmail, Delete, Me, Rename};
 use crate::identity_api::page::VerifyForm;
 use crate::identity_api::registration::{Register, Resend, Verify};
-use crate::openapi::{Operation, in_query, json, media, operation, page};
-
-const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
-const BAD_MEDIA: (u16, &str) = (415, "The body is in no media type that this endpoint reads.");
+use crate::openapi::{Operation, in_query, json, media, nothing, operation, page};
 
 pub(super) const OPERATIONS: &[Operation] = &[
     operation("POST /auth/register", "register", "Ask for an account")
         .about("The answer is the same whether or not the address has an account; the mail tells its owner.")
         .json::<Register>()
         .answers(&[json::<Message>(202, "A mail is on its way if the address is new.")])
-        .refuses(&[
-            UNREADABLE,
-            (400, "The address, the name or the password breaks a rule; `details` names every one."),
-            (403, "Registration is closed."),
-            BAD_MEDIA,
-        ]),
+        .refuses(&[UNREADABLE, RULES, (403, "Registration is closed."), BAD_MEDIA]),
     operation("GET /auth/verify", "confirmationPage", "The page behind the link of a confirmation mail")
         .about("Opening it changes nothing; its button posts the token.")
         .with(&[in_query::<String>("token", "The token of the link.")])
@@ -34,22 +27,33 @@ pub(super) const OPERATIONS: &[Operation] = &[
             page(400, "The token is not good, or not good any more."),
             page(503, "The database is away."),
         ])
-        .refuses(&[UNREADABLE, (400, "The token is not good, or not good any more."), BAD_MEDIA]),
+        .refuses(&[UNREADABLE, BAD_LINK, BAD_MEDIA]),
     operation("POST /auth/resend-verification", "resendVerification", "Ask for the confirmation mail again")
         .about("The answer is the same for every address.")
         .json::<Resend>()
         .answers(&[json::<Message>(202, "A mail is on its way if a registration waits for it.")])
-        .refuses(&[UNREADABLE, BAD_MEDIA]),
-    operation("GET /auth/me", "me", "The caller's own account")
-        .answers(&[json::<Me>(200, "The account.")])
-        .refuses(&[(404, "The identity comes from another issuer, or the account is gone.")]),
-    operation("GET /auth/openapi.json", "identityDocument", "This document").answers(&[media::<
-        serde_json::Map<String, serde_json::Value>,
-    >(
-        200,
-        "OpenAPI 3.1.",
-        "application/json",
-    )]),
+        .refuses(&[UNREADABLE, (403, "Registration is closed."), BAD_MEDIA]),
+    operation("GET /auth/me", "me", "The caller's own account").answers(&[json::<Me>(200, "The account.")]),
+    operation("PATCH /auth/me", "rename", "Give oneself another name")
+        .json::<Rename>()
+        .answers(&[json::<Me>(200, "The account as it is now.")])
+        .refuses(&[UNREADABLE, RULES, BAD_MEDIA]),
+    operation("DELETE /auth/me", "deleteMe", "Delete one's own account")
+        .about("Its sessions and API keys end.")
+        .json::<Delete>()
+        .answers(&[nothing(204, "It is gone.")])
+        .refuses(&[UNREADABLE, WRONG_PASSWORD, BAD_MEDIA]),
+    operation("POST /auth/change-email", "changeEmail", "Ask for another address")
+        .about("The answer is the same whether or not the address has an account. A mail there asks to confirm it.")
+        .json::<ChangeEmail>()
+        .answers(&[json::<Message>(202, "A mail is on its way if the address can be the caller's.")])
+        .refuses(&[UNREADABLE, RULES, WRONG_PASSWORD, NO_MAIL, BAD_MEDIA]),
+    operation("POST /auth/confirm-email", "confirmEmail", "Confirm another address")
+        .json::<ConfirmEmail>()
+        .answers(&[json::<Message>(200, "It is the account's address now.")])
+        .refuses(&[UNREADABLE, BAD_LINK, BAD_MEDIA]),
+    operation("GET /auth/openapi.json", "identityDocument", "This document")
+        .answers(&[json::<serde_json::Map<String, serde_json::Value>>(200, "OpenAPI 3.1.")]),
     operation("GET /.well-known/jwks.json", "keys", "The public keys that verify access tokens (RFC 7517)")
         .answers(&[media::<serde_json::Map<String, serde_json::Value>>(200, "A JWK Set.", "application/jwk-set+json")]),
 ];

@@ -2,6 +2,8 @@
 //! an endpoint that no row describes fails the tests.
 
 mod account;
+mod api_keys;
+mod password;
 mod session;
 
 use std::sync::Arc;
@@ -16,7 +18,15 @@ use super::{Api, ENDPOINTS, Need};
 use crate::openapi::{self, Frame, Operation};
 
 /// Every row.
-const TABLES: &[&[Operation]] = &[account::OPERATIONS, session::OPERATIONS];
+const TABLES: &[&[Operation]] = &[account::OPERATIONS, password::OPERATIONS, session::OPERATIONS, api_keys::OPERATIONS];
+
+const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
+const BAD_MEDIA: (u16, &str) = (415, "The body is in no media type that this endpoint reads.");
+const CROSS_SITE: (u16, &str) = (403, "A page of another site sent it.");
+const BAD_LINK: (u16, &str) = (400, "The token is not good, or not good any more.");
+const RULES: (u16, &str) = (400, "Something breaks a rule; `details` names every one.");
+const WRONG_PASSWORD: (u16, &str) = (403, "The present password is wrong.");
+const NO_MAIL: (u16, &str) = (403, "Mail is turned off, so that nothing can be confirmed by one.");
 
 /// `GET /auth/openapi.json`.
 pub(super) async fn serve(State(api): State<Arc<Api>>) -> Response {
@@ -44,11 +54,27 @@ pub(super) fn document(cookies: &CookieNames) -> Value {
                 "description": "The access token of a login that asked for cookies. A page of another site that makes a \
                                 browser send it is refused.",
             },
+            "sessionCookie": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": cookies.session(),
+                "description": "The session of a login that asked for one. A page of another site that makes a browser \
+                                send it is refused.",
+            },
+            "apiKey": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-API-Key",
+                "description": "A program's key. It manages no account: it may only read whose it is.",
+            },
         }),
         security: &|row| match need(row) {
             // A credential that is presented nevertheless is not looked at.
             Need::Nothing => json!([]),
-            Need::Login => json!([{ "accessToken": [] }, { "accessCookie": [] }]),
+            Need::Login if row.pattern == "GET /auth/me" => {
+                json!([{ "accessToken": [] }, { "accessCookie": [] }, { "sessionCookie": [] }, { "apiKey": [] }])
+            }
+            Need::Login => json!([{ "accessToken": [] }, { "accessCookie": [] }, { "sessionCookie": [] }]),
         },
         before: &gate,
         headers: HEADERS,
@@ -78,6 +104,8 @@ fn gate(row: &Operation) -> Vec<(u16, &'static str)> {
     if need(row) == Need::Login {
         answers.push((401, "No access token, or one that is not good, not good any more, or revoked."));
         answers.push((403, "A page of another site made a browser send its cookie."));
+        answers.push((403, "An API key proves a program, which manages no account."));
+        answers.push((404, "The identity comes from another issuer, or its account is gone."));
     }
     if row.pattern.contains('{') {
         answers.push((404, "There is no such thing, or it is not the caller's."));

@@ -1,12 +1,11 @@
 //! Rows of sessions: login, refresh, logout.
 
+use super::{BAD_MEDIA, CROSS_SITE, UNREADABLE};
 use crate::identity_api::login::{Handed, Login, Refresh};
-use crate::openapi::{Operation, json, nothing, operation};
+use crate::identity_api::sessions::OwnSessions;
+use crate::openapi::{Operation, in_path, json, nothing, operation};
 
-const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
-const BAD_MEDIA: (u16, &str) = (415, "The body is not JSON.");
-const CROSS_SITE: (u16, &str) = (403, "A page of another site sent it.");
-const COOKIES: &[(&str, &str)] = &[("Set-Cookie", "The tokens, where the session is one of cookies.")];
+pub(super) const COOKIES: &[(&str, &str)] = &[("Set-Cookie", "The tokens, where the session is one of cookies.")];
 const NO_COOKIES: &[(&str, &str)] = &[("Set-Cookie", "Takes the cookies of tokens back.")];
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -16,7 +15,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .answers(&[json::<Handed<'static>>(200, "Tokens.").head(COOKIES)])
         .refuses(&[
             UNREADABLE,
-            (400, "Cookies were asked for, which need https."),
+            (400, "Cookies were asked for, or a session, which need https."),
             (401, "Address and password do not fit."),
             (403, "The address is not confirmed, or the account is disabled; told only beside the right password."),
             CROSS_SITE,
@@ -34,7 +33,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .or_nothing()
         .answers(&[nothing(204, "The session has ended.").head(NO_COOKIES)])
         .refuses(&[UNREADABLE, (401, "There is no refresh token."), CROSS_SITE, BAD_MEDIA]),
-    operation("POST /auth/logout-all", "logoutEverywhere", "End every session of the caller")
-        .answers(&[nothing(204, "Every session has ended.").head(NO_COOKIES)])
-        .refuses(&[(404, "The identity comes from another issuer.")]),
+    operation("POST /auth/logout-all", "logoutEverywhere", "End every session of the caller").answers(&[nothing(
+        204,
+        "Every session has ended.",
+    )
+    .head(NO_COOKIES)]),
+    operation("GET /auth/sessions", "mySessions", "The caller's sessions")
+        .answers(&[json::<OwnSessions>(200, "Those that have not ended.")]),
+    operation("DELETE /auth/sessions/{id}", "endMySession", "End one of the caller's sessions")
+        .with(&[in_path::<String>("id", "The session's id.")])
+        .answers(&[nothing(204, "It has ended.").head(NO_COOKIES)]),
 ];

@@ -8,6 +8,7 @@ mod tunnel;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,8 +16,8 @@ use std::time::Duration;
 use portcullis::{Gate, Otherwise, Policy, PolicyParts, RouteRule, Target};
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
-use portcullis_core::ports::Nobody;
-use portcullis_core::{Clock, Event, EventSink, TrustedHops};
+use portcullis_core::ports::{Nobody, Revocations, Standing};
+use portcullis_core::{Clock, Event, EventSink, Principal, Timestamp, TrustedHops};
 use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_shield::{Preset, ResponseHeaders};
 use portcullis_watch::Metrics;
@@ -57,6 +58,23 @@ pub(crate) fn upstream(addresses: &[SocketAddr]) -> UpstreamSettings {
         idle_timeout: Duration::from_secs(5),
         max_idle: 8,
         retry_failed_after: Duration::from_secs(5),
+    }
+}
+
+/// The record of revocations: either nothing is revoked or everything is.
+#[derive(Default)]
+pub(crate) struct Withdrawn(AtomicBool);
+
+impl Withdrawn {
+    /// From now on everything is revoked.
+    pub(crate) fn withdraw(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Revocations for Withdrawn {
+    fn standing(&self, _: &Principal, _: Timestamp) -> Standing {
+        if self.0.load(Ordering::Acquire) { Standing::Revoked } else { Standing::Good }
     }
 }
 
@@ -133,6 +151,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) revocations: Arc<Withdrawn>,
     cores: Option<Cores>,
 }
 
@@ -146,10 +165,11 @@ impl Gateway {
         upstream: UpstreamSettings,
         identity: Option<IdentityHandle>,
     ) -> Self {
+        let revocations = Arc::new(Withdrawn::default());
         let gate = Gate::new(
             policy(1024 * 1024),
             Arc::new(Limiter::new(MemoryStore::default())),
-            Arc::new(Nobody),
+            Arc::clone(&revocations) as _,
             Arc::new(Nobody),
             Arc::new(Quiet),
         );
@@ -165,7 +185,7 @@ impl Gateway {
             None,
         ));
         let cores = super::run(listeners, &shared).unwrap();
-        Self { address, shared, cores: Some(cores) }
+        Self { address, shared, revocations, cores: Some(cores) }
     }
 
     pub(crate) fn client(&self) -> Client {

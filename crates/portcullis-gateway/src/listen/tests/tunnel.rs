@@ -149,3 +149,67 @@ fn t13_a_stream_of_events_ends_with_the_credential_that_opened_it() {
     assert!(all.starts_with("HTTP/1.1 200") && all.contains("data: x") && !all.ends_with("0\r\n\r\n"), "{all}");
     ended_with_the_token(began);
 }
+
+#[test]
+fn t13_a_tunnel_ends_when_its_credential_is_revoked() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        served.client.send(format!("{GRANTS}welcome"));
+        served.client.rest();
+        served.tell("ended".to_owned());
+    });
+    let gateway = patient(&upstream);
+    let token = token(Duration::from_secs(600));
+    let mut theirs = gateway.client();
+    theirs.send(ASKS.replace("Sec-", &format!("Authorization: Bearer {token}\r\nSec-")));
+    theirs.until("welcome");
+    // Asked about again while it is good, a tunnel goes on.
+    std::thread::sleep(Duration::from_millis(1_200));
+    theirs.send("still here");
+    gateway.revocations.withdraw();
+    let began = std::time::Instant::now();
+    assert_eq!(theirs.rest(), "");
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    upstream.received();
+    assert_eq!(upstream.received(), "ended");
+}
+
+#[test]
+fn t13_a_stream_of_events_ends_when_its_credential_is_revoked() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        served.client.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+        while served.client.stream.write_all(b"data: x\n\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let gateway = patient(&upstream);
+    let token = token(Duration::from_secs(600));
+    let mut client = gateway.client();
+    client.send(format!("GET /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    client.until("data: x");
+    std::thread::sleep(Duration::from_millis(1_200));
+    client.until("data: x");
+    gateway.revocations.withdraw();
+    let began = std::time::Instant::now();
+    assert!(!client.rest().ends_with("0\r\n\r\n"));
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
+#[test]
+fn t13_what_nobody_proved_an_identity_for_outlives_every_revocation() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        served.client.send(format!("{GRANTS}welcome"));
+        assert_eq!(served.client.until("!"), "hello!");
+        served.client.send("bye");
+    });
+    let gateway = patient(&upstream);
+    let mut client = gateway.client();
+    client.send(ASKS);
+    client.until("welcome");
+    gateway.revocations.withdraw();
+    std::thread::sleep(Duration::from_millis(1_200));
+    client.send("hello!");
+    assert_eq!(client.rest(), "bye");
+}

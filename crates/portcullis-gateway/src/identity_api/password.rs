@@ -1,0 +1,92 @@
+//! Another password (A7): forgotten, reset by a mailed link, or changed by who knows it.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use portcullis_core::{Principal, Secret};
+use portcullis_identity::{IdentityError, Renewed, Violation};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::answer::{self, Message};
+use super::caller::{Caller, agent, answered, local, origin};
+use super::{Api, body, login};
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ForgotPassword")]
+pub(super) struct Forgot {
+    email: String,
+}
+
+pub(super) async fn forgot(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    answered(caller, async {
+        let Forgot { email } = body::json(&headers, &bytes)?;
+        api.identity.forgot_password(&email, origin(caller)).await?;
+        let message = "If this address has an account, a mail with a link to set another password is on its way.";
+        Ok(answer::json(StatusCode::ACCEPTED, &Message { message }))
+    })
+    .await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ResetPassword")]
+pub(super) struct Reset {
+    token: String,
+    password: String,
+}
+
+pub(super) async fn reset(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    answered(caller, async {
+        let Reset { token, password } = body::json(&headers, &bytes)?;
+        api.identity.reset_password(&token, &Secret::new(password), origin(caller)).await?;
+        Ok(answer::json(StatusCode::OK, &Message { message: "The password is set. Log in with it." }))
+    })
+    .await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(rename = "ChangePassword")]
+pub(super) struct Change {
+    current_password: String,
+    new_password: String,
+}
+
+pub(super) async fn change(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    principal: Option<Extension<Arc<Principal>>>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let principal = local(principal)?;
+        let Change { current_password, new_password } = body::json(&headers, &bytes)?;
+        let (present, new) = (Secret::new(current_password), Secret::new(new_password));
+        let agent = agent(&headers);
+        let renewed = api.identity.change_password(&principal, &present, &new, agent.as_deref(), origin(caller)).await;
+        Ok(match renewed.map_err(by_member)? {
+            Renewed::Tokens(tokens) => login::hand_over(&api, &tokens),
+            Renewed::Session(session) => login::open(&api, &session),
+        })
+    })
+    .await
+}
+
+/// The rules of a password are told of the member that it came in.
+fn by_member(error: IdentityError) -> IdentityError {
+    let named = |broken: Violation| match broken.field {
+        "password" => Violation { field: "newPassword", ..broken },
+        _ => broken,
+    };
+    match error {
+        IdentityError::Invalid(broken) => IdentityError::Invalid(broken.into_iter().map(named).collect()),
+        other => other,
+    }
+}
