@@ -132,8 +132,10 @@ pub(super) async fn list(
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewAccountBody {
+    #[schemars(extend("format" = "email", "examples" = ["ann@example.com"]))]
     email: String,
     /// The policy holds for operators too.
+    #[schemars(extend("format" = "password", "examples" = ["Correct-horse-7-staple"]))]
     password: String,
     name: Option<String>,
     /// Default: the one that a registration gives.
@@ -213,6 +215,7 @@ pub(super) async fn change(State(admin): Shared, caller: Caller, id: Id, headers
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPassword {
     /// The policy holds for operators too.
+    #[schemars(extend("format" = "password", "examples" = ["Correct-horse-7-staple"]))]
     password: String,
 }
 

@@ -37,6 +37,7 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(rename = "NewApiKey")]
 pub(super) struct Create {
+    #[schemars(extend("examples" = ["nightly build"]))]
     name: String,
     scopes: Option<Vec<String>>,
     /// In seconds.

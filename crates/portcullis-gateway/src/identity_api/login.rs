@@ -21,7 +21,9 @@ use super::{Api, body};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Login {
+    #[schemars(extend("format" = "email", "examples" = ["ann@example.com"]))]
     email: String,
+    #[schemars(extend("format" = "password", "examples" = ["Correct-horse-7-staple"]))]
     password: String,
     /// How the tokens are handed over.
     #[serde(default)]

@@ -75,7 +75,9 @@ pub(super) async fn delete(
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeEmail {
+    #[schemars(extend("examples" = ["ann.other@example.com"]))]
     email: String,
+    #[schemars(extend("format" = "password", "examples" = ["Correct-horse-7-staple"]))]
     password: String,
 }
 

@@ -20,6 +20,7 @@ use super::{Api, body, login};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "ForgotPassword")]
 pub(super) struct Forgot {
+    #[schemars(extend("examples" = ["ann@example.com"]))]
     email: String,
 }
 

@@ -18,7 +18,9 @@ use super::{Api, body, page};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Register {
+    #[schemars(extend("format" = "email", "examples" = ["ann@example.com"]))]
     email: String,
+    #[schemars(extend("format" = "password", "examples" = ["Correct-horse-7-staple"]))]
     password: String,
     name: Option<String>,
 }
@@ -62,6 +64,7 @@ pub(super) async fn verify(State(api): State<Arc<Api>>, caller: Caller, headers:
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Resend {
+    #[schemars(extend("examples" = ["ann@example.com"]))]
     email: String,
 }
 

@@ -35,6 +35,7 @@ pub(crate) fn document(frame: &Frame<'_>, operations: &[&Operation]) -> Value {
     let mut writer = Writer {
         reads: settings().for_deserialize().into_generator(),
         answers: settings().for_serialize().into_generator(),
+        shared: Map::new(),
         frame,
     };
     let mut paths = Map::new();
@@ -59,6 +60,7 @@ pub(crate) fn document(frame: &Frame<'_>, operations: &[&Operation]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "responses": writer.shared,
             "headers": headers(frame.headers.iter().chain(&PROBLEM_HEADERS)),
             "securitySchemes": frame.schemes,
         },
@@ -68,6 +70,8 @@ pub(crate) fn document(frame: &Frame<'_>, operations: &[&Operation]) -> Value {
 struct Writer<'a> {
     reads: SchemaGenerator,
     answers: SchemaGenerator,
+    /// Answers in the place of endpoints, which are the same for most.
+    shared: Map<String, Value>,
     frame: &'a Frame<'a>,
 }
 
@@ -109,14 +113,37 @@ impl Writer<'_> {
         for answer in operation.answers {
             self.answer(&mut responses, answer);
         }
-        for (status, when) in operation.problems.iter().copied().chain((self.frame.before)(operation)) {
-            let response = self.response(&mut responses, status, when);
-            response["content"][PROBLEM] = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
-            for (name, _) in PROBLEM_HEADERS.iter().filter(|(name, _)| goes_with(name, status)) {
-                response["headers"][*name] = reference(name);
-            }
+        for (status, when) in operation.problems {
+            self.problem(&mut responses, *status, when);
+        }
+        // Written apart, so that what says nothing of the endpoint itself is written once for all.
+        let mut before = Map::new();
+        for (status, when) in (self.frame.before)(operation) {
+            let own = if responses.contains_key(&status.to_string()) { &mut responses } else { &mut before };
+            self.problem(own, status, when);
+        }
+        for (status, response) in before {
+            let name = self.share(&status, response);
+            responses.insert(status, json!({ "$ref": format!("#/components/responses/{name}") }));
         }
         responses
+    }
+
+    /// The name under which a response is told for all operations.
+    fn share(&mut self, status: &str, response: Value) -> String {
+        let mut names = ('a'..='z').map(|letter| format!("refused{status}{letter}"));
+        let fits = |name: &String| self.shared.get(name).is_none_or(|held| *held == response);
+        let name = names.find(fits).unwrap_or_else(|| format!("refused{status}"));
+        self.shared.insert(name.clone(), response);
+        name
+    }
+
+    fn problem(&self, responses: &mut Map<String, Value>, status: u16, when: &str) {
+        let response = self.response(responses, status, when);
+        response["content"][PROBLEM] = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+        for (name, _) in PROBLEM_HEADERS.iter().filter(|(name, _)| goes_with(name, status)) {
+            response["headers"][*name] = reference(name);
+        }
     }
 
     fn answer(&mut self, responses: &mut Map<String, Value>, answer: &Answer) {
