@@ -23,7 +23,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .json::<Rotate>()
         .or_nothing()
         .answers(&[json::<Made>(201, "The new key. It is never told again.")])
-        .refuses(&[UNREADABLE, RULES, (403, "API keys are turned off, or the account is disabled."), BAD_MEDIA]),
+        .refuses(&[
+            UNREADABLE,
+            RULES,
+            (403, "API keys are turned off, or the account is disabled."),
+            (409, "The caller has as many as they may; the old one counts until its overlap ends."),
+            BAD_MEDIA,
+        ]),
     operation("DELETE /auth/api-keys/{id}", "revokeApiKey", "End an API key")
         .with(&[in_path::<String>("id", "The key's id.")])
         .answers(&[nothing(204, "It has ended.")]),
