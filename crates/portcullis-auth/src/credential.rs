@@ -36,6 +36,7 @@ pub struct CookieNames {
     access: &'static str,
     refresh: &'static str,
     session: &'static str,
+    form: &'static str,
     secure: bool,
 }
 
@@ -49,6 +50,7 @@ impl CookieNames {
                 access: "__Host-portcullis_access",
                 refresh: "__Host-portcullis_refresh",
                 session: "__Host-portcullis_session",
+                form: "__Host-portcullis_form",
                 secure: true,
             }
         } else {
@@ -56,6 +58,7 @@ impl CookieNames {
                 access: "portcullis_access",
                 refresh: "portcullis_refresh",
                 session: "portcullis_session",
+                form: "portcullis_form",
                 secure: false,
             }
         }
@@ -77,6 +80,12 @@ impl CookieNames {
     #[must_use]
     pub const fn session(&self) -> &'static str {
         self.session
+    }
+
+    /// The cookie that the forms of our pages are bound to.
+    #[must_use]
+    pub const fn form(&self) -> &'static str {
+        self.form
     }
 
     /// A `Set-Cookie` value for one of our cookies. `value` must be token characters only; `max_age` is in seconds, zero

@@ -218,6 +218,18 @@ impl Identity {
         sql("SELECT 1").execute(self.store.read()).await.is_ok()
     }
 
+    /// The time by the clock that flows decide by.
+    #[must_use]
+    pub fn clock_now(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// A key for the forms of pages: derived, and so the same at every instance on this database.
+    #[must_use]
+    pub fn form_key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.refresh_key, b"portcullis forms").as_ref())
+    }
+
     /// Closes the database, once what is known of last uses is written.
     pub async fn close(&self) {
         if let Err(error) = self.write_last_uses().await {

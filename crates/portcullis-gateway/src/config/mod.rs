@@ -20,8 +20,8 @@ pub use load::{LoadError, Loaded, Source};
 pub use outside::{Outside, Process};
 pub use schema::json_schema;
 pub use settings::{
-    AdminSettings, GateSettings, IdentitySettings, LogSettings, MailDelivery, SessionSettings, Settings, TokenSettings,
-    TransportSettings, UpstreamSettings,
+    AdminSettings, GateSettings, IdentitySettings, LogSettings, MailDelivery, PageSettings, SessionSettings, Settings,
+    TokenSettings, TransportSettings, UpstreamSettings,
 };
 
 /// A commented configuration file to start from.

@@ -161,6 +161,27 @@ pub struct IdentitySettings {
     pub sessions: SessionSettings,
     /// How many API keys an account may have (20).
     pub api_keys_per_account: u32,
+    /// The hosted pages.
+    pub pages: PageSettings,
+}
+
+/// The hosted pages: sign in, sign up, one's own account.
+#[derive(Clone, Debug)]
+pub struct PageSettings {
+    /// Whether they are there (true). The pages behind mailed links are in any case.
+    pub enabled: bool,
+    /// What they call the service; `None`: by the host of the public URL.
+    pub name: Option<Arc<str>>,
+    /// Where a sign-in leads that came from nowhere (`/auth/account`).
+    pub after_login: Arc<str>,
+    /// URLs elsewhere to which a sign-in may lead, with all below them.
+    pub redirects: Vec<Arc<str>>,
+}
+
+impl Default for PageSettings {
+    fn default() -> Self {
+        Self { enabled: true, name: None, after_login: "/auth/account".into(), redirects: Vec::new() }
+    }
 }
 
 /// How long server sessions live.

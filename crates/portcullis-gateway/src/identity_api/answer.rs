@@ -29,6 +29,11 @@ impl Refused {
         Self { detail: Some(detail.into()), ..self }
     }
 
+    /// Its status code.
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The answer to one request.
     pub(crate) fn answer(self, id: RequestId) -> Response {
         let mut body = json!({

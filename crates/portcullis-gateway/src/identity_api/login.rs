@@ -10,13 +10,13 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Secret};
-use portcullis_identity::{Credentials, Delivery, Origin, ServerSession, Tokens};
+use portcullis_identity::{Credentials, Delivery, IdentityError, Origin, ServerSession, Tokens};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Refused};
 use super::caller::{Caller, agent, answered, local, origin};
-use super::{Api, body};
+use super::{Api, body, pages};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +44,9 @@ enum Wish {
 }
 
 pub(super) async fn login(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    if api.pages.enabled && body::is_form(&headers) {
+        return pages::sign_in_form(&api, &headers, &bytes, origin(caller)).await;
+    }
     answered(caller, async {
         let Login { email, password, delivery } = body::json(&headers, &bytes)?;
         if delivery != Wish::Body {
@@ -75,7 +78,7 @@ pub(super) async fn login(State(api): State<Arc<Api>>, caller: Caller, headers: 
 
 /// Ends the session whose cookies came along with a login: the browser forgets it now, so nobody could end it later (ASVS
 /// 7.2.4).
-async fn end_former(api: &Api, headers: &HeaderMap, origin: Origin) -> Result<(), Refused> {
+pub(super) async fn end_former(api: &Api, headers: &HeaderMap, origin: Origin) -> Result<(), IdentityError> {
     if let Ok(Some(secret)) = credential::cookie(headers, api.cookies.session()) {
         api.identity.close_session(secret, origin).await?;
     }
@@ -126,6 +129,9 @@ pub(super) async fn refresh(State(api): State<Arc<Api>>, caller: Caller, headers
 }
 
 pub(super) async fn logout(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    if api.pages.enabled && body::is_form(&headers) {
+        return pages::sign_out(&api, &headers, &bytes, origin(caller)).await;
+    }
     answered(caller, async {
         let token = presented(&api, &headers, &bytes)?;
         let secret = session(&api, &headers)?;
@@ -150,9 +156,14 @@ pub(super) async fn logout_all(
     State(api): State<Arc<Api>>,
     caller: Caller,
     principal: Option<Extension<Arc<Principal>>>,
+    headers: HeaderMap,
+    bytes: Bytes,
 ) -> Response {
     answered(caller, async {
         let principal = local(principal)?;
+        if api.pages.enabled && body::is_form(&headers) {
+            return Ok(pages::sign_out_everywhere(&api, &headers, &bytes, &principal, origin(caller)).await);
+        }
         api.identity.logout_all(principal.subject(), origin(caller)).await?;
         let mut response = StatusCode::NO_CONTENT.into_response();
         api.clear_cookies(&mut response);

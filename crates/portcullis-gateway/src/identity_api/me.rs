@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Message};
 use super::caller::{Caller, answered, holder, local, origin};
-use super::{Api, body};
+use super::{Api, body, pages};
 
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
@@ -111,6 +111,9 @@ pub(super) async fn confirm_email(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Response {
+    if body::is_form(&headers) {
+        return pages::confirm_email_form(&api, &bytes, origin(caller)).await;
+    }
     answered(caller, async {
         let ConfirmEmail { token } = body::json(&headers, &bytes)?;
         api.identity.confirm_email_change(&token, origin(caller)).await?;

@@ -9,11 +9,12 @@ mod api_keys;
 pub(crate) mod body;
 mod caller;
 mod cookies;
+mod hosted;
 mod jwks;
 mod login;
 mod me;
 mod openapi;
-mod page;
+mod pages;
 mod password;
 mod registration;
 pub(crate) mod sessions;
@@ -26,12 +27,16 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use portcullis_auth::CookieNames;
 use portcullis_identity::Identity;
 
+use crate::config::PageSettings;
+
 /// What an endpoint asks of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Nothing; a presented credential is not even looked at, because these endpoints issue credentials and must work
     /// beside a stale one (T8).
     Nothing,
+    /// Nothing; who proves an identity is told more.
+    Optional,
     /// A proven identity.
     Login,
 }
@@ -54,24 +59,31 @@ impl std::fmt::Debug for Endpoint {
 
 /// Every endpoint: the router and the gate's routes are both made from this one list.
 pub const ENDPOINTS: &[Endpoint] = &[
+    endpoint("GET /auth/register", Need::Nothing, || get(hosted::register)),
     endpoint("POST /auth/register", Need::Nothing, || post(registration::register)),
-    endpoint("GET /auth/verify", Need::Nothing, || get(page::confirm)),
+    endpoint("GET /auth/verify", Need::Nothing, || get(hosted::verify)),
     endpoint("POST /auth/verify", Need::Nothing, || post(registration::verify)),
     endpoint("POST /auth/resend-verification", Need::Nothing, || post(registration::resend)),
+    endpoint("GET /auth/login", Need::Nothing, || get(hosted::sign_in)),
     endpoint("POST /auth/login", Need::Nothing, || post(login::login)),
     endpoint("POST /auth/refresh", Need::Nothing, || post(login::refresh)),
     endpoint("POST /auth/logout", Need::Nothing, || post(login::logout)),
     endpoint("POST /auth/logout-all", Need::Login, || post(login::logout_all)),
+    endpoint("GET /auth/forgot-password", Need::Nothing, || get(hosted::forgot)),
     endpoint("POST /auth/forgot-password", Need::Nothing, || post(password::forgot)),
+    endpoint("GET /auth/reset-password", Need::Nothing, || get(hosted::reset)),
     endpoint("POST /auth/reset-password", Need::Nothing, || post(password::reset)),
     endpoint("POST /auth/change-password", Need::Login, || post(password::change)),
     endpoint("GET /auth/me", Need::Login, || get(me::show)),
     endpoint("PATCH /auth/me", Need::Login, || patch(me::rename)),
     endpoint("DELETE /auth/me", Need::Login, || delete(me::delete)),
     endpoint("POST /auth/change-email", Need::Login, || post(me::change_email)),
+    endpoint("GET /auth/confirm-email", Need::Nothing, || get(hosted::confirm_email)),
     endpoint("POST /auth/confirm-email", Need::Nothing, || post(me::confirm_email)),
+    endpoint("GET /auth/account", Need::Optional, || get(hosted::account)),
     endpoint("GET /auth/sessions", Need::Login, || get(sessions::list)),
     endpoint("DELETE /auth/sessions/{id}", Need::Login, || delete(sessions::end)),
+    endpoint("POST /auth/sessions/{id}/end", Need::Login, || post(sessions::end_by_form)),
     endpoint("GET /auth/api-keys", Need::Login, || get(api_keys::list)),
     endpoint("POST /auth/api-keys", Need::Login, || post(api_keys::create)),
     endpoint("POST /auth/api-keys/{id}/rotate", Need::Login, || post(api_keys::rotate)),
@@ -98,19 +110,21 @@ pub struct Api {
     pub(crate) cookies_allowed: bool,
     /// What tells clients all of this.
     pub(crate) document: Bytes,
+    pages: pages::Pages,
 }
 
 impl Api {
-    /// The shapes of these accounts.
+    /// The shapes of these accounts, and pages for people.
     #[must_use]
-    pub fn new(identity: Arc<Identity>) -> Self {
+    pub fn new(identity: Arc<Identity>, pages: &PageSettings) -> Self {
         let url = &identity.config().public_url;
         let https = url.starts_with("https://");
         let origin = cookies::origin_of(url);
         let cookies_allowed = https || cookies::is_loopback(&origin);
         let cookies = CookieNames::new(https);
         let document = openapi::document(&cookies).to_string().into();
-        Self { cookies, origin, cookies_allowed, identity, document }
+        let pages = pages::Pages::new(pages, &origin, &identity);
+        Self { cookies, origin, cookies_allowed, identity, document, pages }
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::answer::{self, Message};
 use super::caller::{Caller, agent, answered, local, origin};
-use super::{Api, body, login};
+use super::{Api, body, login, pages};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +25,9 @@ pub(super) struct Forgot {
 }
 
 pub(super) async fn forgot(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    if api.pages.enabled && body::is_form(&headers) {
+        return pages::forgot_form(&api, &headers, &bytes, origin(caller)).await;
+    }
     answered(caller, async {
         let Forgot { email } = body::json(&headers, &bytes)?;
         api.identity.forgot_password(&email, origin(caller)).await?;
@@ -43,6 +46,9 @@ pub(super) struct Reset {
 }
 
 pub(super) async fn reset(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    if body::is_form(&headers) {
+        return pages::reset_form(&api, &bytes, origin(caller)).await;
+    }
     answered(caller, async {
         let Reset { token, password } = body::json(&headers, &bytes)?;
         api.identity.reset_password(&token, &Secret::new(password), origin(caller)).await?;
@@ -68,6 +74,9 @@ pub(super) async fn change(
 ) -> Response {
     answered(caller, async {
         let principal = local(principal)?;
+        if api.pages.enabled && body::is_form(&headers) {
+            return Ok(pages::change_password(&api, &headers, &bytes, &principal, origin(caller)).await);
+        }
         let Change { current_password, new_password } = body::json(&headers, &bytes)?;
         let (present, new) = (Secret::new(current_password), Secret::new(new_password));
         let agent = agent(&headers);

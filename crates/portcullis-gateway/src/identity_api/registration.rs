@@ -11,9 +11,9 @@ use portcullis_identity::Registration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::answer::{self, Message, Refused};
-use super::caller::{Caller, answered, id, origin};
-use super::{Api, body, page};
+use super::answer::{self, Message};
+use super::caller::{Caller, answered, origin};
+use super::{Api, body, pages};
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +31,9 @@ pub(super) async fn register(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Response {
+    if api.pages.enabled && body::is_form(&headers) {
+        return pages::register_form(&api, &headers, &bytes, origin(caller)).await;
+    }
     answered(caller, async {
         let Register { email, password, name } = body::json(&headers, &bytes)?;
         let registration = Registration { email, password: Secret::new(password), name };
@@ -49,9 +52,7 @@ pub(super) struct Verify {
 
 pub(super) async fn verify(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
     if body::is_form(&headers) {
-        let token = page::form_token(&bytes);
-        let verified = api.identity.verify(&token.unwrap_or_default(), origin(caller)).await;
-        return page::confirmed(verified.map_err(Refused::from), id(caller));
+        return pages::verify_form(&api, &bytes, origin(caller)).await;
     }
     answered(caller, async {
         let Verify { token } = body::json(&headers, &bytes)?;
@@ -69,6 +70,9 @@ pub(super) struct Resend {
 }
 
 pub(super) async fn resend(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
+    if api.pages.enabled && body::is_form(&headers) {
+        return pages::resend_form(&api, &headers, &bytes, origin(caller)).await;
+    }
     answered(caller, async {
         let Resend { email } = body::json(&headers, &bytes)?;
         api.identity.resend_verification(&email, origin(caller)).await?;

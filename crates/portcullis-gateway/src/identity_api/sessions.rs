@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::Principal;
 use portcullis_identity::{IdentityError, SessionInfo};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Api;
 use super::answer;
 use super::caller::{Caller, answered, local, origin, part};
+use super::{Api, pages};
 
 /// A living session.
 #[derive(JsonSchema, Serialize)]
@@ -94,6 +95,23 @@ pub(super) async fn end(
             api.clear_cookies(&mut response);
         }
         Ok(response)
+    })
+    .await
+}
+
+/// The same by a form, which cannot send a DELETE.
+pub(super) async fn end_by_form(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    principal: Option<Extension<Arc<Principal>>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let principal = local(principal)?;
+        let session = part(path, IdentityError::NoSession)?;
+        Ok(pages::end_session(&api, &headers, &bytes, &principal, &session, origin(caller)).await)
     })
     .await
 }

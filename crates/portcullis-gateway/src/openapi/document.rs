@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::operation::{Answer, Body, Operation, Parameter};
+use super::operation::{Answer, Body, Operation, Parameter, page};
 
 /// What stands around the rows.
 pub(crate) struct Frame<'a> {
@@ -112,6 +112,9 @@ impl Writer<'_> {
         let mut responses = Map::new();
         for answer in operation.answers {
             self.answer(&mut responses, answer);
+        }
+        for status in operation.troubles {
+            self.answer(&mut responses, &page(*status, "A page that says what is wrong with the form."));
         }
         for (status, when) in operation.problems {
             self.problem(&mut responses, *status, when);

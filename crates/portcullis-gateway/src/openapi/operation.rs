@@ -26,6 +26,8 @@ pub(crate) struct Operation {
     pub(crate) answers: &'static [Answer],
     /// Its own refusals: the status, and when.
     pub(crate) problems: &'static [(u16, &'static str)],
+    /// Statuses of pages that tell a person what is wrong with a form.
+    pub(crate) troubles: &'static [u16],
 }
 
 /// Begins a row.
@@ -40,6 +42,7 @@ pub(crate) const fn operation(pattern: &'static str, id: &'static str, summary: 
         body_optional: false,
         answers: &[],
         problems: &[],
+        troubles: &[],
     }
 }
 
@@ -75,6 +78,11 @@ impl Operation {
 
     pub(crate) const fn refuses(self, problems: &'static [(u16, &'static str)]) -> Self {
         Self { problems, ..self }
+    }
+
+    /// What is wrong with a form is told by a page of one of these statuses.
+    pub(crate) const fn troubles(self, troubles: &'static [u16]) -> Self {
+        Self { troubles, ..self }
     }
 
     /// Its method and its path.

@@ -33,7 +33,7 @@ pub fn own_routes() -> Vec<RouteRule> {
             Some(RouteRule {
                 pattern: pattern.parse().ok()?,
                 access: match need {
-                    Need::Nothing => Requirement::Public,
+                    Need::Nothing | Need::Optional => Requirement::Public,
                     Need::Login => Requirement::Authenticated,
                 },
                 target: Target::Identity,

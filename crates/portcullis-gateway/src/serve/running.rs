@@ -146,10 +146,10 @@ impl Running {
 
         let mut chores = vec![tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
         let mut handle = None;
-        if let Some(identity) = &identity {
+        if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
             handle = Some(sender);
-            let router = router(Arc::new(Api::new(Arc::clone(identity))));
+            let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages)));
             chores.push(tokio::spawn(identity::serve(requests, router)));
             chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
             chores.push(tokio::spawn(identity::tidy_up(Arc::clone(identity))));

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, DurationText, OneOrMany, PathText, Table, Text, VariableText};
+use super::{At, DurationText, OneOrMany, PathText, Table, Text, UrlText, VariableText};
 
 /// The identity endpoints under `/auth`: accounts, login, tokens.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -32,6 +32,22 @@ pub(crate) struct IdentityTable {
     pub(crate) sessions: Option<Table<SessionsTable>>,
     /// API keys of programs.
     pub(crate) api_keys: Option<Table<ApiKeysTable>>,
+    /// Pages for people: sign in, sign up, a forgotten password, one's own account.
+    pub(crate) pages: Option<Table<PagesTable>>,
+}
+
+/// The hosted pages.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PagesTable {
+    /// Whether they are there; the pages behind mailed links are in any case. Default: true.
+    pub(crate) enabled: Option<At<bool>>,
+    /// What they call the service. Default: the host of the public URL.
+    pub(crate) name: Option<At<Text>>,
+    /// Where a sign-in leads that came from nowhere: a path, or one of `redirects`. Default: `/auth/account`.
+    pub(crate) after_login: Option<At<Text>>,
+    /// URLs elsewhere to which a sign-in may lead by `?next=`, with all below them. Paths of this origin always may.
+    pub(crate) redirects: Option<OneOrMany<UrlText>>,
 }
 
 /// Server sessions, for logins with `"delivery": "session"`.

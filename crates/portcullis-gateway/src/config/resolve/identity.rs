@@ -9,6 +9,7 @@ use portcullis_core::HumanDuration;
 use portcullis_identity::{Database, Letters, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError};
 
 use super::context::Context;
+use super::pages;
 use super::secrets::{self, Origin};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
@@ -80,6 +81,7 @@ pub(super) fn identity(
         letters,
         tokens,
         sessions: sessions(cx, table),
+        pages: pages::pages(cx, table),
         api_keys_per_account: {
             let none = ApiKeysTable::default();
             let given = table.api_keys.as_ref().map_or(&none, Table::get);

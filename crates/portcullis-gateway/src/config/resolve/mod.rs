@@ -7,6 +7,7 @@ mod issuers;
 mod limits;
 mod mail;
 mod operate;
+mod pages;
 mod preset;
 mod routes;
 mod secrets;

@@ -1,37 +1,43 @@
 //! Rows of accounts: registration, the confirmation of an address, the caller's own account.
 
+use super::forms::{AddressForm, LinkForm, SignUpForm};
 use super::{BAD_LINK, BAD_MEDIA, NO_MAIL, RULES, UNREADABLE, WRONG_PASSWORD};
 use crate::identity_api::answer::Message;
 use crate::identity_api::me::{ChangeEmail, ConfirmEmail, Delete, Me, Rename};
-use crate::identity_api::page::VerifyForm;
 use crate::identity_api::registration::{Register, Resend, Verify};
-use crate::openapi::{Operation, in_query, json, media, nothing, operation, page};
+use crate::openapi::{Operation, json, media, nothing, operation, page};
 
 pub(super) const OPERATIONS: &[Operation] = &[
     operation("POST /auth/register", "register", "Ask for an account")
         .about("The answer is the same whether or not the address has an account; the mail tells its owner.")
         .json::<Register>()
-        .answers(&[json::<Message>(202, "A mail is on its way if the address is new.")])
+        .form::<SignUpForm>()
+        .answers(&[
+            json::<Message>(202, "A mail is on its way if the address is new."),
+            page(202, "The same, for a person."),
+        ])
+        .troubles(&[400, 403, 503])
         .refuses(&[UNREADABLE, RULES, (403, "Registration is closed."), BAD_MEDIA]),
-    operation("GET /auth/verify", "confirmationPage", "The page behind the link of a confirmation mail")
-        .about("Opening it changes nothing; its button posts the token.")
-        .with(&[in_query::<String>("token", "The token of the link.")])
-        .answers(&[page(200, "The page with its button."), page(400, "The link is not complete.")]),
     operation("POST /auth/verify", "verify", "Confirm an address")
         .about("A form is answered with a page, JSON with JSON.")
         .json::<Verify>()
-        .form::<VerifyForm>()
+        .form::<LinkForm>()
         .answers(&[
             json::<Message>(200, "The address is confirmed."),
-            page(200, "The address is confirmed."),
-            page(400, "The token is not good, or not good any more."),
-            page(503, "The database is away."),
+            page(200, "The same, for a person."),
+            nothing(303, "The same, where people sign in here.").head(&[("Location", "The page to sign in at.")]),
         ])
+        .troubles(&[400, 503])
         .refuses(&[UNREADABLE, BAD_LINK, BAD_MEDIA]),
     operation("POST /auth/resend-verification", "resendVerification", "Ask for the confirmation mail again")
         .about("The answer is the same for every address.")
         .json::<Resend>()
-        .answers(&[json::<Message>(202, "A mail is on its way if a registration waits for it.")])
+        .form::<AddressForm>()
+        .answers(&[
+            json::<Message>(202, "A mail is on its way if a registration waits for it."),
+            page(202, "The same, for a person."),
+        ])
+        .troubles(&[400, 403, 503])
         .refuses(&[UNREADABLE, (403, "Registration is closed."), BAD_MEDIA]),
     operation("GET /auth/me", "me", "The caller's own account").answers(&[json::<Me>(200, "The account.")]),
     operation("PATCH /auth/me", "rename", "Give oneself another name")
@@ -50,7 +56,9 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .refuses(&[UNREADABLE, RULES, WRONG_PASSWORD, NO_MAIL, BAD_MEDIA]),
     operation("POST /auth/confirm-email", "confirmEmail", "Confirm another address")
         .json::<ConfirmEmail>()
-        .answers(&[json::<Message>(200, "It is the account's address now.")])
+        .form::<LinkForm>()
+        .answers(&[json::<Message>(200, "It is the account's address now."), page(200, "The same, for a person.")])
+        .troubles(&[400, 503])
         .refuses(&[UNREADABLE, BAD_LINK, BAD_MEDIA]),
     operation("GET /auth/openapi.json", "identityDocument", "This document")
         .answers(&[json::<serde_json::Map<String, serde_json::Value>>(200, "OpenAPI 3.1.")]),

@@ -3,6 +3,8 @@
 
 mod account;
 mod api_keys;
+mod forms;
+mod pages;
 mod password;
 mod session;
 
@@ -18,7 +20,8 @@ use super::{Api, ENDPOINTS, Need};
 use crate::openapi::{self, Frame, Operation};
 
 /// Every row.
-const TABLES: &[&[Operation]] = &[account::OPERATIONS, password::OPERATIONS, session::OPERATIONS, api_keys::OPERATIONS];
+const TABLES: &[&[Operation]] =
+    &[account::OPERATIONS, password::OPERATIONS, session::OPERATIONS, api_keys::OPERATIONS, pages::OPERATIONS];
 
 const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
 const BAD_MEDIA: (u16, &str) = (415, "The body is in no media type that this endpoint reads.");
@@ -71,6 +74,7 @@ pub(super) fn document(cookies: &CookieNames) -> Value {
         security: &|row| match need(row) {
             // A credential that is presented nevertheless is not looked at.
             Need::Nothing => json!([]),
+            Need::Optional => json!([{}, { "accessToken": [] }, { "accessCookie": [] }, { "sessionCookie": [] }]),
             Need::Login if row.pattern == "GET /auth/me" => {
                 json!([{ "accessToken": [] }, { "accessCookie": [] }, { "sessionCookie": [] }, { "apiKey": [] }])
             }
@@ -101,7 +105,7 @@ fn gate(row: &Operation) -> Vec<(u16, &'static str)> {
         (500, "A part of this process failed."),
         (503, "The process is overloaded, or the database is away."),
     ];
-    if need(row) == Need::Login {
+    if need(row) != Need::Nothing {
         answers.push((401, "No access token, or one that is not good, not good any more, or revoked."));
         answers.push((403, "A page of another site made a browser send its cookie."));
         answers.push((403, "An API key proves a program, which manages no account."));
@@ -138,6 +142,7 @@ mod tests {
             let operation = &document["paths"][path][method.to_ascii_lowercase()];
             let asks = operation["security"].as_array().unwrap();
             assert_eq!(asks.is_empty(), endpoint.need == Need::Nothing, "{endpoint:?}");
+            assert_eq!(asks.contains(&json!({})), endpoint.need == Need::Optional, "{endpoint:?}");
             assert!(operation["responses"].get("401").is_some() || asks.is_empty(), "{endpoint:?}");
         }
         assert_eq!(document["components"]["securitySchemes"]["accessCookie"]["name"], "__Host-portcullis_access");
