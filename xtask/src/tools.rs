@@ -21,7 +21,7 @@ impl Tool {
 
 /// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer, `valgrind`
 /// counts instructions, and the tests start servers themselves: PostgreSQL for the accounts, and one for mail with
-/// certificates that `openssl` makes.
+/// certificates that `openssl` makes. The hosted pages are tried in Chromium.
 pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "curl", package: "curl" },
     Tool { program: "strace", package: "strace" },
@@ -29,6 +29,8 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "initdb", package: "postgresql" },
     Tool { program: "aiosmtpd", package: "python3-aiosmtpd" },
     Tool { program: "openssl", package: "openssl" },
+    Tool { program: "chromium", package: "chromium" },
+    Tool { program: "chromedriver", package: "chromium-driver" },
 ];
 
 /// What `cargo xtask bench` needs whoever is measured: the load, the upstream, and the means to pin both.

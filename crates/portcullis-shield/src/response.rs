@@ -77,6 +77,9 @@ impl ResponseHeaders {
             headers.remove(banner);
         }
         for (name, value) in &self.fixed {
+            if *name == REFERRER_POLICY && tells_less(headers) {
+                continue;
+            }
             headers.insert(name, value.clone());
         }
         if let Some(policy) = &self.policy
@@ -85,6 +88,14 @@ impl ResponseHeaders {
             headers.insert(CONTENT_SECURITY_POLICY, policy.clone());
         }
     }
+}
+
+/// Whether a page's own `Referrer-Policy` tells nobody more than ours, and some less: a page whose address is a secret has
+/// to keep it from its own origin, too (Referrer Policy §3).
+fn tells_less(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(REFERRER_POLICY).iter();
+    let one = values.next().filter(|_| values.next().is_none());
+    one.is_some_and(|value| matches!(value.as_bytes(), b"no-referrer" | b"same-origin" | b"strict-origin"))
 }
 
 #[cfg(test)]
@@ -123,6 +134,28 @@ mod tests {
         assert!(!headers.contains_key(SERVER) && !headers.contains_key("x-powered-by"));
         assert_eq!(headers[CONTENT_SECURITY_POLICY], "default-src 'none'");
         assert!(!headers.contains_key(STRICT_TRANSPORT_SECURITY), "never over plain http (RFC 6797 §7.2)");
+    }
+
+    #[test]
+    fn h1_a_page_that_tells_less_of_its_address_may() {
+        for (own, kept) in [
+            (&["strict-origin"][..], true),
+            (&["no-referrer"], true),
+            (&["same-origin"], true),
+            (&["unsafe-url"], false),
+            (&["origin-when-cross-origin"], false),
+            (&["no-referrer, unsafe-url"], false),
+            (&["no-referrer", "unsafe-url"], false),
+            (&[], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in own {
+                headers.append(REFERRER_POLICY, HeaderValue::from_static(value));
+            }
+            ResponseHeaders::new(Preset::Web, true).apply(&mut headers);
+            let all: Vec<_> = headers.get_all(REFERRER_POLICY).iter().collect();
+            assert_eq!(all, [if kept { own[0] } else { "strict-origin-when-cross-origin" }], "{own:?}");
+        }
     }
 
     #[test]

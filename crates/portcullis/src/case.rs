@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderValue};
 use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
 use portcullis_limit::{Standing, headers as limit_headers};
 
@@ -41,13 +41,16 @@ impl Case {
         self.principal.as_ref()
     }
 
-    /// Sets the headers that every answer to this request carries (H1, L7).
+    /// Sets the headers that every answer to this request carries (H1, L7). A stale cookie is taken back, unless the answer
+    /// brings another one in its place: of two `Set-Cookie` of one name a browser believes the last.
     pub(crate) fn shape(&self, headers: &mut HeaderMap) {
         self.policy.response_headers.apply(headers);
         if let Some(standing) = &self.standing {
             limit_headers::insert(headers, standing);
         }
-        if let Some(cookie) = self.stale_cookie.and_then(|scheme| self.policy.cookies.clear(scheme)) {
+        if let Some(cookie) = self.stale_cookie.and_then(|scheme| self.policy.cookies.clear(scheme))
+            && !headers.get_all(SET_COOKIE).iter().any(|other| cookie_name(other) == cookie_name(&cookie))
+        {
             headers.append(SET_COOKIE, cookie);
         }
     }
@@ -79,4 +82,9 @@ impl Case {
         };
         Event { limit, reason: Some(reason.slug()), ..self.event(at, kind, id) }
     }
+}
+
+/// What stands before the `=` of a `Set-Cookie`.
+fn cookie_name(set: &HeaderValue) -> &[u8] {
+    set.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }

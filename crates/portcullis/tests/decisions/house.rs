@@ -109,6 +109,7 @@ pub(crate) fn projects() -> Vec<RouteRule> {
             ignores_credentials: true,
             ..route("POST /auth/login", Requirement::Public)
         },
+        RouteRule { target: Target::Identity, ..route("POST /auth/maybe", Requirement::Public) },
     ]
 }
 
