@@ -8,6 +8,7 @@
 pub(crate) mod support;
 
 mod account;
+mod admin_api;
 mod api_keys;
 mod clock;
 mod cookies;

@@ -6,6 +6,7 @@ mod import;
 mod instances;
 mod mark;
 mod opaque;
+mod operate;
 mod owner;
 pub(crate) mod raw;
 mod records;
