@@ -19,6 +19,7 @@ mod login;
 mod mail;
 mod operator;
 mod paths;
+mod people;
 mod refresh;
 mod registration;
 mod roles;

@@ -168,6 +168,12 @@ async fn a9_a_database_of_a_newer_version_is_refused_untouched() {
     assert!(told.starts_with("the database is of schema version 999, this program knows up to "), "{told}");
 }
 
+#[tokio::test]
+async fn a11_a_new_database_holds_no_account() {
+    let house = House::new().await;
+    assert!(house.identity.list_accounts().await.unwrap().is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a9_two_processes_may_start_at_once() {
     let folder = Arc::new(tempfile::tempdir().unwrap());
