@@ -13,7 +13,7 @@ mod hosted;
 mod jwks;
 mod login;
 mod me;
-mod pages;
+pub(crate) mod pages;
 mod password;
 mod registration;
 mod sessions;
