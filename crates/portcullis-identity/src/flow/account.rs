@@ -127,18 +127,6 @@ impl Identity {
             .await
     }
 
-    /// All accounts, oldest first.
-    ///
-    /// # Errors
-    /// [`IdentityError::Database`].
-    pub async fn list_accounts(&self) -> Result<Vec<Account>, IdentityError> {
-        let rows: Vec<Row> =
-            sql("SELECT id, email, name, role, plan, disabled_at, created_at FROM account ORDER BY created_at, id")
-                .fetch_all(self.store.read())
-                .await?;
-        Ok(rows.into_iter().map(account).collect())
-    }
-
     /// One account by its id.
     ///
     /// # Errors

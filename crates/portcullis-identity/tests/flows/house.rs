@@ -7,8 +7,8 @@ use portcullis_auth::{Algorithm, ClaimNames, Issuer, Lookup, TokenVerifier};
 use portcullis_core::ports::{Revocations as _, Standing};
 use portcullis_core::{Clock as _, Event, EventKind, EventSink, ManualClock, Principal, Scheme, Secret, Timestamp};
 use portcullis_identity::{
-    Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, Letters, MailCatcher, NewAccount,
-    OpenError, Origin, PasswordHash, PasswordPolicy, Ports, Registration, Tokens,
+    Account, AccountFilter, Credentials, Database, Delivery, Identity, IdentityConfig, IdentityError, Letters,
+    MailCatcher, NewAccount, OpenError, Origin, PasswordHash, PasswordPolicy, Ports, Registration, Tokens,
 };
 use tempfile::TempDir;
 
@@ -194,6 +194,19 @@ impl House {
 
     pub(crate) async fn execute(&self, statement: &'static str) {
         self.raw().await.execute(statement).await;
+    }
+}
+
+/// Every account, page by page.
+pub(crate) async fn accounts(identity: &Identity) -> Vec<Account> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let page = identity.accounts_page(&AccountFilter::default(), after.as_deref(), 200).await.unwrap();
+        all.extend(page.accounts);
+        after = page.next;
+        if after.is_none() {
+            return all;
+        }
     }
 }
 

@@ -163,7 +163,7 @@ async fn t4_a_server_killed_under_writes_keeps_every_acknowledged_account_rotati
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
 
-        let there = house.identity.list_accounts().await.unwrap();
+        let there = crate::house::accounts(&house.identity).await;
         let there: Vec<&str> = there.iter().map(|account| account.email.as_str()).collect();
         let mut raw = house.raw().await;
         for told in &told {
