@@ -3,6 +3,7 @@
 use portcullis_core::Secret;
 
 use super::account::{Account, Row, account};
+use super::link;
 use super::logout::revoke_account;
 use super::manage::{AccountChange, AccountName};
 use crate::error::IdentityError;
@@ -168,6 +169,9 @@ impl Identity {
             .bind(id)
             .execute(&mut transaction)
             .await?;
+        if next.disabled_at.is_some() && held.disabled_at.is_none() {
+            link::void(&mut transaction, id).await?;
+        }
         if ends_sessions {
             revoke_account(&mut transaction, id, now, self.token_end(now)).await?;
         }
@@ -204,6 +208,7 @@ impl Identity {
         if changed == 0 {
             return Err(IdentityError::NoAccount);
         }
+        link::void(&mut transaction, id).await?;
         revoke_account(&mut transaction, id, now, self.token_end(now)).await?;
         audit::write(&mut transaction, now, "password_set", Some(id), origin, None).await?;
         transaction.commit().await?;

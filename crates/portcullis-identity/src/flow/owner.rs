@@ -152,7 +152,7 @@ impl Identity {
 
 /// Holds an account's API keys, before the account itself: whoever rotates one holds it first and asks for the account then,
 /// and would otherwise wait for a deletion that waits for them.
-async fn hold_keys(transaction: &mut Write, account: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn hold_keys(transaction: &mut Write, account: &str) -> Result<(), sqlx::Error> {
     let _held: Vec<(String,)> = sql(locking!("SELECT id FROM api_key WHERE account_id = $1 ORDER BY id", "FOR UPDATE"))
         .bind(account)
         .fetch_all(transaction)

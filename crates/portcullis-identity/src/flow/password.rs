@@ -173,6 +173,19 @@ impl Identity {
         Ok(Renewed::Tokens(self.tokens(&holder, &session, secret, delivery, now)?))
     }
 
+    /// Whether it is the account's present password, for what a stolen session alone must not be able to do elsewhere.
+    ///
+    /// # Errors
+    /// [`IdentityError::WrongPassword`], [`IdentityError::NoAccount`].
+    pub async fn confirm_password(
+        &self,
+        id: &str,
+        present: &Secret<String>,
+        origin: Origin,
+    ) -> Result<(), IdentityError> {
+        self.prove_owner(id, present, origin).await.map(drop)
+    }
+
     /// Checks the present password once more, for what a stolen session alone must not be able to do.
     pub(crate) async fn prove_owner(
         &self,
