@@ -26,7 +26,7 @@ pub(super) async fn show(
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "RenameAccount")]
+#[schemars(rename = "RenameAccount", extend("required" = ["name"]))]
 pub(super) struct Rename {
     // `null` takes the name away; a request that says nothing of it is a mistake.
     #[serde(deserialize_with = "Option::deserialize")]

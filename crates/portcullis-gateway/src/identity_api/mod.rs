@@ -14,7 +14,7 @@ mod jwks;
 mod login;
 mod me;
 mod openapi;
-mod pages;
+pub(crate) mod pages;
 mod password;
 mod registration;
 pub(crate) mod sessions;

@@ -33,6 +33,7 @@ pub use self::identity::{IdentityHandle, IdentityRequest, IdentityRequests, MAX_
 pub(crate) use self::pool::Pool;
 pub(crate) use self::request_id::RequestIds;
 pub(crate) use self::tunnel::Tunnel;
+use crate::identity_api::pages;
 use crate::listen::Link;
 
 /// One served request, for the access log. It holds no header and no query: those carry secrets.
@@ -97,7 +98,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
         Err(reason) => {
             let refusal = shared.gate.refuse(&facts(link, &request, &line), reason);
             // After a head that can be read in two ways nobody knows where the next one begins.
-            return refuse(link, &line, &refusal, true);
+            return refuse(link, &line, &refusal, true, false);
         }
     };
     let (verdict, upstream) = decide(link, &request, &line).await;
@@ -106,7 +107,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
             // Who asks first whether to send is told by the answer; looking for the body would invite it.
             let waits = request.headers().contains_key(EXPECT);
             let closes = waits || !body::is_here_whole(link, request.body_mut());
-            refuse(link, &line, &refusal, closes)
+            refuse(link, &line, &refusal, closes, shared.identity.is_some() && pages::is_for_a_person(&request))
         }
         Verdict::Pass(pass) => {
             let target = pass.target();
@@ -202,16 +203,19 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                 shared.gate.note_upstream_failure(&pass, &reason, line.id, now);
             }
             let refusal = Pass::refuse(pass, reason, line.id);
-            refuse(link, line, &refusal, closes)
+            refuse(link, line, &refusal, closes, false)
         }
     }
 }
 
-/// The answer to a request that goes no further.
-fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool) -> Response<ResponseBody> {
+/// The answer to a request that goes no further; a page where a person is to read it.
+fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person: bool) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     shared.metrics.refused(refusal.reason());
-    let answer = refusal.problem();
+    let mut answer = refusal.problem();
+    if person {
+        pages::instead_of(&mut answer, refusal.reason());
+    }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());
     problem(link, line, answer, closes)

@@ -235,8 +235,12 @@ fn t3_the_operator_rotates_the_signing_key_by_the_api() {
     let keys = keys["keys"].as_array().unwrap();
     assert_eq!((keys.len(), &keys[0]["kid"], &keys[0]["retiredAt"]), (2, &json!(kid), &Value::Null));
     assert!(keys[1]["retiredAt"].is_string() && keys.iter().all(|key| key.as_object().unwrap().len() == 4), "{keys:?}");
-    let (new, _) = gateway.login("ann@example.com");
-    assert_eq!(jose_header(&new)["kid"], kid);
+    // Once every instance can have heard of it, the new key signs.
+    gateway.operator().advance("3s");
+    let new = eventually("the new key signs", Duration::from_secs(2), || {
+        let (new, _) = gateway.login("ann@example.com");
+        (jose_header(&new)["kid"] == kid).then_some(new)
+    });
     for token in [old, new] {
         gateway.client().get("/auth/me").bearer(&token).send().expect(200);
     }

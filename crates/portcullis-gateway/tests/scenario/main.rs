@@ -21,6 +21,7 @@ mod operator;
 mod paths;
 mod people;
 mod refresh;
+mod refusals;
 mod registration;
 mod roles;
 mod server_sessions;

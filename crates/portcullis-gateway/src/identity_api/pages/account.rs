@@ -1,5 +1,7 @@
 //! One's own account: who one is, another password, one's sessions.
 
+use std::borrow::Cow;
+
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
@@ -59,8 +61,8 @@ async fn page(
                 (hidden("csrf", token))
                 // For password managers, which must know whose password it is.
                 input type="text" name="username" autocomplete="username" value=(account.email) hidden;
-                (password("currentPassword", "Present password", "current-password"))
-                (password("newPassword", "New password", "new-password"))
+                (password("currentPassword", "Present password", "current-password", trouble.as_ref()))
+                (password("newPassword", "New password", "new-password", trouble.as_ref()))
                 button { "Change the password" }
             }
             h2 { "Where you are signed in" }
@@ -95,7 +97,7 @@ fn list(sessions: &[SessionInfo], present: Option<&str>, token: &str) -> Markup 
         ul.sessions {
             @for session in sessions {
                 li {
-                    p { (session.agent.as_deref().unwrap_or("A program without a name")) }
+                    p { (session.agent.as_deref().map_or("A program without a name".into(), program)) }
                     p.hint {
                         @if present == Some(&session.id) { "This one. " }
                         "Since " (minute(session.created_at))
@@ -210,4 +212,60 @@ fn out(api: &Api, ended: Result<(), Trouble>) -> Response {
 fn minute(at: Timestamp) -> String {
     let text = at.to_rfc3339();
     format!("{} UTC", text.get(..16).unwrap_or(&text).replace('T', " "))
+}
+
+/// A browser by the name that people know it by; any other program by what it calls itself.
+fn program(agent: &str) -> Cow<'_, str> {
+    // In this order: most of them call themselves by the names of those below, too.
+    let browsers = [
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("CriOS/", "Chrome"),
+        ("FxiOS/", "Firefox"),
+        ("Safari/", "Safari"),
+    ];
+    let systems = [
+        ("Android", "Android"),
+        ("iPhone", "an iPhone"),
+        ("iPad", "an iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "a Mac"),
+        ("CrOS", "ChromeOS"),
+        ("Linux", "Linux"),
+    ];
+    let one_of =
+        |names: &[(&str, &'static str)]| names.iter().find(|(sign, _)| agent.contains(sign)).map(|found| found.1);
+    match (one_of(&browsers), one_of(&systems)) {
+        (Some(browser), Some(system)) if agent.starts_with("Mozilla/") => format!("{browser} on {system}").into(),
+        _ => agent.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_has_a_name_and_other_programs_their_own() {
+        let engine = "AppleWebKit/537.36 (KHTML, like Gecko)";
+        for (agent, name) in [
+            (&*format!("Mozilla/5.0 (X11; Linux x86_64) {engine} Chrome/148.0.0.0 Safari/537.36"), "Chrome on Linux"),
+            (
+                &format!("Mozilla/5.0 (Windows NT 10.0) {engine} Chrome/148.0 Safari/537.36 Edg/148.0"),
+                "Edge on Windows",
+            ),
+            (
+                "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:150.0) Gecko/20100101 Firefox/150.0",
+                "Firefox on a Mac",
+            ),
+            ("Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Version/19.0 Safari/604.1", "Safari on an iPhone"),
+            ("curl/8.14.1", "curl/8.14.1"),
+            ("Chrome/1 Linux <b>", "Chrome/1 Linux <b>"),
+            ("", ""),
+        ] {
+            assert_eq!(program(agent), name);
+        }
+    }
 }

@@ -67,8 +67,8 @@ fn sign_in_page(api: &Api, headers: &HeaderMap, again: &Again<'_>) -> Response {
             form method="post" action="/auth/login" {
                 (hidden("csrf", token))
                 @if !again.next.is_empty() { (hidden("next", again.next)) }
-                (email(again.email))
-                (password("password", "Password", "current-password"))
+                (email(again.email, again.trouble.as_ref()))
+                (password("password", "Password", "current-password", again.trouble.as_ref()))
                 button { "Sign in" }
             }
             @if api.identity.config().mail {
@@ -137,6 +137,7 @@ fn register_page(api: &Api, headers: &HeaderMap, again: &Again<'_>) -> Response 
         autocomplete: "name",
         value: again.name,
         required: false,
+        wrong: Trouble::marks(again.trouble.as_ref(), "name"),
     };
     api.pages.with_form(api, headers, again.status(), "Sign up", |token| {
         html! {
@@ -144,8 +145,8 @@ fn register_page(api: &Api, headers: &HeaderMap, again: &Again<'_>) -> Response 
             form method="post" action="/auth/register" {
                 (hidden("csrf", token))
                 (name.shown())
-                (email(again.email))
-                (password("password", "Password", "new-password"))
+                (email(again.email, again.trouble.as_ref()))
+                (password("password", "Password", "new-password", again.trouble.as_ref()))
                 p.hint { "A long sentence is a good password." }
                 button { "Sign up" }
             }
@@ -195,7 +196,7 @@ fn forgot_page(api: &Api, headers: &HeaderMap, again: &Again<'_>) -> Response {
             p { "We mail you a link to set another one." }
             form method="post" action="/auth/forgot-password" {
                 (hidden("csrf", token))
-                (email(again.email))
+                (email(again.email, again.trouble.as_ref()))
                 button { "Send the link" }
             }
             p.more { a href="/auth/login" { "Back to sign in" } }

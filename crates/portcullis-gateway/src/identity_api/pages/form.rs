@@ -50,7 +50,7 @@ pub(super) fn own(api: &Api, headers: &HeaderMap, body: &[u8]) -> (Form, Result<
     let form = Form::parse(body);
     let said = headers.contains_key("sec-fetch-site") || headers.contains_key(ORIGIN);
     let checked = if !said || api.same_site(headers).is_err() {
-        Err(Trouble::foreign())
+        Err(Trouble::foreign(&api.origin))
     } else {
         match credential::cookie(headers, api.cookies.form()) {
             Ok(Some(bound)) if api.pages.seal.holds(form.get("csrf"), bound, api.identity.clock_now()) => Ok(()),

@@ -109,7 +109,7 @@ fn reset_page(api: &Api, token: &str, trouble: Option<&Trouble>) -> Response {
         @if let Some(trouble) = trouble { (trouble.shown()) }
         form method="post" action="/auth/reset-password" {
             (hidden("token", token))
-            (password("password", "New password", "new-password"))
+            (password("password", "New password", "new-password", trouble))
             p.hint { "A long sentence is a good password. Whoever is signed in to your account has to sign in again." }
             button { "Set the password" }
         }

@@ -8,9 +8,13 @@ mod enter;
 mod form;
 mod link;
 mod redirect;
+mod refused;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, RETRY_AFTER, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER, SET_COOKIE,
+    WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +29,7 @@ pub(super) use enter::{forgot, forgot_form, register, register_form, resend_form
 use form::Seal;
 pub(super) use link::{confirm_email, confirm_email_form, reset, reset_form, verify, verify_form};
 use redirect::Targets;
+pub(crate) use refused::{instead_of, is_for_a_person};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -51,39 +56,18 @@ impl Pages {
 
     /// A whole page.
     fn page(&self, status: StatusCode, title: &str, body: &Markup) -> Response {
-        let nonce = STANDARD.encode(rand::random::<[u8; 16]>());
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width,initial-scale=1";
-                    meta name="robots" content="noindex";
-                    meta name="color-scheme" content="light dark";
-                    title { (title) " · " (self.name) }
-                    style nonce=(nonce) { (PreEscaped(STYLE)) }
-                }
-                body {
-                    main {
-                        p.brand { (self.name) }
-                        h1 { (title) }
-                        (body)
-                    }
-                }
-            }
-        };
-        let policy = format!(
-            "default-src 'none'; style-src 'nonce-{nonce}'; form-action {}; base-uri 'none'; frame-ancestors 'none'",
-            self.form_action
-        );
-        let mut response = (status, page.into_string()).into_response();
+        let (page, fixed) = document(Some(&self.name), status, title, body, &self.form_action);
+        let mut response = (status, page).into_response();
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        for (name, value) in fixed {
+            headers.insert(name, value);
+        }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let closed = HeaderValue::from_static("default-src 'none'");
-        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy).unwrap_or(closed));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
@@ -107,6 +91,52 @@ impl Pages {
     }
 }
 
+/// A whole document, and the headers that belong to it.
+fn document(
+    name: Option<&str>,
+    status: StatusCode,
+    title: &str,
+    body: &Markup,
+    form_action: &str,
+) -> (String, [(HeaderName, HeaderValue); 3]) {
+    let nonce = STANDARD.encode(rand::random::<[u8; 16]>());
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width,initial-scale=1";
+                meta name="robots" content="noindex";
+                meta name="color-scheme" content="light dark";
+                // An icon of its own, or the browser asks the API behind the gate for one.
+                link rel="icon" href="data:,";
+                title { @if status.is_client_error() { "Error: " } (title) @if let Some(name) = name { " · " (name) } }
+                style nonce=(nonce) { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    @if let Some(name) = name { p.brand { (name) } }
+                    h1 { (title) }
+                    (body)
+                }
+            }
+        }
+    };
+    let policy = format!(
+        "default-src 'none'; style-src 'nonce-{nonce}'; img-src data:; form-action {form_action}; base-uri 'none'; \
+         frame-ancestors 'none'"
+    );
+    let closed = HeaderValue::from_static("default-src 'none'");
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (CONTENT_SECURITY_POLICY, HeaderValue::try_from(policy).unwrap_or(closed)),
+        // The address of a page behind a link holds the link's token, which not even the API of the same origin may see. Not
+        // "no-referrer": with that a browser sends forms with "Origin: null" (Fetch §3.2).
+        (REFERRER_POLICY, HeaderValue::from_static("strict-origin")),
+    ];
+    (page.into_string(), headers)
+}
+
 /// Sends the browser elsewhere with a GET, so that a form is not sent again by a reload.
 fn see_other(target: &str) -> Response {
     let mut response = StatusCode::SEE_OTHER.into_response();
@@ -121,16 +151,24 @@ fn see_other(target: &str) -> Response {
 struct Trouble {
     status: StatusCode,
     words: Vec<String>,
+    /// The inputs that it is about.
+    fields: Vec<&'static str>,
 }
 
 impl Trouble {
     fn new(status: StatusCode, words: &str) -> Self {
-        Self { status, words: vec![words.to_owned()] }
+        Self { status, words: vec![words.to_owned()], fields: Vec::new() }
+    }
+
+    /// Whether an input is one of those that it is about.
+    fn marks(trouble: Option<&Self>, field: &str) -> bool {
+        trouble.is_some_and(|trouble| trouble.fields.contains(&field))
     }
 
     /// Another site's page, or no page at all, sent it.
-    fn foreign() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "This form did not come from here. Please fill it in on this page.")
+    fn foreign(origin: &str) -> Self {
+        let words = format!("This form did not come from {origin}. Please open that address and fill it in there.");
+        Self::new(StatusCode::FORBIDDEN, &words)
     }
 
     fn too_old() -> Self {
@@ -140,7 +178,8 @@ impl Trouble {
     /// The box above a form, announced to whoever cannot see it.
     fn shown(&self) -> Markup {
         html! {
-            div.trouble role="alert" {
+            // The first thing that a screen reader says, and where the keyboard goes on from.
+            div.trouble #trouble role="alert" tabindex="-1" autofocus {
                 @if let [one] = self.words.as_slice() {
                     p { (one) }
                 } @else {
@@ -167,8 +206,13 @@ impl From<IdentityError> for Trouble {
             E::NoMail => vec!["This service sends no mail. Please ask whoever runs it.".to_owned()],
             _ => vec!["Something is busy or away. Please try again in a moment.".to_owned()],
         };
+        let fields = match &error {
+            E::Invalid(broken) => broken.iter().map(|broken| broken.field).collect(),
+            E::WrongPassword => vec!["currentPassword"],
+            _ => Vec::new(),
+        };
         // The status, and the log where that is due, are those of the JSON endpoints.
-        Self { status: Refused::from(error).status(), words }
+        Self { status: Refused::from(error).status(), words, fields }
     }
 }
 
@@ -193,6 +237,8 @@ struct Input<'a> {
     autocomplete: &'a str,
     value: &'a str,
     required: bool,
+    /// Whether what was sent in it was wrong.
+    wrong: bool,
 }
 
 impl Input<'_> {
@@ -200,18 +246,22 @@ impl Input<'_> {
         html! {
             label for=(self.name) { (self.label) }
             input id=(self.name) name=(self.name) type=(self.kind) autocomplete=(self.autocomplete) value=(self.value)
-                required[self.required] autocapitalize="none" spellcheck="false";
+                required[self.required] autocapitalize="none" spellcheck="false"
+                aria-invalid=[self.wrong.then_some("true")] aria-describedby=[self.wrong.then_some("trouble")];
         }
     }
 }
 
-fn email(value: &str) -> Markup {
-    let label = "E-mail address";
-    Input { name: "email", label, kind: "email", autocomplete: "username", value, required: true }.shown()
+fn email(value: &str, trouble: Option<&Trouble>) -> Markup {
+    let wrong = Trouble::marks(trouble, "email");
+    let (label, kind, autocomplete) = ("E-mail address", "email", "username");
+    Input { name: "email", label, kind, autocomplete, value, required: true, wrong }.shown()
 }
 
-fn password(name: &str, label: &str, autocomplete: &str) -> Markup {
-    Input { name, label, kind: "password", autocomplete, value: "", required: true }.shown()
+fn password(name: &str, label: &str, autocomplete: &str, trouble: Option<&Trouble>) -> Markup {
+    // The rules speak of the new password, whatever its input is called.
+    let wrong = Trouble::marks(trouble, name) || (name == "newPassword" && Trouble::marks(trouble, "password"));
+    Input { name, label, kind: "password", autocomplete, value: "", required: true, wrong }.shown()
 }
 
 fn hidden(name: &str, value: &str) -> Markup {

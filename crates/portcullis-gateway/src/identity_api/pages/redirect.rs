@@ -35,8 +35,15 @@ impl Targets {
         let plain = wish.len() <= 2_048 && wish.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
         let ours = wish.starts_with('/') && !wish.starts_with("//");
         let listed = |url: &String| wish.starts_with(url.as_str()) || wish == &url[..url.len() - 1];
-        plain && (ours || self.listed.iter().any(listed))
+        plain && !climbs(wish) && (ours || self.listed.iter().any(listed))
     }
+}
+
+/// Whether a path leads up again: browsers resolve `..`, in either spelling, before they go anywhere, so that
+/// `https://app.example/here/../there` begins with a listed URL and does not lead below it (URL standard §4.4).
+fn climbs(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    path.split('/').any(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."))
 }
 
 #[cfg(test)]
@@ -52,6 +59,9 @@ mod tests {
             "/",
             "/auth/account",
             "/projects?page=2#x",
+            "/...",
+            "/a?b=/../c",
+            "https://other.example/deep/..x?y=../z",
             "/a//b",
             "/%2f%2fevil.example",
             "https://app.example.com",
@@ -83,6 +93,14 @@ mod tests {
             "HTTPS://APP.EXAMPLE.COM/",
             "https://other.example/",
             "https://other.example/deeper",
+            "https://other.example/deep/..",
+            "https://other.example/deep/../x",
+            "https://other.example/deep/x/%2e%2E/../x",
+            "https://other.example/deep/.%2e/x",
+            "https://other.example/deep/%2e/../x",
+            "/.//evil.example",
+            "/..//evil.example",
+            "/%2e/x",
             "javascript:alert(1)",
             "data:text/html,x",
             "/ü",
