@@ -9,7 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use portcullis_core::Principal;
+use portcullis_core::{Principal, Secret};
 use portcullis_identity::{ApiKeyInfo, IdentityError, MadeApiKey, NewApiKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub(super) async fn list(
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schemars(rename = "NewApiKey")]
 pub(super) struct Create {
+    /// The present password: a key outlives sessions, so that a stolen one must not be enough to make it.
+    #[schemars(extend("format" = "password"))]
+    password: String,
     #[schemars(extend("examples" = ["nightly build"]))]
     name: String,
     scopes: Option<Vec<String>>,
@@ -53,7 +56,8 @@ pub(super) async fn create(
 ) -> Response {
     answered(caller, async {
         let principal = local(principal)?;
-        let Create { name, scopes, expires_in } = body::json(&headers, &bytes)?;
+        let Create { password, name, scopes, expires_in } = body::json(&headers, &bytes)?;
+        api.identity.confirm_password(principal.subject(), &Secret::new(password), origin(caller)).await?;
         let new = NewApiKey { name, scopes, plan: None, expires_in: expires_in.map(Duration::from_secs) };
         let made = api.identity.create_api_key(principal.subject(), new, origin(caller)).await?;
         Ok(shown_once(made))
@@ -61,10 +65,13 @@ pub(super) async fn create(
     .await
 }
 
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RotateApiKey")]
 pub(super) struct Rotate {
+    /// The present password.
+    #[schemars(extend("format" = "password"))]
+    password: String,
     /// In seconds.
     overlap: Option<u64>,
 }
@@ -80,7 +87,8 @@ pub(super) async fn rotate(
     answered(caller, async {
         let principal = local(principal)?;
         let key = part(path, IdentityError::NoApiKey)?;
-        let Rotate { overlap } = if bytes.is_empty() { Rotate::default() } else { body::json(&headers, &bytes)? };
+        let Rotate { password, overlap } = body::json(&headers, &bytes)?;
+        api.identity.confirm_password(principal.subject(), &Secret::new(password), origin(caller)).await?;
         let overlap = overlap.map_or(OVERLAP, Duration::from_secs);
         let made = api.identity.rotate_api_key(principal.subject(), &key, overlap, origin(caller)).await?;
         Ok(shown_once(made))

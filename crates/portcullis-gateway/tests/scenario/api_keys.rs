@@ -8,7 +8,7 @@ use crate::projects;
 use crate::support::client::Reply;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
-use crate::support::{PROJECT_ROUTES, eventually};
+use crate::support::{PASSWORD, PROJECT_ROUTES, eventually};
 
 const SCOPED: &str = r#"
 [roles.writer]
@@ -47,7 +47,13 @@ fn run(gateway: &Gateway, arguments: &[&str]) -> String {
     text
 }
 
+/// With the password, unless the body says otherwise.
 fn make(gateway: &Gateway, access: &str, body: &Value) -> Reply {
+    let mut body = body.clone();
+    if let Some(body) = body.as_object_mut() {
+        body.entry("password").or_insert_with(|| PASSWORD.into());
+    }
+    let body = &body;
     gateway.client().post("/auth/api-keys").bearer(access).json(body).send()
 }
 
@@ -172,7 +178,7 @@ fn t9_keys_are_listed_rotated_with_overlap_and_revoked() {
 
     let rotate = |access: &str, id: &str, overlap: u64| {
         let target = format!("/auth/api-keys/{id}/rotate");
-        gateway.client().post(&target).bearer(access).json(&json!({ "overlap": overlap })).send()
+        gateway.client().post(&target).bearer(access).json(&json!({ "overlap": overlap, "password": PASSWORD })).send()
     };
     rotate(&theirs, &id, 60).refused(404, "Not found");
     rotate(&access, &id, 5).refused(400, "Validation failed");
@@ -287,4 +293,22 @@ fn t7_an_operator_voids_one_access_token() {
     refused.refused(401, "Token has been revoked");
     gateway.client().get("/projects").bearer(&other).send().expect(200);
     gateway.client().post("/auth/refresh").json(&json!({ "refreshToken": refresh })).send().expect(200);
+}
+
+#[test]
+fn t9_a_stolen_session_makes_no_key_and_tries_out_no_passwords() {
+    let (_origin, gateway) = projects();
+    gateway.create_user("stolen@example.com", "editor");
+    let (access, _) = gateway.login("stolen@example.com");
+    let (_, id) = made(&gateway, &access, &json!({ "name": "build server" }));
+    let none = gateway.client().post("/auth/api-keys").bearer(&access).json(&json!({ "name": "thief" })).send();
+    none.refused(400, "Invalid request body");
+    for turn in 0..9 {
+        let guess = json!({ "name": "thief", "password": format!("Guess-Horse-{turn}") });
+        make(&gateway, &access, &guess).refused(403, "Invalid credentials");
+    }
+    let rotate = format!("/auth/api-keys/{id}/rotate");
+    let guess = json!({ "password": "Guess-Horse-9" });
+    gateway.client().post(&rotate).bearer(&access).json(&guess).send().refused(429, "Rate limit exceeded");
+    assert_eq!(make(&gateway, &access, &json!({ "name": "late" })).status, 429, "the right one comes too late");
 }

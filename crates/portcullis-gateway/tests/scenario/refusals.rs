@@ -81,8 +81,8 @@ fn login_case(pattern: &str) -> Option<Value> {
         "DELETE /auth/me" => json!({ "password": PASSWORD }),
         "POST /auth/change-password" => json!({ "currentPassword": PASSWORD, "newPassword": "Another-horse-8-staple" }),
         "POST /auth/change-email" => json!({ "email": "eve@example.com", "password": PASSWORD }),
-        "POST /auth/api-keys" => json!({ "name": "eve" }),
-        "POST /auth/api-keys/{id}/rotate" => json!({}),
+        "POST /auth/api-keys" => json!({ "name": "eve", "password": PASSWORD }),
+        "POST /auth/api-keys/{id}/rotate" => json!({ "password": PASSWORD }),
         _ => return None,
     })
 }
@@ -109,7 +109,12 @@ fn t8_every_endpoint_that_needs_a_login_tells_each_wrong_caller_what_is_wrong() 
     let (revoked, refresh) = gateway.login("ann@example.com");
     gateway.client().post("/auth/logout").json(&json!({ "refreshToken": refresh })).send().expect(204);
     let (access, _) = gateway.login("ann@example.com");
-    let made = gateway.client().post("/auth/api-keys").bearer(&access).json(&json!({ "name": "build" })).send();
+    let made = gateway
+        .client()
+        .post("/auth/api-keys")
+        .bearer(&access)
+        .json(&json!({ "name": "build", "password": PASSWORD }))
+        .send();
     let api_key = made.expect(201).json()["key"].as_str().unwrap().to_owned();
     let stranger = signed("https://evil.example", PARTNER);
     let forged = signed("https://partner.example", &"f".repeat(48));

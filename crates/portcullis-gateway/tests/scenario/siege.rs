@@ -337,7 +337,9 @@ fn t9_an_api_key_does_nothing_to_its_account() {
     let (_origin, gateway) = projects();
     gateway.create_user("key@example.com", "viewer");
     let (access, _) = gateway.login("key@example.com");
-    let made = send(&gateway, "POST", "/auth/api-keys", Some(&access), &json!({ "name": "job" })).expect(201).json();
+    let made = send(&gateway, "POST", "/auth/api-keys", Some(&access), &json!({ "name": "job", "password": PASSWORD }))
+        .expect(201)
+        .json();
     let key = made["key"].as_str().unwrap_or_else(|| panic!("{made}"));
     for (method, target, body) in [
         ("POST", "/auth/change-password", json!({ "currentPassword": PASSWORD, "newPassword": OTHER })),

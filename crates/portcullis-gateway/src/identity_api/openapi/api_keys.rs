@@ -1,6 +1,6 @@
 //! Rows of API keys.
 
-use super::{BAD_MEDIA, RULES, UNREADABLE};
+use super::{BAD_MEDIA, RULES, UNREADABLE, WRONG_PASSWORD};
 use crate::identity_api::api_keys::{ApiKeys, Create, Made, Rotate};
 use crate::openapi::{Operation, in_path, json, nothing, operation};
 
@@ -13,6 +13,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .refuses(&[
             UNREADABLE,
             RULES,
+            WRONG_PASSWORD,
             (403, "API keys are turned off, or the account is disabled."),
             (409, "The caller has as many as they may."),
             BAD_MEDIA,
@@ -21,11 +22,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .about("The old one goes on for the overlap, a day where nobody says.")
         .with(&[in_path::<String>("id", "The key's id.")])
         .json::<Rotate>()
-        .or_nothing()
         .answers(&[json::<Made>(201, "The new key. It is never told again.")])
         .refuses(&[
             UNREADABLE,
             RULES,
+            WRONG_PASSWORD,
             (403, "API keys are turned off, or the account is disabled."),
             (409, "The caller has as many as they may; the old one counts until its overlap ends."),
             BAD_MEDIA,
