@@ -14,7 +14,7 @@ fn serving(page: String) -> Origin {
     Origin::start(move |exchange| {
         exchange.read_body()?;
         let length = page.len();
-        exchange.send(&format!(
+        exchange.send(format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}"
         ))
     })
