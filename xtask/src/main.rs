@@ -72,6 +72,7 @@ fn main() -> ExitCode {
 /// The tools first, because a missing one would fail a test for the wrong reason; the cheap checks before the long run.
 fn test() -> Result<(), String> {
     tools::ensure(tools::FOR_TESTS)?;
+    tools::ensure_api_tools(&run::target_dir()?)?;
     house::check(&run::root())?;
     bench::check_instructions()?;
     run::cargo(&["test", "--workspace", "--features", "portcullis-gateway/test-clock"])

@@ -57,6 +57,43 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<(), String> {
     }
 }
 
+/// What tries our OpenAPI documents, each in its one version.
+const API_TOOLS: &str = include_str!("../../crates/portcullis-gateway/tests/openapi/requirements.txt");
+
+/// Makes the Python programs that try our OpenAPI documents, once, in a directory of their own under `target`. Where they
+/// come from is pip's own configuration.
+pub(crate) fn ensure_api_tools(target: &Path) -> Result<(), String> {
+    let (directory, installed) = (target.join("api-tools"), target.join("api-tools/installed.txt"));
+    if fs::read_to_string(&installed).is_ok_and(|text| text == API_TOOLS) {
+        return Ok(());
+    }
+    println!("installing schemathesis and openapi-spec-validator in {}", directory.display());
+    let failed = |error: std::io::Error| format!("{} could not be made: {error}", directory.display());
+    let environment = || {
+        let python = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory).output();
+        python.is_ok_and(|output| output.status.success())
+    };
+    if !environment() {
+        install(&["python3-venv"])?;
+        if !environment() {
+            return Err(format!("python3 -m venv {} failed", directory.display()));
+        }
+    }
+    let list = directory.join("requirements.txt");
+    fs::write(&list, API_TOOLS).map_err(failed)?;
+    let pip = Command::new(directory.join("bin/pip"))
+        .args(["install", "--quiet", "--requirement"])
+        .arg(&list)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(failed)?;
+    if !pip.success() {
+        return Err(format!("pip install --requirement {} failed ({pip})", list.display()));
+    }
+    // Last, so that what was interrupted is done again.
+    fs::write(installed, API_TOOLS).map_err(failed)
+}
+
 /// Installs Debian packages, which may be libraries without a program of their own.
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let by_hand = format!("apt-get install --yes --no-install-recommends {}", packages.join(" "));

@@ -88,6 +88,11 @@ impl Roles {
         self.permissions.contains_key(role)
     }
 
+    /// Every role that is defined, in the order of their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.permissions.keys().map(|role| &**role)
+    }
+
     /// Whether the principal holds the permission: by one of its roles, or because the credential itself says so.
     ///
     /// What a credential says adds to its roles, so only an issuer whose `claims.permissions` is configured is heard

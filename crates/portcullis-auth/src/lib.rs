@@ -16,6 +16,6 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::ClaimNames;
 pub use credential::CookieNames;
 pub use issuer::Issuer;
-pub use key::{KeyError, KeySet, KeySource, SigningError, SigningKey, VerificationKey};
+pub use key::{ImportError, KeyError, KeySet, KeySource, SigningError, SigningKey, VerificationKey};
 pub use opaque::{BELIEVED, OpaqueVerifier, Seen};
 pub use verifier::{DEFAULT_CACHED_TOKENS, Lookup, TokenDigest, TokenVerifier};

@@ -53,7 +53,7 @@ pub struct PrincipalParts {
     pub permissions: Vec<Box<str>>,
     /// What it is restricted to (an API key's scopes): a permission is held only if one of these covers it too, and no role
     /// is. `None`: to nothing.
-    pub scopes: Option<Vec<Box<str>>>,
+    pub scopes: Option<Box<[Box<str>]>>,
     /// The plan (`plan` or `tier` claim), which chooses quotas.
     pub plan: Option<Box<str>>,
     /// The session (`sid`).

@@ -11,6 +11,7 @@ pub mod config;
 pub mod demo;
 pub mod identity_api;
 pub mod listen;
+mod openapi;
 pub mod proxy;
 pub mod serve;
 

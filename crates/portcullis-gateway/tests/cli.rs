@@ -191,8 +191,10 @@ fn a11_users_are_created_and_listed_without_their_passwords() {
         ("not an address", "viewer", PASSWORD),
         ("weak@example.com", "viewer", "weak"),
         ("role@example.com", "no such role", PASSWORD),
+        ("role@example.com", "emperor", PASSWORD),
     ] {
         let output = create(email, role, password);
+        assert!(role == "viewer" || text(&output).contains("the roles are admin, editor, viewer"), "{}", text(&output));
         assert!(output.status.code().is_some_and(|code| code != 0), "{email} {role}: {}", text(&output));
         assert!(!text(&output).contains("panicked"), "{}", text(&output));
     }
@@ -315,6 +317,22 @@ fn t7_what_an_operator_changes_ends_the_tokens_of_an_account_within_a_second() {
     assert_eq!(gone.status.code(), Some(1), "{}", text(&gone));
     let unknown = gateway.command(&["users", "role", "viewer@example.com", "emperor"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", text(&unknown));
+    assert!(text(&unknown).contains("the roles are admin, editor, viewer"), "{}", text(&unknown));
+}
+
+#[test]
+fn a11_a_long_list_of_users_is_shown_whole() {
+    let origin = Origin::echo();
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).start();
+    let file = gateway.directory().join("users.csv");
+    let rows: String = (0..450).map(|number| format!("user{number}@example.com,true\n")).collect();
+    std::fs::write(&file, format!("email,verified\n{rows}")).unwrap();
+    let imported = gateway.command(&["users", "import", file.to_str().unwrap()]);
+    assert!(imported.status.success(), "{}", text(&imported));
+    let listed = gateway.command(&["users", "list"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(listed.lines().count(), 451, "a line for each, and one of titles");
+    assert!((0..450).all(|number| listed.contains(&format!(" user{number}@example.com"))));
 }
 
 #[test]

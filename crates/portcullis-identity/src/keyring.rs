@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use portcullis_auth::{Algorithm, KeySet, KeySource, SigningKey, VerificationKey};
-use portcullis_core::Timestamp;
+use portcullis_auth::{Algorithm, ImportError, KeySet, KeySource, SigningKey, VerificationKey};
+use portcullis_core::{Secret, Timestamp};
 
 use crate::error::{IdentityError, OpenError};
 use crate::seal::MasterKey;
@@ -40,6 +40,23 @@ pub struct KeyInfo {
 /// How long a new key is known before it signs anything. Instances look for keys several times a second; a token that one of
 /// them signed with a key of which another has not heard would be refused there.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// Why a key of a file does not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyImportError {
+    /// It is none, or not one for this deployment.
+    #[error(transparent)]
+    Key(#[from] ImportError),
+    /// It is the one that signs.
+    #[error("this key signs already")]
+    Signs,
+    /// It was retired, perhaps for a reason.
+    #[error("this key was here before and is retired; a retired key does not sign again")]
+    Retired,
+    /// The database or the master key.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+}
 
 /// A row of the table.
 type Row = (String, String, Vec<u8>, i64, Option<i64>);
@@ -93,6 +110,31 @@ impl Keyring {
         transaction.commit().await?;
         self.catch_up(store, now).await?;
         Ok(kid)
+    }
+
+    /// Takes a private key in PEM as the one that signs, and retires the present one, which goes on verifying.
+    pub(crate) async fn import(
+        &self,
+        store: &Store,
+        pem: &Secret<String>,
+        now: Timestamp,
+        origin: Origin,
+    ) -> Result<String, KeyImportError> {
+        let key = SigningKey::import(self.algorithm, pem.expose())?;
+        let mut transaction = store.write().await.map_err(OpenError::from)?;
+        transaction.lock("keys", "").await.map_err(OpenError::from)?;
+        let held: Option<(Option<i64>,)> = sql("SELECT retired_at FROM signing_key WHERE kid = $1")
+            .bind(key.kid())
+            .fetch_optional(&mut transaction)
+            .await
+            .map_err(OpenError::from)?;
+        if let Some((retired,)) = held {
+            return Err(if retired.is_some() { KeyImportError::Retired } else { KeyImportError::Signs });
+        }
+        sign_with(&mut transaction, &self.master, &key, (now, SETTLING), ("key_imported", origin)).await?;
+        transaction.commit().await.map_err(OpenError::from)?;
+        self.catch_up(store, now).await?;
+        Ok(key.kid().to_owned())
     }
 
     /// Takes over what another process changed, and lets go of keys whose last token has expired.
@@ -150,6 +192,18 @@ async fn rotate_in(
     origin: Origin,
 ) -> Result<String, OpenError> {
     let key = SigningKey::generate(algorithm)?;
+    sign_with(transaction, master, &key, (now, settling), ("key_rotated", origin)).await?;
+    Ok(key.kid().to_owned())
+}
+
+/// Makes this key the one that signs once it has settled, and retires the others by then.
+async fn sign_with(
+    transaction: &mut crate::store::Write,
+    master: &MasterKey,
+    key: &SigningKey,
+    (now, settling): (Timestamp, Duration),
+    (action, origin): (&'static str, Origin),
+) -> Result<(), OpenError> {
     let sealed = master.seal(key.kid(), key.private().expose())?;
     sql("UPDATE signing_key SET retired_at = $1 WHERE retired_at IS NULL")
         .bind(millis(now.after(settling)))
@@ -157,13 +211,13 @@ async fn rotate_in(
         .await?;
     sql("INSERT INTO signing_key (kid, algorithm, sealed, created_at) VALUES ($1, $2, $3, $4)")
         .bind(key.kid())
-        .bind(algorithm.as_str())
+        .bind(key.algorithm().as_str())
         .bind(sealed)
         .bind(millis(now))
         .execute(&mut *transaction)
         .await?;
-    audit::write(transaction, now, "key_rotated", None, origin, Some(key.kid())).await?;
-    Ok(key.kid().to_owned())
+    audit::write(transaction, now, action, None, origin, Some(key.kid())).await?;
+    Ok(())
 }
 
 /// The key that signs now: of those that are not retired yet, the one that will be next.

@@ -22,7 +22,8 @@ pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
 pub use flow::api_key::{ApiKeyInfo, MadeApiKey, NewApiKey};
 pub use flow::login::{Credentials, Delivery, Tokens};
-pub use flow::manage::{AccountChange, AccountDetails};
+pub use flow::manage::{AccountChange, AccountDetails, AccountName};
+pub use flow::operate::{AccountFilter, AccountPage, AccountPatch, MAX_PAGE};
 pub use flow::password::Renewed;
 pub use flow::register::Registration;
 pub use flow::server_session::ServerSession;
@@ -31,7 +32,7 @@ pub use import::{
     Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
     RoleNames, RowRefused,
 };
-pub use keyring::KeyInfo;
+pub use keyring::{KeyImportError, KeyInfo};
 pub use mail::{
     Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
     SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,

@@ -9,7 +9,7 @@ use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 
 use crate::database::Database;
 use crate::error::{IdentityError, OpenError};
-use crate::keyring::{KeyInfo, Keyring};
+use crate::keyring::{KeyImportError, KeyInfo, Keyring};
 use crate::last_use::LastUses;
 use crate::mail::{Letters, Mailer};
 use crate::mark::Mark;
@@ -196,6 +196,14 @@ impl Identity {
     /// [`OpenError`] where it cannot be made or stored.
     pub async fn rotate_keys(&self, origin: Origin) -> Result<String, OpenError> {
         self.keyring.rotate(&self.store, self.now(), origin).await
+    }
+
+    /// Takes a private key in PEM as the signing key and retires the present one; gives the new one's name.
+    ///
+    /// # Errors
+    /// [`KeyImportError`] says what it is instead, and what to do about it.
+    pub async fn import_key(&self, pem: &Secret<String>, origin: Origin) -> Result<String, KeyImportError> {
+        self.keyring.import(&self.store, pem, self.now(), origin).await
     }
 
     /// Takes over what other processes changed. To be called at least twice a second: it is what makes a revocation seen

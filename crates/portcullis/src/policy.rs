@@ -126,6 +126,12 @@ pub(crate) struct Route {
 }
 
 impl Policy {
+    /// What roles permit.
+    #[must_use]
+    pub const fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
     /// Builds the route tree and the limit table.
     ///
     /// # Errors

@@ -29,6 +29,13 @@ pub(super) fn from_pem(pem: &str, label: &str) -> Result<Zeroizing<Vec<u8>>, &'s
     Ok(der)
 }
 
+/// One block with this label, in lines of 64 characters (RFC 7468 §2).
+pub(super) fn to_pem(der: &[u8], label: &str) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = (0..text.len()).step_by(64).map(|at| &text[at..text.len().min(at + 64)]).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
 /// Takes one element with this tag from the front: its content.
 pub(super) fn take<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let (&found, rest) = input.split_first()?;

@@ -148,12 +148,14 @@ fn is_of_small_order(mut point: [u8; 32]) -> bool {
     COORDINATES.contains(&text.as_str())
 }
 
+/// The object identifiers of kinds of keys (RFC 8017 §A.1, RFC 5480 §2.1.1, RFC 8410 §3).
+pub(super) const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+pub(super) const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+pub(super) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+
 /// The JWK members of a SubjectPublicKeyInfo, read as the algorithm says it must be.
 pub(super) fn members_of_spki(algorithm: Algorithm, spki: &[u8]) -> Result<Map<String, Value>, KeyError> {
     use Algorithm::{EdDsa, Es256, Es384, Es512, Hs256, Hs384, Hs512};
-    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-    const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-    const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
     let (kind, key) = split_spki(spki).ok_or(KeyError::Pem("not a SubjectPublicKeyInfo"))?;
     let mismatch = || KeyError::Mismatch(algorithm.to_string());
     match algorithm {

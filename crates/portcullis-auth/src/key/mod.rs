@@ -1,6 +1,7 @@
 //! Keys: parsed once, pinned to one algorithm, ready to verify.
 
 mod der;
+mod import;
 mod jwk;
 mod roca;
 mod set;
@@ -9,9 +10,11 @@ mod signing;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use aws_lc_rs::{constant_time, hmac};
 
+pub use import::ImportError;
 pub use set::{KeySet, KeySource};
 pub use signing::{SigningError, SigningKey};
 
@@ -192,6 +195,13 @@ impl VerificationKey {
         let mut mark = [0; 32];
         mark.copy_from_slice(context.finish().as_ref());
         KeyMark(mark)
+    }
+
+    /// The public key as PEM (`-----BEGIN PUBLIC KEY-----`, RFC 7468 §13), `None` for a shared secret.
+    #[must_use]
+    pub fn public_pem(&self) -> Option<String> {
+        let Material::Public(key) = &self.material else { return None };
+        Some(der::to_pem(key.as_der().ok()?.as_ref(), "PUBLIC KEY"))
     }
 
     /// The public JWK, `None` for a shared secret.

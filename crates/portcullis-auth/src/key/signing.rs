@@ -200,7 +200,7 @@ const fn secret_len(algorithm: Algorithm) -> usize {
     }
 }
 
-fn ecdsa_of(algorithm: Algorithm) -> &'static EcdsaSigningAlgorithm {
+pub(super) fn ecdsa_of(algorithm: Algorithm) -> &'static EcdsaSigningAlgorithm {
     match algorithm {
         Algorithm::Es384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
         Algorithm::Es512 => &signature::ECDSA_P521_SHA512_FIXED_SIGNING,

@@ -10,20 +10,25 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderName, ORIGIN, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HOST, HeaderName, ORIGIN,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use portcullis_core::{Reason, unmapped};
+use portcullis_core::{PROBLEM_JSON, Reason, RequestId, unmapped};
 
 use super::token::SESSION_COOKIE;
-use super::{Access, Admin, ENDPOINTS, refuse};
+use super::{Access, Admin, ENDPOINTS, MAX_BODY, refuse};
+use crate::identity_api::answer::Refused;
 
 /// The server's own end of the connection a request came on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LocalAddress(pub(super) SocketAddr);
+
+/// The other end of that connection: the operator's, or their proxy's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PeerAddress(pub(super) SocketAddr);
 
 /// For one whole request; nothing here takes long.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -47,18 +52,38 @@ const HEADERS: [(HeaderName, &str); 10] = [
 ];
 
 /// The guard itself.
-pub(super) async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    let id = RequestId::from_bits(rand::random());
+    request.extensions_mut().insert(id);
     let mut response = match admit(&admin, &request) {
         Ok(()) => match tokio::time::timeout(PATIENCE, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => refuse(&Reason::RequestTimeout),
+            Ok(response) => in_our_form(response, id),
+            Err(_) => refuse(&Reason::RequestTimeout, id),
         },
-        Err(refusal) => refusal.into_response(&admin, &request),
+        Err(refusal) => refusal.into_response(&admin, &request, id),
     };
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), id);
+    }
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// What the framework refused by itself (a body that is too large, a form that is none) as a problem of the same status.
+fn in_our_form(response: Response, id: RequestId) -> Response {
+    let status = response.status();
+    let refused = match status {
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => {
+            Refused::new(StatusCode::BAD_REQUEST, "Invalid request body", "invalid_body")
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Refused::new(status, "Unsupported media type", "unsupported_media_type"),
+        StatusCode::PAYLOAD_TOO_LARGE => return refuse(&Reason::BodyTooLarge(MAX_BODY as u64), id),
+        _ => return response,
+    };
+    let ours = response.headers().get(CONTENT_TYPE).is_some_and(|media| media == PROBLEM_JSON);
+    if ours { response } else { refused.answer(id) }
 }
 
 /// Why a request is not let in.
@@ -77,22 +102,26 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn into_response(self, admin: &Admin, request: &Request) -> Response {
+    fn into_response(self, admin: &Admin, request: &Request, id: RequestId) -> Response {
         match self {
-            Self::Malformed => refuse(&Reason::Malformed("one Host field and a target in origin form are needed")),
-            Self::ForeignHost => (StatusCode::MISDIRECTED_REQUEST, "this name is not served here\n").into_response(),
-            Self::CrossSite => (StatusCode::FORBIDDEN, "refused: sent by another site\n").into_response(),
+            Self::Malformed => refuse(&Reason::Malformed("one Host field and a target in origin form are needed"), id),
+            Self::ForeignHost => Refused::new(StatusCode::MISDIRECTED_REQUEST, "Misdirected request", "misdirected")
+                .with_detail("this name is not served here")
+                .answer(id),
+            Self::CrossSite => refuse(&Reason::CrossSite, id),
             Self::WrongToken => {
                 admin.metrics.admin_login_failures.add(1);
-                refuse(&Reason::InvalidToken("not the operator's token"))
+                refuse(&Reason::InvalidToken("not the operator's token"), id)
             }
             Self::Anonymous => {
                 let accept = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
-                let person = accept.is_some_and(|accept| accept.contains("text/html"));
+                let path = request.uri().path();
+                let for_programs = path.starts_with("/api/") || path.ends_with(".json");
+                let person = accept.is_some_and(|accept| accept.contains("text/html")) && !for_programs;
                 if person && request.method().is_safe() {
                     Redirect::to("/login").into_response()
                 } else {
-                    refuse(&Reason::AuthenticationRequired)
+                    refuse(&Reason::AuthenticationRequired, id)
                 }
             }
         }
@@ -107,14 +136,21 @@ fn admit(admin: &Admin, request: &Request) -> Result<(), Refusal> {
     if !request.method().is_safe() && is_cross_site(request.headers(), host) {
         return Err(Refusal::CrossSite);
     }
-    let path = request.uri().path();
-    let access = ENDPOINTS.iter().find(|endpoint| endpoint.path == path).map_or(Access::Operator, |known| known.access);
-    match access {
+    match access_of(request.uri().path()) {
         Access::Open => Ok(()),
         // A configured name on loopback means a proxy of the operator's, whose clients may be anybody.
         Access::Loopback if host_kind == HostKind::Own && unmapped(local.ip()).is_loopback() => Ok(()),
         Access::Loopback | Access::Operator => is_operator(admin, request.headers()),
     }
+}
+
+/// Who may use a path, whatever the method: the strictest of what the list says of it, and the operator where it says
+/// nothing. Letters are compared, so that another spelling of an open path, and every path with a parameter, is the
+/// operator's.
+fn access_of(path: &str) -> Access {
+    let mut known = ENDPOINTS.iter().filter(|endpoint| endpoint.path() == path).map(|endpoint| endpoint.access);
+    let first = known.next().unwrap_or(Access::Operator);
+    known.fold(first, |strictest, access| if strictest == access { strictest } else { Access::Operator })
 }
 
 /// The one `Host`, where the request has exactly one and its target does not name another authority.
@@ -242,6 +278,22 @@ mod tests {
             "other.example.com:9090",
         ] {
             assert_eq!(served(foreign, local, &configured), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn o4_a_path_with_a_parameter_is_never_open_and_neither_is_another_spelling() {
+        for endpoint in ENDPOINTS {
+            let path = endpoint.path();
+            assert!(endpoint.access == Access::Operator || !path.contains(['{', '*']), "{path}");
+            // One path has one access, whatever its methods.
+            assert_eq!(access_of(path), endpoint.access, "{path}");
+            for other in [format!("{path}/"), format!("/{path}"), format!("/.{path}"), path.to_uppercase()] {
+                assert!(other == path || access_of(&other) == Access::Operator, "{other}");
+            }
+        }
+        for unknown in ["", "*", "/api/accounts/1", "/livez%2f", "/livez/../api/accounts", "/livez;x"] {
+            assert_eq!(access_of(unknown), Access::Operator, "{unknown}");
         }
     }
 

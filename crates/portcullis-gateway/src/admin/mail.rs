@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{Html, IntoResponse, Response};
-use portcullis_core::{Reason, Timestamp};
+use axum::{Extension, Json};
+use portcullis_core::{Reason, RequestId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::pages::{escape, page as layout};
 use super::{Shared, refuse};
 
 /// A mail that was caught.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct CaughtMail {
     /// The recipient's address.
     pub to: String,
@@ -22,6 +24,7 @@ pub struct CaughtMail {
     pub text: String,
     /// When it would have been sent.
     #[serde(serialize_with = "as_rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
 }
 
@@ -35,6 +38,10 @@ pub(super) struct Filter {
     to: Option<String>,
 }
 
+type Asked = Result<Query<Filter>, QueryRejection>;
+
+const UNKNOWN: Reason = Reason::Malformed("the query may have one member, `to`");
+
 impl Filter {
     fn apply(&self, source: &MailSource) -> Vec<CaughtMail> {
         let mut mails = source();
@@ -45,16 +52,18 @@ impl Filter {
 }
 
 /// `GET /mail.json`: an array of `{to, subject, text, at}`, newest first.
-pub(super) async fn json(State(admin): Shared, Query(filter): Query<Filter>) -> Response {
-    match &admin.mails {
-        Some(source) => Json(filter.apply(source)).into_response(),
-        None => refuse(&Reason::NotFound),
+pub(super) async fn json(State(admin): Shared, Extension(id): Extension<RequestId>, asked: Asked) -> Response {
+    match (&admin.mails, asked) {
+        (Some(source), Ok(Query(filter))) => Json(filter.apply(source)).into_response(),
+        (Some(_), Err(_)) => refuse(&UNKNOWN, id),
+        (None, _) => refuse(&Reason::NotFound, id),
     }
 }
 
 /// `GET /mail`: the same for a person. The texts are shown as text: a name that somebody registered under is no markup.
-pub(super) async fn page(State(admin): Shared, Query(filter): Query<Filter>) -> Response {
-    let Some(source) = &admin.mails else { return refuse(&Reason::NotFound) };
+pub(super) async fn page(State(admin): Shared, Extension(id): Extension<RequestId>, asked: Asked) -> Response {
+    let Some(source) = &admin.mails else { return refuse(&Reason::NotFound, id) };
+    let Ok(Query(filter)) = asked else { return refuse(&UNKNOWN, id) };
     let mails = filter.apply(source);
     let mut body = String::from("<h1>Mail</h1><p>Caught instead of sent, newest first. <a href=\"/\">Back</a></p>");
     if mails.is_empty() {

@@ -5,9 +5,13 @@
 //! the router, the guard in front of it, the index page and the tests are made from it. What is not on the list is not
 //! open.
 
+mod accounts;
+mod caller;
 mod guard;
 mod health;
+mod keys;
 mod mail;
+mod openapi;
 mod pages;
 mod private_file;
 mod server;
@@ -17,15 +21,19 @@ mod token;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use portcullis_core::{Clock, Problem, Reason, RequestId};
+use portcullis_identity::Identity;
 use portcullis_watch::Metrics;
 
+use crate::identity_api::answer::Refused;
 pub use health::ReadyCheck;
 pub use mail::{CaughtMail, MailSource};
 pub use private_file::{PrivateFileError, read_or_create};
@@ -48,6 +56,23 @@ pub struct AdminParts {
     pub mails: Option<MailSource>,
     /// Tells when a login ends.
     pub clock: Arc<dyn Clock>,
+    /// The accounts, where there are any.
+    pub accounts: Option<Accounts>,
+}
+
+/// Accounts that an operator may manage.
+#[derive(Clone)]
+pub struct Accounts {
+    /// The accounts themselves.
+    pub identity: Arc<Identity>,
+    /// Yields the roles that an account can have at the moment, in the order of their names.
+    pub roles: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Accounts")
+    }
 }
 
 impl std::fmt::Debug for AdminParts {
@@ -65,6 +90,8 @@ struct Admin {
     readiness: health::Readiness,
     mails: Option<MailSource>,
     clock: Arc<dyn Clock>,
+    accounts: Option<Accounts>,
+    document: Bytes,
 }
 
 type Shared = State<Arc<Admin>>;
@@ -80,56 +107,65 @@ enum Access {
     Operator,
 }
 
-/// One path of the admin listener.
+/// One method on one path of the admin listener.
 struct Endpoint {
-    path: &'static str,
+    /// `METHOD /path`; a segment `{name}` stands for any one.
+    pattern: &'static str,
     access: Access,
     /// A sentence for the index page; empty for what is not listed there.
     about: &'static str,
     route: fn() -> MethodRouter<Arc<Admin>>,
 }
 
-/// Everything there is. The path of an endpoint is matched literally; it has no parameters.
+impl Endpoint {
+    fn path(&self) -> &'static str {
+        self.pattern.split_once(' ').map_or(self.pattern, |(_, path)| path)
+    }
+}
+
+const fn endpoint(pattern: &'static str, access: Access, route: fn() -> MethodRouter<Arc<Admin>>) -> Endpoint {
+    Endpoint { pattern, access, about: "", route }
+}
+
+impl Endpoint {
+    const fn listed(self, about: &'static str) -> Self {
+        Self { about, ..self }
+    }
+}
+
+/// Everything there is. Only what the operator alone may use has parameters in its path: the guard compares paths letter by
+/// letter with this list, and what it does not find there needs the operator.
 static ENDPOINTS: &[Endpoint] = &[
-    Endpoint { path: "/", access: Access::Operator, about: "", route: || get(pages::index) },
-    Endpoint {
-        path: "/livez",
-        access: Access::Open,
-        about: "Whether the process lives.",
-        route: || get(async || "ok\n"),
-    },
-    Endpoint {
-        path: "/readyz",
-        access: Access::Open,
-        about: "Whether it may be sent traffic: 503 while a dependency is away or it is stopping.",
-        route: || get(readyz),
-    },
-    Endpoint {
-        path: "/metrics",
-        access: Access::Loopback,
-        about: "Metrics in the text format of Prometheus.",
-        route: || get(metrics),
-    },
-    Endpoint { path: "/login", access: Access::Open, about: "", route: || get(pages::login).post(pages::log_in) },
-    Endpoint { path: "/logout", access: Access::Operator, about: "", route: || post(pages::log_out) },
-    Endpoint { path: "/style.css", access: Access::Open, about: "", route: || get(pages::style) },
-    Endpoint {
-        path: "/mail",
-        access: Access::Operator,
-        about: "Mail that the demo caught instead of sending it.",
-        route: || get(mail::page),
-    },
-    Endpoint {
-        path: "/mail.json",
-        access: Access::Operator,
-        about: "The same as JSON, newest first; ?to=ADDRESS shows one recipient's.",
-        route: || get(mail::json),
-    },
+    endpoint("GET /", Access::Operator, || get(pages::index)),
+    endpoint("GET /livez", Access::Open, || get(async || "ok\n")).listed("Whether the process lives."),
+    endpoint("GET /readyz", Access::Open, || get(readyz))
+        .listed("Whether it may be sent traffic: 503 while a dependency is away or it is stopping."),
+    endpoint("GET /metrics", Access::Loopback, || get(metrics)).listed("Metrics in the text format of Prometheus."),
+    endpoint("GET /login", Access::Open, || get(pages::login)),
+    endpoint("POST /login", Access::Open, || post(pages::log_in)),
+    endpoint("POST /logout", Access::Operator, || post(pages::log_out)),
+    endpoint("GET /style.css", Access::Open, || get(pages::style)),
+    endpoint("GET /mail", Access::Operator, || get(mail::page))
+        .listed("Mail that the demo caught instead of sending it."),
+    endpoint("GET /mail.json", Access::Operator, || get(mail::json))
+        .listed("The same as JSON, newest first; ?to=ADDRESS shows one recipient's."),
+    endpoint("GET /openapi.json", Access::Operator, || get(openapi::serve))
+        .listed("All of this for programs (OpenAPI 3.1)."),
+    endpoint("GET /api/accounts", Access::Operator, || get(accounts::list)).listed("The accounts, in pages."),
+    endpoint("POST /api/accounts", Access::Operator, || post(accounts::create)),
+    endpoint("GET /api/accounts/{id}", Access::Operator, || get(accounts::show)),
+    endpoint("PATCH /api/accounts/{id}", Access::Operator, || patch(accounts::change)),
+    endpoint("DELETE /api/accounts/{id}", Access::Operator, || delete(accounts::remove)),
+    endpoint("POST /api/accounts/{id}/password", Access::Operator, || post(accounts::set_password)),
+    endpoint("POST /api/accounts/{id}/revoke", Access::Operator, || post(accounts::revoke)),
+    endpoint("GET /api/accounts/{id}/sessions", Access::Operator, || get(accounts::sessions)),
+    endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),
+    endpoint("POST /api/keys/rotate", Access::Operator, || post(keys::rotate)),
     #[cfg(feature = "test-clock")]
-    Endpoint { path: "/test-clock", access: Access::Operator, about: "", route: || post(test_clock::set) },
+    endpoint("POST /test-clock", Access::Operator, || post(test_clock::set)),
 ];
 
-/// Bytes of a request body; the largest is a login form.
+/// Bytes of a request body; the largest is one with a password.
 const MAX_BODY: usize = 16 * 1_024;
 
 /// The admin listener's app with its guard in front. [`serve`] runs it.
@@ -142,14 +178,16 @@ fn router(parts: AdminParts) -> Router {
         readiness: health::Readiness::new(parts.ready),
         mails: parts.mails,
         clock: parts.clock,
+        accounts: parts.accounts,
+        document: openapi::document().to_string().into(),
     });
     let mut router = Router::new();
     for endpoint in ENDPOINTS {
-        router = router.route(endpoint.path, (endpoint.route)());
+        router = router.route(endpoint.path(), (endpoint.route)());
     }
     router
-        .fallback(async || refuse(&Reason::NotFound))
-        .method_not_allowed_fallback(async || StatusCode::METHOD_NOT_ALLOWED)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&admin), guard::guard))
         .with_state(admin)
@@ -170,9 +208,17 @@ async fn metrics(State(admin): Shared) -> Response {
 }
 
 /// A refusal in the form that the whole gateway uses.
-fn refuse(reason: &Reason) -> Response {
-    let problem = Problem::new(reason, RequestId::from_bits(::rand::random()));
+fn refuse(reason: &Reason, id: RequestId) -> Response {
+    let problem = Problem::new(reason, id);
     (problem.status, problem.headers, problem.body).into_response()
+}
+
+async fn not_found(Extension(id): Extension<RequestId>) -> Response {
+    refuse(&Reason::NotFound, id)
+}
+
+async fn method_not_allowed(Extension(id): Extension<RequestId>) -> Response {
+    Refused::new(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "method_not_allowed").answer(id)
 }
 
 #[cfg(test)]

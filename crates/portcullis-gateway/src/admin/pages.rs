@@ -4,6 +4,7 @@ use axum::extract::{Form, State};
 use axum::http::header::{CONTENT_TYPE, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::token::{SESSION_COOKIE, SESSION_TTL};
@@ -50,11 +51,11 @@ pub(super) async fn style() -> Response {
 pub(super) async fn index(State(admin): Shared) -> Html<String> {
     let mut list = String::from("<h1>Portcullis</h1><ul>");
     for endpoint in ENDPOINTS.iter().filter(|endpoint| !endpoint.about.is_empty()) {
-        if endpoint.path.starts_with("/mail") && admin.mails.is_none() {
+        if endpoint.path().starts_with("/mail") && admin.mails.is_none() {
             continue;
         }
         let note = if endpoint.access == Access::Open { " (open)" } else { "" };
-        list.push_str(&format!("<li><a href=\"{0}\">{0}</a>{note}: {1}</li>", endpoint.path, escape(endpoint.about)));
+        list.push_str(&format!("<li><a href=\"{0}\">{0}</a>{note}: {1}</li>", endpoint.path(), escape(endpoint.about)));
     }
     list.push_str("</ul><form method=\"post\" action=\"/logout\"><button>Log out everywhere</button></form>");
     Html(page("Admin", &list))
@@ -76,8 +77,11 @@ fn login_page(note: &str) -> String {
     )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "OperatorLogin")]
 pub(super) struct Login {
+    /// The operator's token.
     token: String,
 }
 

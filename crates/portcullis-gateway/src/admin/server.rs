@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower_service::Service as _;
 
-use super::guard::LocalAddress;
+use super::guard::{LocalAddress, PeerAddress};
 use super::{AdminParts, router};
 
 /// Connections at once; more are closed at once.
@@ -65,10 +65,11 @@ pub async fn serve(listener: TcpListener, parts: AdminParts, stop: impl Future<O
 }
 
 async fn connection(stream: TcpStream, router: Router, stop: impl Future<Output = ()>) {
-    let Ok(local) = stream.local_addr() else { return };
+    let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(LocalAddress(local));
+        request.extensions_mut().insert(PeerAddress(peer));
         let mut router = router.clone();
         // A router is always ready, so there is nothing to poll before the call.
         async move { router.call(request.map(Body::new)).await }

@@ -43,6 +43,7 @@ impl Running {
         let metrics = Arc::new(Metrics::new());
         let settings = AdminSettings { listen: None, token: Some(Secret::new(TOKEN.to_owned())), hosts: Vec::new() };
         let parts = AdminParts {
+            accounts: None,
             token: OperatorToken::resolve(&settings, std::path::Path::new("/nonexistent")).unwrap(),
             hosts: vec!["admin.test".to_owned()],
             metrics: Arc::clone(&metrics),
@@ -120,7 +121,7 @@ fn mails_kept() -> Vec<CaughtMail> {
 #[tokio::test]
 async fn o4_every_endpoint_refuses_a_stranger_unless_it_is_declared_open() {
     let running = Running::on("127.0.0.1:0", true).await;
-    let paths = ENDPOINTS.iter().map(|endpoint| (endpoint.path, endpoint.access));
+    let paths = ENDPOINTS.iter().map(|endpoint| (endpoint.path(), endpoint.access));
     for (path, access) in paths.chain([("/no-such-page", Access::Operator), ("/mail/", Access::Operator)]) {
         for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"] {
             let status = running.ask(method, path, &[], "").await.status;
@@ -131,8 +132,9 @@ async fn o4_every_endpoint_refuses_a_stranger_unless_it_is_declared_open() {
             }
         }
     }
-    let open: Vec<_> = ENDPOINTS.iter().filter(|known| known.access == Access::Open).map(|known| known.path).collect();
-    assert_eq!(open, ["/livez", "/readyz", "/login", "/style.css"], "opening an endpoint is a decision");
+    let open: Vec<_> =
+        ENDPOINTS.iter().filter(|known| known.access == Access::Open).map(|known| known.path()).collect();
+    assert_eq!(open, ["/livez", "/readyz", "/login", "/login", "/style.css"], "opening an endpoint is a decision");
 }
 
 #[tokio::test]
@@ -168,6 +170,7 @@ async fn o4_metrics_are_open_on_loopback_only() {
     // What counts is the address that the connection came to; the rule itself is tested here without one.
     let settings = AdminSettings { listen: None, token: Some(Secret::new(TOKEN.to_owned())), hosts: Vec::new() };
     let parts = AdminParts {
+        accounts: None,
         token: OperatorToken::resolve(&settings, std::path::Path::new("/nonexistent")).unwrap(),
         hosts: Vec::new(),
         metrics: Arc::new(Metrics::new()),
@@ -197,7 +200,7 @@ async fn o4_metrics_are_open_on_loopback_only() {
 async fn o4_a_rebound_name_is_refused_on_every_path() {
     let running = Running::start().await;
     let port = running.address.port();
-    for path in ENDPOINTS.iter().map(|endpoint| endpoint.path).chain(["/nothing"]) {
+    for path in ENDPOINTS.iter().map(|endpoint| endpoint.path()).chain(["/nothing"]) {
         for host in [format!("evil.example:{port}"), "localhost".into(), format!("localhost:{}", port ^ 1)] {
             let head = format!(
                 "GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
@@ -275,7 +278,7 @@ async fn o4_posts_of_other_sites_are_refused() {
 #[tokio::test]
 async fn o4_every_answer_carries_the_security_headers() {
     let running = Running::start().await;
-    for path in ENDPOINTS.iter().map(|endpoint| endpoint.path).chain(["/nothing"]) {
+    for path in ENDPOINTS.iter().map(|endpoint| endpoint.path()).chain(["/nothing"]) {
         for reply in [running.ask("GET", path, &[], "").await, running.get(path).await] {
             let policy = reply.header("content-security-policy").unwrap();
             assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use portcullis_core::HumanDuration;
-use portcullis_identity::{ApiKeyInfo, Identity, MadeApiKey, NewApiKey, Origin};
+use portcullis_identity::{AccountName, ApiKeyInfo, Identity, MadeApiKey, NewApiKey, Origin};
 
 use super::args::Deployment;
 use super::process::in_words;
@@ -123,7 +123,7 @@ pub(super) fn dispatch(
 /// Does it.
 pub(super) async fn run(identity: &Identity, task: ApiKeyTask) -> Result<String, Failure> {
     let origin = Origin::default();
-    let account = identity.account_details(&task.email).await.map_err(in_words)?.account.id;
+    let account = identity.account_details(AccountName::Email(&task.email)).await.map_err(in_words)?.account.id;
     match task.action {
         ApiKeyAction::Create(new) => {
             Ok(shown(&identity.create_api_key(&account, new, origin).await.map_err(in_words)?))

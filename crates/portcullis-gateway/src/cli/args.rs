@@ -42,7 +42,7 @@ pub(super) enum Command {
     /// Create, import, export, list and change accounts.
     #[command(subcommand)]
     Users(UsersCommand),
-    /// List and rotate the keys that sign tokens.
+    /// List, rotate, import and export the keys that sign tokens.
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Create, list, rotate and revoke API keys, by which programs act for an account.
@@ -113,6 +113,24 @@ pub(super) enum KeysCommand {
     },
     /// Sign with a new key from now on; the old one verifies until its last token has expired.
     Rotate {
+        #[command(flatten)]
+        deployment: Deployment,
+    },
+    /// Sign with the private key of a file from now on; the old one verifies until its last token has expired.
+    ///
+    /// The file holds one private key in PEM without a passphrase: PKCS#8, SEC 1 or PKCS#1, of the kind that the algorithm of
+    /// [tokens] takes. It is kept encrypted under the master key; the file may be deleted.
+    Import {
+        /// The file; "-" for standard input.
+        file: PathBuf,
+        #[command(flatten)]
+        deployment: Deployment,
+    },
+    /// Print the public keys that verify tokens, as a JWK Set (RFC 7517).
+    ExportPublic {
+        /// As PEM instead, each with a line that names it.
+        #[arg(long)]
+        pem: bool,
         #[command(flatten)]
         deployment: Deployment,
     },

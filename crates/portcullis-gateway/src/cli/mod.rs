@@ -8,6 +8,7 @@ mod args;
 mod check;
 mod explain;
 mod init;
+mod keys;
 mod process;
 mod question;
 mod tokens;
@@ -24,7 +25,7 @@ use portcullis_core::Secret;
 
 use crate::config::{LoadError, Loaded, Report, Settings, Source, json_schema};
 pub use api_keys::{ApiKeyAction, ApiKeyTask};
-use args::{Cli, Command, Deployment, ExplainArgs, KeysCommand, ServeArgs};
+use args::{Cli, Command, Deployment, ExplainArgs, ServeArgs};
 pub use explain::{explain, gate_for_questions};
 pub use process::Process;
 pub use question::Question;
@@ -50,11 +51,11 @@ pub trait Commands {
     /// A [`Failure`] that says why there is none.
     fn create_user(&self, settings: Settings, user: NewUser) -> Result<String, Failure>;
 
-    /// Lists the accounts as text.
+    /// Lists the accounts, each as a line that is handed over at once: there may be more than memory should hold.
     ///
     /// # Errors
     /// A [`Failure`] that says why they cannot be read.
-    fn list_users(&self, settings: Settings) -> Result<String, Failure>;
+    fn list_users(&self, settings: Settings, show: &mut dyn FnMut(&str)) -> Result<(), Failure>;
 
     /// Imports, exports, shows or changes accounts; returns what to print.
     ///
@@ -73,6 +74,18 @@ pub trait Commands {
     /// # Errors
     /// A [`Failure`] that says why it was not rotated.
     fn rotate_keys(&self, settings: Settings) -> Result<String, Failure>;
+
+    /// Takes a private key in PEM as the signing key; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why it does not sign.
+    fn import_key(&self, settings: Settings, pem: Secret<String>) -> Result<String, Failure>;
+
+    /// The public keys as a JWK Set, or as PEM.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why they cannot be read.
+    fn public_keys(&self, settings: Settings, pem: bool) -> Result<String, Failure>;
 
     /// Manages the API keys of an account; returns what to print.
     ///
@@ -234,14 +247,7 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
             commands.demo(Demo::Whole { state_dir, listen, admin, upstream: upstream_listen })?;
         }
         Command::Users(command) => users::dispatch(command, commands, console)?,
-        Command::Keys(KeysCommand::List { deployment }) => {
-            let settings = load(&deployed(deployment), console)?;
-            console.say(commands.list_keys(settings)?);
-        }
-        Command::Keys(KeysCommand::Rotate { deployment }) => {
-            let settings = load(&deployed(deployment), console)?;
-            console.say(commands.rotate_keys(settings)?);
-        }
+        Command::Keys(command) => keys::dispatch(command, commands, console)?,
         Command::ApiKeys(command) => api_keys::dispatch(command, commands, console)?,
         Command::Tokens(command) => tokens::dispatch(command, commands, console)?,
         Command::Explain(args) => ask(args, commands, console)?,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use portcullis_core::ports::{Holders, Nobody, Revocations};
 use portcullis_core::{Clock as _, Event, EventSink, Secret};
-use portcullis_identity::{Identity, IdentityError, NewAccount, Origin};
+use portcullis_identity::{
+    Account, AccountFilter, Identity, IdentityError, KeyImportError, MAX_PAGE, NewAccount, Origin,
+};
 use tokio::runtime::Handle;
 
 use super::{
@@ -37,6 +39,9 @@ impl Commands for Process {
     fn create_user(&self, settings: Settings, user: NewUser) -> Result<String, Failure> {
         let [role] = <[String; 1]>::try_from(user.roles)
             .map_err(|_| Failure::Usage("an account has one role in this version; give --role once".to_owned()))?;
+        if !users::knows_role(&settings, &role) {
+            return Err(users::no_role(&settings, &role));
+        }
         let made = user.password.is_none();
         let password =
             user.password.unwrap_or_else(|| Secret::new(format!("{}-Aa1", hex::encode(&admin::random()[..12]))));
@@ -51,19 +56,21 @@ impl Commands for Process {
         })
     }
 
-    fn list_users(&self, settings: Settings) -> Result<String, Failure> {
+    fn list_users(&self, settings: Settings, show: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         with_identity(&settings, async |identity| {
-            let accounts = identity.list_accounts().await.map_err(in_words)?;
-            let mut text = format!("{:<36}  {:<10} {:<10} {:<8} {}", "id", "role", "plan", "state", "email");
-            for account in accounts {
-                let state = if account.disabled_at.is_some() { "disabled" } else { "active" };
-                let _ = write!(
-                    text,
-                    "\n{:<36}  {:<10} {:<10} {state:<8} {}",
-                    account.id, account.role, account.plan, account.email
-                );
+            show(&format!("{:<36}  {:<10} {:<10} {:<8} {}", "id", "role", "plan", "state", "email"));
+            let (everybody, mut after) = (AccountFilter::default(), None);
+            loop {
+                let page = identity.accounts_page(&everybody, after.as_deref(), MAX_PAGE).await.map_err(in_words)?;
+                for Account { id, email, role, plan, disabled_at, .. } in page.accounts {
+                    let state = if disabled_at.is_some() { "disabled" } else { "active" };
+                    show(&format!("{id:<36}  {role:<10} {plan:<10} {state:<8} {email}"));
+                }
+                after = page.next;
+                if after.is_none() {
+                    return Ok(());
+                }
             }
-            Ok(text)
         })
     }
 
@@ -95,6 +102,39 @@ impl Commands for Process {
             Ok(format!(
                 "tokens are signed with {kid} as soon as every instance knows it; the old key verifies until its last token has expired"
             ))
+        })
+    }
+
+    fn import_key(&self, settings: Settings, pem: Secret<String>) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let kid = identity.import_key(&pem, Origin::default()).await.map_err(|error| match error {
+                KeyImportError::Store(error) => Failure::run(error),
+                refused => Failure::Usage(refused.to_string()),
+            })?;
+            Ok(format!(
+                "new tokens are signed with {kid}; the old key verifies until its last token has expired\n\
+                 the key is kept under the master key: the file is not needed any more"
+            ))
+        })
+    }
+
+    fn public_keys(&self, settings: Settings, pem: bool) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let keys = identity.keys().load();
+            if !pem {
+                return Ok(keys.1.public_jwks_json());
+            }
+            let mut text = String::new();
+            for key in keys.1.keys() {
+                // Text between the blocks is passed over by whoever reads PEM (RFC 7468 §2).
+                if let (Some(kid), Some(pem)) = (key.kid(), key.public_pem()) {
+                    let _ = write!(text, "kid {kid} for {}\n{pem}", key.algorithm().as_str());
+                }
+            }
+            match text.strip_suffix('\n') {
+                Some(text) => Ok(text.to_owned()),
+                None => Err(Failure::run("tokens are signed with a shared secret, which has no public half")),
+            }
         })
     }
 
@@ -141,10 +181,10 @@ async fn open(settings: &Settings) -> Result<Identity, OpenIdentityError> {
     serve::open_identity(settings, Arc::new(Deaf)).await.map(|(identity, _)| identity)
 }
 
-fn with_identity(
+fn with_identity<T>(
     settings: &Settings,
-    command: impl AsyncFnOnce(&Identity) -> Result<String, Failure>,
-) -> Result<String, Failure> {
+    command: impl AsyncFnOnce(&Identity) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let runtime = serve::service_runtime().map_err(Failure::run)?;
     runtime.block_on(async {
         let identity = open(settings).await.map_err(Failure::run)?;

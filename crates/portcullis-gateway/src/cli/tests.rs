@@ -33,8 +33,9 @@ impl Commands for Recorder {
         self.note(format!("create {} {:?} {password:?} in {}", user.email, user.roles, settings.state_dir.display()))
     }
 
-    fn list_users(&self, _: Settings) -> Result<String, Failure> {
-        self.note("list users".to_owned())
+    fn list_users(&self, _: Settings, show: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        show(&self.note("list users".to_owned())?);
+        Ok(())
     }
 
     fn manage_users(&self, _: Settings, task: UserTask) -> Result<String, Failure> {
@@ -47,6 +48,14 @@ impl Commands for Recorder {
 
     fn rotate_keys(&self, _: Settings) -> Result<String, Failure> {
         self.note("rotate keys".to_owned())
+    }
+
+    fn import_key(&self, _: Settings, pem: Secret<String>) -> Result<String, Failure> {
+        self.note(format!("import a key of {} bytes", pem.expose().len()))
+    }
+
+    fn public_keys(&self, _: Settings, pem: bool) -> Result<String, Failure> {
+        self.note(format!("public keys, as PEM: {pem}"))
     }
 
     fn manage_api_keys(&self, _: Settings, task: ApiKeyTask) -> Result<String, Failure> {

@@ -6,7 +6,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::{PROBLEM_JSON, RequestId};
 use portcullis_identity::{IdentityError, Violation};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
 
 /// A refusal: what the client is told. What the operator needs to know beside it goes to the log.
 #[derive(Debug)]
@@ -103,14 +105,22 @@ impl From<IdentityError> for Refused {
     }
 }
 
+/// An answer that only says something.
+#[derive(JsonSchema, Serialize)]
+pub(crate) struct Message {
+    /// For a person.
+    pub(crate) message: &'static str,
+}
+
 /// A JSON answer that no cache may keep.
-pub(crate) fn json(status: StatusCode, body: &Value) -> Response {
+pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     json_with(status, body, HeaderValue::from_static("application/json"))
 }
 
-fn json_with(status: StatusCode, body: &Value, media: HeaderValue) -> Response {
+fn json_with(status: StatusCode, body: &impl Serialize, media: HeaderValue) -> Response {
+    let Ok(text) = serde_json::to_string(body) else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
     let headers = [(CONTENT_TYPE, media), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
-    (status, headers, body.to_string()).into_response()
+    (status, headers, text).into_response()
 }
 
 pub(super) async fn not_found(Extension(id): Extension<RequestId>) -> Response {

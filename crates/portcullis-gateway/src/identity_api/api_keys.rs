@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::Principal;
-use portcullis_identity::{ApiKeyInfo, MadeApiKey, NewApiKey};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use portcullis_identity::{ApiKeyInfo, IdentityError, MadeApiKey, NewApiKey};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::answer;
-use super::caller::{Caller, answered, local, origin};
+use super::caller::{Caller, answered, local, origin, part};
 use super::{Api, body};
 
 /// How long a key that was rotated goes on where nothing else is said.
@@ -27,15 +28,16 @@ pub(super) async fn list(
 ) -> Response {
     answered(caller, async {
         let keys = api.identity.api_keys(local(principal)?.subject()).await?;
-        let keys: Vec<Value> = keys.iter().map(described).collect();
-        Ok(answer::json(StatusCode::OK, &json!({ "apiKeys": keys })))
+        Ok(answer::json(StatusCode::OK, &ApiKeys { api_keys: keys.into_iter().map(Shown::from).collect() }))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Create {
+#[schemars(rename = "NewApiKey")]
+pub(super) struct Create {
+    #[schemars(extend("examples" = ["nightly build"]))]
     name: String,
     scopes: Option<Vec<String>>,
     /// In seconds.
@@ -54,14 +56,15 @@ pub(super) async fn create(
         let Create { name, scopes, expires_in } = body::json(&headers, &bytes)?;
         let new = NewApiKey { name, scopes, plan: None, expires_in: expires_in.map(Duration::from_secs) };
         let made = api.identity.create_api_key(principal.subject(), new, origin(caller)).await?;
-        Ok(shown_once(&made))
+        Ok(shown_once(made))
     })
     .await
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Rotate {
+#[schemars(rename = "RotateApiKey")]
+pub(super) struct Rotate {
     /// In seconds.
     overlap: Option<u64>,
 }
@@ -70,16 +73,17 @@ pub(super) async fn rotate(
     State(api): State<Arc<Api>>,
     caller: Caller,
     principal: Option<Extension<Arc<Principal>>>,
-    Path(key): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Response {
     answered(caller, async {
         let principal = local(principal)?;
+        let key = part(path, IdentityError::NoApiKey)?;
         let Rotate { overlap } = if bytes.is_empty() { Rotate::default() } else { body::json(&headers, &bytes)? };
         let overlap = overlap.map_or(OVERLAP, Duration::from_secs);
         let made = api.identity.rotate_api_key(principal.subject(), &key, overlap, origin(caller)).await?;
-        Ok(shown_once(&made))
+        Ok(shown_once(made))
     })
     .await
 }
@@ -88,32 +92,71 @@ pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     caller: Caller,
     principal: Option<Extension<Arc<Principal>>>,
-    Path(key): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Response {
     answered(caller, async {
         let principal = local(principal)?;
+        let key = part(path, IdentityError::NoApiKey)?;
         api.identity.revoke_api_key(principal.subject(), &key, origin(caller)).await?;
         Ok(StatusCode::NO_CONTENT.into_response())
     })
     .await
 }
 
-/// The only answer that ever holds a key.
-fn shown_once(made: &MadeApiKey) -> Response {
-    let mut answer = described(&made.info);
-    answer["key"] = made.key.expose().as_str().into();
-    answer::json(StatusCode::CREATED, &answer)
+/// The caller's keys.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ApiKeys {
+    api_keys: Vec<Shown>,
 }
 
-fn described(key: &ApiKeyInfo) -> Value {
-    json!({
-        "id": key.id,
-        "name": key.name,
-        "start": key.start,
-        "scopes": key.scopes,
-        "plan": key.plan,
-        "createdAt": key.created_at.to_rfc3339(),
-        "expiresAt": key.expires_at.map(|at| at.to_rfc3339()),
-        "lastUsedAt": key.last_used_at.map(|at| at.to_rfc3339()),
-    })
+/// A key as its owner sees it again.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ApiKey")]
+struct Shown {
+    id: String,
+    name: String,
+    /// How the key begins, to tell keys apart.
+    start: String,
+    /// The permissions it may use; `null` for all of its owner's.
+    scopes: Option<Vec<String>>,
+    plan: Option<String>,
+    #[schemars(extend("format" = "date-time"))]
+    created_at: String,
+    #[schemars(extend("format" = "date-time"))]
+    expires_at: Option<String>,
+    /// To within some minutes.
+    #[schemars(extend("format" = "date-time"))]
+    last_used_at: Option<String>,
+}
+
+/// A new key. No other answer ever holds one.
+#[derive(JsonSchema, Serialize)]
+#[schemars(rename = "MadeApiKey")]
+pub(super) struct Made {
+    #[serde(flatten)]
+    shown: Shown,
+    /// The key itself.
+    key: String,
+}
+
+fn shown_once(made: MadeApiKey) -> Response {
+    let key = made.key.expose().as_str().to_owned();
+    answer::json(StatusCode::CREATED, &Made { shown: made.info.into(), key })
+}
+
+impl From<ApiKeyInfo> for Shown {
+    fn from(key: ApiKeyInfo) -> Self {
+        Self {
+            id: key.id,
+            name: key.name,
+            start: key.start,
+            scopes: key.scopes,
+            plan: key.plan,
+            created_at: key.created_at.to_rfc3339(),
+            expires_at: key.expires_at.map(|at| at.to_rfc3339()),
+            last_used_at: key.last_used_at.map(|at| at.to_rfc3339()),
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::answer::Refused;
 
 /// Reads a JSON body. Members that the endpoint does not know are refused: a `role` in a registration is an attempt, or
 /// a mistake that must not pass in silence.
-pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refused> {
+pub(crate) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refused> {
     let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // A page of another site can send text/plain or a form without asking, but never this type.
     if !is_media(media, "application/json") {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Extension;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use portcullis_core::{ClientAddress, Principal, RequestId, Scheme};
-use portcullis_identity::Origin;
+use portcullis_identity::{IdentityError, Origin};
 
 use super::answer::Refused;
 
@@ -15,7 +17,7 @@ use super::answer::Refused;
 pub(super) type Caller = (Extension<ClientAddress>, Extension<RequestId>);
 
 pub(super) fn origin((Extension(client), Extension(id)): Caller) -> Origin {
-    Origin { client: Some(client), request: Some(id) }
+    Origin { client: Some(client), request: Some(id), operator: false }
 }
 
 pub(super) fn id((_, Extension(id)): Caller) -> RequestId {
@@ -30,6 +32,14 @@ pub(super) fn agent(headers: &HeaderMap) -> Option<String> {
 /// Runs a handler's body and turns its refusal into an answer.
 pub(super) async fn answered(caller: Caller, handler: impl Future<Output = Result<Response, Refused>>) -> Response {
     handler.await.unwrap_or_else(|refused| refused.answer(id(caller)))
+}
+
+/// The id in a path. What cannot be one is told like one that nobody has, before a database sees it.
+pub(super) fn part(path: Result<Path<String>, PathRejection>, nobodys: IdentityError) -> Result<String, Refused> {
+    match path {
+        Ok(Path(id)) if id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(id),
+        _ => Err(nobodys.into()),
+    }
 }
 
 /// One of our own users, logged in as a person: a program's API key manages no account, so that whoever finds one cannot

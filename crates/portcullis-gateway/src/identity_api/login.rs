@@ -11,28 +11,35 @@ use axum::response::{IntoResponse, Response};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Secret};
 use portcullis_identity::{Credentials, Delivery, IdentityError, Origin, ServerSession, Tokens};
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Refused};
 use super::caller::{Caller, agent, answered, local, origin};
 use super::{Api, body, pages};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Login {
+pub(super) struct Login {
+    #[schemars(extend("format" = "email", "examples" = ["ann@example.com"]))]
     email: String,
+    #[schemars(extend("format" = "password", "examples" = ["Correct-horse-7-staple"]))]
     password: String,
+    /// How the tokens are handed over.
     #[serde(default)]
     delivery: Wish,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "Delivery")]
 enum Wish {
+    /// In the answer.
     #[default]
     Body,
+    /// In cookies that no script can read.
     Cookie,
+    /// As a session that is kept here, in a cookie.
     Session,
 }
 
@@ -81,9 +88,10 @@ pub(super) async fn end_former(api: &Api, headers: &HeaderMap, origin: Origin) -
     Ok(())
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Refresh {
+pub(super) struct Refresh {
+    /// The refresh token; without it that of the cookie.
     refresh_token: Option<String>,
 }
 
@@ -164,25 +172,47 @@ pub(super) async fn logout_all(
     .await
 }
 
+/// Tokens as they are handed over, or the word that a session has begun.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "Tokens")]
+pub(super) struct Handed<'a> {
+    /// Sent as `Authorization: Bearer`; absent where it went into a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_token: Option<&'a str>,
+    /// Good for one use; absent where it went into a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<&'a str>,
+    /// Seconds until the access token ends, or the session if it is not used.
+    expires_in: u64,
+    /// `Bearer`, or `Session` for one that is kept here.
+    token_type: &'static str,
+}
+
 /// Hands a server session over: nothing of it is in the body.
 pub(super) fn open(api: &Api, session: &ServerSession) -> Response {
-    let answer = json!({ "expiresIn": session.idle.min(session.life).as_secs(), "tokenType": "Session" });
-    let mut response = answer::json(StatusCode::OK, &answer);
+    let expires_in = session.idle.min(session.life).as_secs();
+    let told = Handed { access_token: None, refresh_token: None, expires_in, token_type: "Session" };
+    let mut response = answer::json(StatusCode::OK, &told);
     api.set_session(&mut response, session);
     response
 }
 
 /// Hands tokens over in the way their session began with.
 pub(super) fn hand_over(api: &Api, tokens: &Tokens) -> Response {
-    let mut answer = json!({ "expiresIn": tokens.expires_in.as_secs(), "tokenType": "Bearer" });
+    let bare = Handed {
+        access_token: None,
+        refresh_token: None,
+        expires_in: tokens.expires_in.as_secs(),
+        token_type: "Bearer",
+    };
     match tokens.delivery {
         Delivery::Body => {
-            answer["accessToken"] = tokens.access.expose().as_str().into();
-            answer["refreshToken"] = tokens.refresh.expose().as_str().into();
-            answer::json(StatusCode::OK, &answer)
+            let (access, refresh) = (tokens.access.expose(), tokens.refresh.expose());
+            answer::json(StatusCode::OK, &Handed { access_token: Some(access), refresh_token: Some(refresh), ..bare })
         }
         Delivery::Cookie => {
-            let mut response = answer::json(StatusCode::OK, &answer);
+            let mut response = answer::json(StatusCode::OK, &bare);
             api.set_cookies(&mut response, tokens);
             response
         }

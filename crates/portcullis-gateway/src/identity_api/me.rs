@@ -9,10 +9,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use portcullis_core::{Principal, Secret};
 use portcullis_identity::Account;
-use serde::Deserialize;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::answer;
+use super::answer::{self, Message};
 use super::caller::{Caller, answered, holder, local, origin};
 use super::{Api, body, pages};
 
@@ -21,12 +21,13 @@ pub(super) async fn show(
     caller: Caller,
     principal: Option<Extension<Arc<Principal>>>,
 ) -> Response {
-    answered(caller, async { Ok(described(&api.identity.account(holder(principal)?.subject()).await?)) }).await
+    answered(caller, async { Ok(described(api.identity.account(holder(principal)?.subject()).await?)) }).await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Rename {
+#[schemars(rename = "RenameAccount")]
+pub(super) struct Rename {
     // `null` takes the name away; a request that says nothing of it is a mistake.
     #[serde(deserialize_with = "Option::deserialize")]
     name: Option<String>,
@@ -43,14 +44,15 @@ pub(super) async fn rename(
         let principal = local(principal)?;
         let Rename { name } = body::json(&headers, &bytes)?;
         api.identity.rename(principal.subject(), name.as_deref(), origin(caller)).await?;
-        Ok(described(&api.identity.account(principal.subject()).await?))
+        Ok(described(api.identity.account(principal.subject()).await?))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Delete {
+#[schemars(rename = "DeleteAccount")]
+pub(super) struct Delete {
     password: String,
 }
 
@@ -72,10 +74,12 @@ pub(super) async fn delete(
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangeEmail {
+pub(super) struct ChangeEmail {
+    #[schemars(extend("examples" = ["ann.other@example.com"]))]
     email: String,
+    #[schemars(extend("format" = "password", "examples" = ["Correct-horse-7-staple"]))]
     password: String,
 }
 
@@ -92,14 +96,14 @@ pub(super) async fn change_email(
         let password = Secret::new(password);
         api.identity.request_email_change(principal.subject(), &password, &email, origin(caller)).await?;
         let message = "If this address can be yours, a mail with a link to confirm it is on its way there.";
-        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
+        Ok(answer::json(StatusCode::ACCEPTED, &Message { message }))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ConfirmEmail {
+pub(super) struct ConfirmEmail {
     token: String,
 }
 
@@ -115,21 +119,32 @@ pub(super) async fn confirm_email(
     answered(caller, async {
         let ConfirmEmail { token } = body::json(&headers, &bytes)?;
         api.identity.confirm_email_change(&token, origin(caller)).await?;
-        Ok(answer::json(StatusCode::OK, &json!({ "message": "The address is confirmed. Log in with it from now on." })))
+        Ok(answer::json(StatusCode::OK, &Message { message: "The address is confirmed. Log in with it from now on." }))
     })
     .await
 }
 
-fn described(account: &Account) -> Response {
-    answer::json(
-        StatusCode::OK,
-        &json!({
-            "id": account.id,
-            "email": account.email,
-            "name": account.name,
-            "role": account.role,
-            "plan": account.plan,
-            "createdAt": account.created_at.to_rfc3339(),
-        }),
-    )
+/// What a caller may know of their own account.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Me {
+    id: String,
+    email: String,
+    name: Option<String>,
+    role: String,
+    plan: String,
+    #[schemars(extend("format" = "date-time"))]
+    created_at: String,
+}
+
+fn described(account: Account) -> Response {
+    let me = Me {
+        id: account.id,
+        email: account.email,
+        name: account.name,
+        role: account.role,
+        plan: account.plan,
+        created_at: account.created_at.to_rfc3339(),
+    };
+    answer::json(StatusCode::OK, &me)
 }

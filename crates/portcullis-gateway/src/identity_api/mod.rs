@@ -4,23 +4,25 @@
 //! [`ClientAddress`](portcullis_core::ClientAddress), the [`RequestId`](portcullis_core::RequestId) and, where one was
 //! proven, the `Arc<Principal>`.
 
-mod answer;
+pub(crate) mod answer;
 mod api_keys;
-mod body;
+pub(crate) mod body;
 mod caller;
 mod cookies;
 mod hosted;
 mod jwks;
 mod login;
 mod me;
+mod openapi;
 pub(crate) mod pages;
 mod password;
 mod registration;
-mod sessions;
+pub(crate) mod sessions;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use portcullis_auth::CookieNames;
 use portcullis_identity::Identity;
@@ -86,11 +88,12 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /auth/api-keys", Need::Login, || post(api_keys::create)),
     endpoint("POST /auth/api-keys/{id}/rotate", Need::Login, || post(api_keys::rotate)),
     endpoint("DELETE /auth/api-keys/{id}", Need::Login, || delete(api_keys::revoke)),
+    endpoint("GET /auth/openapi.json", Need::Nothing, || get(openapi::serve)),
     endpoint("GET /.well-known/jwks.json", Need::Nothing, || get(jwks::document)),
 ];
 
-/// What stands under `/auth` and is no endpoint is refused here and never reaches an upstream.
-pub const REST: &str = "/auth/**";
+/// What stands under `/auth`, or where an endpoint stands, and is none is refused here and never reaches an upstream.
+pub const REST: &[&str] = &["/auth/**", "/.well-known/jwks.json"];
 
 const fn endpoint(pattern: &'static str, need: Need, route: fn() -> MethodRouter<Arc<Api>>) -> Endpoint {
     Endpoint { pattern, need, route }
@@ -105,6 +108,8 @@ pub struct Api {
     pub(crate) origin: String,
     /// Whether tokens may be handed over in cookies: under https, or on loopback for development (T6).
     pub(crate) cookies_allowed: bool,
+    /// What tells clients all of this.
+    pub(crate) document: Bytes,
     pages: pages::Pages,
 }
 
@@ -116,8 +121,10 @@ impl Api {
         let https = url.starts_with("https://");
         let origin = cookies::origin_of(url);
         let cookies_allowed = https || cookies::is_loopback(&origin);
+        let cookies = CookieNames::new(https);
+        let document = openapi::document(&cookies).to_string().into();
         let pages = pages::Pages::new(pages, &origin, &identity);
-        Self { cookies: CookieNames::new(https), origin, cookies_allowed, pages, identity }
+        Self { cookies, origin, cookies_allowed, identity, document, pages }
     }
 }
 

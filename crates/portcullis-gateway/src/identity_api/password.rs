@@ -9,16 +9,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use portcullis_core::{Principal, Secret};
 use portcullis_identity::{IdentityError, Renewed, Violation};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
-use super::answer;
+use super::answer::{self, Message};
 use super::caller::{Caller, agent, answered, local, origin};
 use super::{Api, body, login, pages};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Forgot {
+#[schemars(rename = "ForgotPassword")]
+pub(super) struct Forgot {
+    #[schemars(extend("examples" = ["ann@example.com"]))]
     email: String,
 }
 
@@ -30,14 +32,15 @@ pub(super) async fn forgot(State(api): State<Arc<Api>>, caller: Caller, headers:
         let Forgot { email } = body::json(&headers, &bytes)?;
         api.identity.forgot_password(&email, origin(caller)).await?;
         let message = "If this address has an account, a mail with a link to set another password is on its way.";
-        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
+        Ok(answer::json(StatusCode::ACCEPTED, &Message { message }))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Reset {
+#[schemars(rename = "ResetPassword")]
+pub(super) struct Reset {
     token: String,
     password: String,
 }
@@ -49,14 +52,15 @@ pub(super) async fn reset(State(api): State<Arc<Api>>, caller: Caller, headers: 
     answered(caller, async {
         let Reset { token, password } = body::json(&headers, &bytes)?;
         api.identity.reset_password(&token, &Secret::new(password), origin(caller)).await?;
-        Ok(answer::json(StatusCode::OK, &json!({ "message": "The password is set. Log in with it." })))
+        Ok(answer::json(StatusCode::OK, &Message { message: "The password is set. Log in with it." }))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Change {
+#[schemars(rename = "ChangePassword")]
+pub(super) struct Change {
     current_password: String,
     new_password: String,
 }

@@ -8,17 +8,19 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use portcullis_core::Secret;
 use portcullis_identity::Registration;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
-use super::answer;
+use super::answer::{self, Message};
 use super::caller::{Caller, answered, origin};
 use super::{Api, body, pages};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Register {
+pub(super) struct Register {
+    #[schemars(extend("format" = "email", "examples" = ["ann@example.com"]))]
     email: String,
+    #[schemars(extend("format" = "password", "examples" = ["Correct-horse-7-staple"]))]
     password: String,
     name: Option<String>,
 }
@@ -37,14 +39,14 @@ pub(super) async fn register(
         let registration = Registration { email, password: Secret::new(password), name };
         api.identity.register(registration, origin(caller)).await?;
         let message = "If this address is new, a mail with a link to confirm it is on its way.";
-        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
+        Ok(answer::json(StatusCode::ACCEPTED, &Message { message }))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Verify {
+pub(super) struct Verify {
     token: String,
 }
 
@@ -55,14 +57,15 @@ pub(super) async fn verify(State(api): State<Arc<Api>>, caller: Caller, headers:
     answered(caller, async {
         let Verify { token } = body::json(&headers, &bytes)?;
         api.identity.verify(&token, origin(caller)).await?;
-        Ok(answer::json(StatusCode::OK, &json!({ "message": "E-mail verified. You can log in now." })))
+        Ok(answer::json(StatusCode::OK, &Message { message: "E-mail verified. You can log in now." }))
     })
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Resend {
+pub(super) struct Resend {
+    #[schemars(extend("examples" = ["ann@example.com"]))]
     email: String,
 }
 
@@ -74,7 +77,7 @@ pub(super) async fn resend(State(api): State<Arc<Api>>, caller: Caller, headers:
         let Resend { email } = body::json(&headers, &bytes)?;
         api.identity.resend_verification(&email, origin(caller)).await?;
         let message = "If a registration of this address waits for confirmation, a mail is on its way.";
-        Ok(answer::json(StatusCode::ACCEPTED, &json!({ "message": message })))
+        Ok(answer::json(StatusCode::ACCEPTED, &Message { message }))
     })
     .await
 }

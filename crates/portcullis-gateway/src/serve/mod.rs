@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use holders::AccountHolders;
 pub use identity::{MailWay, OpenIdentityError, open_identity, own_issuer};
 pub use log::start as log_lines;
-pub use policy::{build_policy, own_routes};
+pub use policy::{build_policy, own_routes, role_names};
 pub use running::{Running, StartError};
 pub use state_dir::{StateDir, StateDirError};
 

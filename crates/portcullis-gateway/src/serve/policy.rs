@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis::{Policy, PolicyError, RouteRule, Target};
-use portcullis_auth::access::Requirement;
+use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Issuer, TokenVerifier};
 
 use crate::config::Settings;
@@ -24,7 +24,7 @@ pub fn build_policy(settings: &Settings, own: Option<Issuer>) -> Result<Policy, 
 /// The routes of the identity endpoints. What stands under `/auth` and is none of them stays in this process too.
 #[must_use]
 pub fn own_routes() -> Vec<RouteRule> {
-    let rest = std::iter::once((REST, Need::Nothing));
+    let rest = REST.iter().map(|pattern| (*pattern, Need::Nothing));
     ENDPOINTS
         .iter()
         .map(|endpoint| (endpoint.pattern, endpoint.need))
@@ -44,12 +44,29 @@ pub fn own_routes() -> Vec<RouteRule> {
         .collect()
 }
 
+/// The roles that an account can have: those of the configuration, and the one that a registration gives.
+#[must_use]
+pub fn role_names(roles: &Roles, default: &str) -> Vec<String> {
+    let mut names: Vec<String> = roles.names().chain([default]).map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn every_method_of_an_endpoints_path_stays_here() {
+        for endpoint in ENDPOINTS {
+            let path = endpoint.pattern.split_once(' ').unwrap().1;
+            assert!(path.starts_with("/auth/") || REST.contains(&path), "{path}");
+        }
+    }
+
+    #[test]
     fn every_endpoint_has_a_route() {
-        assert_eq!(own_routes().len(), ENDPOINTS.len() + 1);
+        assert_eq!(own_routes().len(), ENDPOINTS.len() + REST.len());
     }
 }

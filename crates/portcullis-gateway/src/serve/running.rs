@@ -18,9 +18,9 @@ use tokio::task::JoinHandle;
 
 use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
-use super::policy::build_policy;
+use super::policy::{build_policy, role_names};
 use super::state_dir::{StateDir, StateDirError};
-use crate::admin::{self, AdminParts, CaughtMail, MailSource, OperatorToken, OperatorTokenError, ReadyCheck};
+use crate::admin::{self, Accounts, AdminParts, CaughtMail, MailSource, OperatorToken, OperatorTokenError, ReadyCheck};
 use crate::clock::ProcessClock;
 use crate::config::{MailDelivery, Settings};
 use crate::identity_api::{Api, router};
@@ -166,6 +166,7 @@ impl Running {
                     ready: ready_checks(identity.clone(), Arc::clone(&draining)),
                     mails: mail_source(&mail),
                     clock: Arc::new(ProcessClock),
+                    accounts: identity.clone().map(|identity| managed(identity, &gate)),
                 };
                 let (stop, stopped) = oneshot::channel();
                 let stopped = async move { drop(stopped.await) };
@@ -328,6 +329,13 @@ fn ready_checks(identity: Option<Arc<Identity>>, draining: Arc<AtomicBool>) -> V
         }));
     }
     checks
+}
+
+/// The accounts for the operator, with the roles of the present policy.
+fn managed(identity: Arc<Identity>, gate: &Arc<Gate>) -> Accounts {
+    let gate = Arc::clone(gate);
+    let default = Arc::clone(&identity.config().default_role);
+    Accounts { identity, roles: Arc::new(move || role_names(gate.policy().roles(), &default)) }
 }
 
 fn mail_source(mail: &MailWay) -> Option<MailSource> {

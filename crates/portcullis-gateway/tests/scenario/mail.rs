@@ -21,8 +21,7 @@ fn mailing(keys: &str) -> (Origin, Gateway) {
 }
 
 fn register(gateway: &Gateway, email: &str) -> Reply {
-    let registration =
-        json!({ "email": email, "password": PASSWORD, "name": "<b>Eve</b> \u{2028}https://evil.example" });
+    let registration = json!({ "email": email, "password": PASSWORD, "name": "<b>Eve</b> https://evil.example" });
     gateway.client().post("/auth/register").header("X-Forwarded-Host", "evil.example").json(&registration).send()
 }
 

@@ -8,6 +8,7 @@
 pub(crate) mod support;
 
 mod account;
+mod admin_api;
 mod api_keys;
 mod clock;
 mod cookies;
@@ -18,6 +19,7 @@ mod login;
 mod mail;
 mod operator;
 mod paths;
+mod people;
 mod refresh;
 mod registration;
 mod roles;

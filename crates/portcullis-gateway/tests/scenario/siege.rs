@@ -219,8 +219,14 @@ fn a7_bodies_of_every_wrong_kind_are_refused_and_nothing_breaks() {
         let request = client.post("/auth/forgot-password").header("Content-Type", "application/json");
         request.body(body.as_bytes()).send().refused(400, "Invalid request body");
     }
-    let form = client.post("/auth/forgot-password").header("Content-Type", "application/x-www-form-urlencoded");
-    assert_eq!(form.body(b"email=body@example.com").send().status, 415);
+    // What a page of another site can make a browser send without asking.
+    for (media, status) in
+        [("text/plain", 415), ("multipart/form-data", 415), ("application/x-www-form-urlencoded", 403)]
+    {
+        let sent = client.post("/auth/forgot-password").header("Content-Type", media).body(b"email=body@example.com");
+        assert_eq!(sent.send().status, status, "{media}");
+    }
+    assert!(gateway.operator().mails("body@example.com").is_empty());
     let empty = client.request("PATCH", "/auth/me").bearer(&access).json(&json!({})).send();
     empty.refused(400, "Invalid request body");
     assert!(gateway.operator().mails("evil@example.com").is_empty());

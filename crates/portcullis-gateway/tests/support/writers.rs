@@ -104,6 +104,43 @@ fn found(gateway: &Gateway, round: u64, stop: &AtomicBool) -> Founded {
     founded
 }
 
+/// Whose password changes again and again.
+const CHANGING: &str = "changing@example.com";
+
+/// The password of an account whose password changes: what it is known to be, and what it may be instead.
+#[derive(Debug)]
+struct Passwords {
+    acknowledged: String,
+    before: Option<String>,
+    attempted: Option<String>,
+    changes: usize,
+}
+
+fn enters(client: &Client, password: &str) -> Option<Reply> {
+    ask(client, "/auth/login", &json!({ "email": CHANGING, "password": password, "delivery": "body" }))
+}
+
+/// Changes the password again and again.
+fn change(gateway: &Gateway, round: u64, passwords: &mut Passwords, stop: &AtomicBool) {
+    let client = gateway.client();
+    for turn in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let Some(reply) = enters(&client, &passwords.acknowledged) else { return };
+        let Some(access) = member(&reply, "accessToken") else { return };
+        let next = format!("Another-horse-{round}-{turn}-staple");
+        let body = json!({ "currentPassword": passwords.acknowledged, "newPassword": next });
+        let reply = client.post("/auth/change-password").bearer(&access).json(&body).try_send();
+        if !reply.is_ok_and(|reply| (200..300).contains(&reply.status)) {
+            passwords.attempted = Some(next);
+            return;
+        }
+        passwords.before = Some(std::mem::replace(&mut passwords.acknowledged, next));
+        passwords.changes += 1;
+    }
+}
+
 /// Everything that was ever acknowledged, round after round.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -111,6 +148,7 @@ pub(crate) struct Ledger {
     accounts: Vec<String>,
     /// Tokens that nothing may revive.
     spent: Vec<String>,
+    passwords: Passwords,
     pub(crate) rotations: usize,
     pub(crate) logouts: usize,
     confirmed_later: usize,
@@ -120,8 +158,18 @@ impl Ledger {
     /// Makes the account and the sessions that go on.
     pub(crate) fn open(gateway: &Gateway) -> Self {
         gateway.create_user(OWNER, "viewer");
+        gateway.create_user(CHANGING, "viewer");
+        let passwords = Passwords { acknowledged: PASSWORD.to_owned(), before: None, attempted: None, changes: 0 };
         let families = (0..SESSIONS).map(|_| gateway.login(OWNER).1).collect();
-        Self { families, accounts: Vec::new(), spent: Vec::new(), rotations: 0, logouts: 0, confirmed_later: 0 }
+        Self {
+            families,
+            accounts: Vec::new(),
+            spent: Vec::new(),
+            passwords,
+            rotations: 0,
+            logouts: 0,
+            confirmed_later: 0,
+        }
     }
 
     pub(crate) fn accounts(&self) -> usize {
@@ -142,12 +190,15 @@ impl Ledger {
         let (told, founded) = std::thread::scope(|scope| {
             let (gateway, stop): (&Gateway, _) = (gateway, &stop);
             let founder = scope.spawn(move || found(gateway, round, stop));
+            let passwords = &mut self.passwords;
+            let changer = scope.spawn(move || change(gateway, round, passwords, stop));
             let pairs = self.families.iter().zip(&ending);
             let writers: Vec<_> =
                 pairs.map(|(family, ending)| scope.spawn(move || write(gateway, ending, family, stop))).collect();
             strike(gateway);
             stop.store(true, Ordering::Relaxed);
             let told: Vec<Told> = writers.into_iter().map(|writer| writer.join().expect("it ends")).collect();
+            changer.join().expect("it ends");
             (told, founder.join().expect("it ends"))
         });
         revive(gateway);
@@ -156,6 +207,21 @@ impl Ledger {
             self.check_session(gateway, told, round);
         }
         self.check_accounts(gateway, founded);
+        self.check_password(gateway);
+    }
+
+    /// The password is the last one that was acknowledged, or the one that was under way; the one before opens nothing.
+    fn check_password(&mut self, gateway: &Gateway) {
+        let client = gateway.client();
+        if enters(&client, &self.passwords.acknowledged).is_none() {
+            let attempted = self.passwords.attempted.take().expect("an acknowledged password opens nothing");
+            assert!(enters(&client, &attempted).is_some(), "neither the acknowledged password nor its successor opens");
+            self.passwords.before = Some(std::mem::replace(&mut self.passwords.acknowledged, attempted));
+        }
+        self.passwords.attempted = None;
+        if let Some(before) = &self.passwords.before {
+            assert!(enters(&client, before).is_none(), "a password that was changed opens again");
+        }
     }
 
     fn check_session(&mut self, gateway: &Gateway, told: Told, round: u64) {
@@ -213,10 +279,11 @@ impl Ledger {
             refresh(&client, token).refused(401, "Invalid refresh token");
         }
         println!(
-            "acknowledged and there: {} accounts ({} confirmed after the end), {} rotations, {} logouts; {} spent tokens stayed \
-             spent",
+            "acknowledged and there: {} accounts ({} confirmed after the end), {} passwords, {} rotations, {} logouts; {} spent \
+             tokens stayed spent",
             self.accounts.len(),
             self.confirmed_later,
+            self.passwords.changes,
             self.rotations,
             self.logouts,
             self.spent.len(),

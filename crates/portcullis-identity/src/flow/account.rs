@@ -45,9 +45,9 @@ pub struct NewAccount {
     pub plan: Option<String>,
 }
 
-type Row = (String, String, Option<String>, String, String, Option<i64>, i64);
+pub(super) type Row = (String, String, Option<String>, String, String, Option<i64>, i64);
 
-fn account((id, email, name, role, plan, disabled, created): Row) -> Account {
+pub(super) fn account((id, email, name, role, plan, disabled, created): Row) -> Account {
     Account { id, email, name, role, plan, disabled_at: disabled.map(moment), created_at: moment(created) }
 }
 
@@ -144,6 +144,9 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::NoAccount`].
     pub async fn account(&self, id: &str) -> Result<Account, IdentityError> {
+        if !policy::is_id(id) {
+            return Err(IdentityError::NoAccount);
+        }
         let row: Option<Row> =
             sql("SELECT id, email, name, role, plan, disabled_at, created_at FROM account WHERE id = $1")
                 .bind(id)

@@ -20,6 +20,15 @@ pub struct AccountDetails {
     pub hash: &'static str,
 }
 
+/// Which account is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountName<'a> {
+    /// The one with this address.
+    Email(&'a str),
+    /// The one with this id.
+    Id(&'a str),
+}
+
 /// One change of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccountChange {
@@ -34,16 +43,20 @@ pub enum AccountChange {
 }
 
 impl Identity {
-    /// One account by its address.
+    /// One account.
     ///
     /// # Errors
     /// [`IdentityError::NoAccount`].
-    pub async fn account_details(&self, email: &str) -> Result<AccountDetails, IdentityError> {
-        let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
-        let row: Option<(String, String)> = sql("SELECT id, password FROM account WHERE email = $1")
-            .bind(email.as_str())
-            .fetch_optional(self.store.read())
-            .await?;
+    pub async fn account_details(&self, whose: AccountName<'_>) -> Result<AccountDetails, IdentityError> {
+        let find = match whose {
+            AccountName::Email(email) => {
+                let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
+                sql("SELECT id, password FROM account WHERE email = $1").bind(email.as_str())
+            }
+            AccountName::Id(id) if policy::is_id(id) => sql("SELECT id, password FROM account WHERE id = $1").bind(id),
+            AccountName::Id(_) => return Err(IdentityError::NoAccount),
+        };
+        let row: Option<(String, String)> = find.fetch_optional(self.store.read()).await?;
         let (id, hash) = row.ok_or(IdentityError::NoAccount)?;
         let (sessions,): (i64,) = sql("SELECT count(*) FROM session WHERE account_id = $1 AND revoked_at IS NULL")
             .bind(&id)
@@ -59,7 +72,7 @@ impl Identity {
     /// [`IdentityError::NoAccount`], [`IdentityError::Invalid`] for a role or plan that cannot be one.
     pub async fn change_account(
         &self,
-        email: &str,
+        whose: AccountName<'_>,
         change: AccountChange,
         origin: Origin,
     ) -> Result<(), IdentityError> {
@@ -69,14 +82,20 @@ impl Identity {
             let field = if matches!(change, AccountChange::Role(_)) { "role" } else { "plan" };
             return Err(IdentityError::Invalid(vec![Violation { field, message: "Must be letters, digits, - and _" }]));
         }
-        let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
+        let find = match whose {
+            AccountName::Email(email) => {
+                let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
+                sql(locking!("SELECT id, email FROM account WHERE email = $1", "FOR UPDATE")).bind(email.as_str())
+            }
+            AccountName::Id(id) if policy::is_id(id) => {
+                sql(locking!("SELECT id, email FROM account WHERE id = $1", "FOR UPDATE")).bind(id)
+            }
+            AccountName::Id(_) => return Err(IdentityError::NoAccount),
+        };
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let found: Option<(String,)> = sql(locking!("SELECT id FROM account WHERE email = $1", "FOR UPDATE"))
-            .bind(email.as_str())
-            .fetch_optional(&mut transaction)
-            .await?;
-        let (id,) = found.ok_or(IdentityError::NoAccount)?;
+        let found: Option<(String, String)> = find.fetch_optional(&mut transaction).await?;
+        let (id, email) = found.ok_or(IdentityError::NoAccount)?;
         // Before a deletion too: the revocation outlives the account for as long as its tokens do.
         revoke_account(&mut transaction, &id, now, self.token_end(now)).await?;
         let (action, detail) = match &change {
@@ -98,7 +117,7 @@ impl Identity {
             }
             AccountChange::Revoke => ("sessions_revoked", None),
             AccountChange::Delete => {
-                sql("DELETE FROM pending WHERE email = $1").bind(email.as_str()).execute(&mut transaction).await?;
+                sql("DELETE FROM pending WHERE email = $1").bind(&email).execute(&mut transaction).await?;
                 sql("DELETE FROM account WHERE id = $1").bind(&id).execute(&mut transaction).await?;
                 ("account_deleted", None)
             }

@@ -6,6 +6,7 @@ pub(crate) mod link;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod manage;
+pub(crate) mod operate;
 pub(crate) mod owner;
 pub(crate) mod password;
 pub(crate) mod refresh;

@@ -189,7 +189,7 @@ impl Checks<'_> {
             return Err(wrong(Column::Plan, "Must be letters, digits, - and _"));
         }
         if let Some(id) = &row.id
-            && !is_id(id)
+            && !policy::is_id(id)
         {
             return Err(wrong(Column::Id, "Must be 1 to 64 letters, digits, - _ . : and |"));
         }
@@ -287,11 +287,6 @@ fn created_at(value: Value) -> Result<Option<Timestamp>, RowRefused> {
         }
         Value::Bool(_) => Err(must),
     }
-}
-
-/// An id stands in tokens, headers and limit keys.
-fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:|".contains(&byte))
 }
 
 /// The address of a row as a report shows it.

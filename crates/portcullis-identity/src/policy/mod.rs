@@ -123,6 +123,11 @@ pub(crate) fn is_plain_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
+/// An id of an account: it stands in tokens, headers and limit keys.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:|".contains(&byte))
+}
+
 /// A stranger's text as it may stand in a list or a log: one line of at most 200 characters, without those that end lines,
 /// steer a terminal or turn the direction of writing.
 pub(crate) fn plain_text(text: &str) -> String {

@@ -11,6 +11,16 @@ pub struct Origin {
     pub client: Option<ClientAddress>,
     /// The request's name.
     pub request: Option<RequestId>,
+    /// Whether it was an operator, on the admin listener.
+    pub operator: bool,
+}
+
+impl Origin {
+    /// The column that says who: an address, with a mark before it where it is an operator's. The command line has none.
+    fn who(self) -> Option<String> {
+        let mark = if self.operator { "operator " } else { "" };
+        self.client.map(|client| format!("{mark}{}", client.ip()))
+    }
 }
 
 /// Writes one row. `detail` is a short fixed text or a name, never a secret.
@@ -26,7 +36,7 @@ pub(crate) async fn write(
         .bind(millis(at))
         .bind(action)
         .bind(account)
-        .bind(origin.client.map(|client| client.ip().to_string()))
+        .bind(origin.who())
         .bind(origin.request.map(|id| id.to_string()))
         .bind(detail)
         .execute(transaction)

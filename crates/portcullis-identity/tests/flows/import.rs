@@ -4,8 +4,8 @@ use std::io;
 
 use portcullis_core::ports::Standing;
 use portcullis_identity::{
-    AccountChange, IdentityError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
-    Origin, RoleNames,
+    AccountChange, AccountName, IdentityError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher,
+    NotImported, Origin, RoleNames,
 };
 
 use crate::house::*;
@@ -281,12 +281,16 @@ async fn t7_a_change_of_role_or_plan_a_revocation_and_a_deletion_end_every_token
         let house = House::new().await;
         house.create("ann@example.com").await;
         let tokens = house.login("ann@example.com", PASSWORD).await.unwrap();
-        assert_eq!(house.identity.account_details("ann@example.com").await.unwrap().sessions, 1);
-        house.identity.change_account("ANN@example.com", change.clone(), Origin::default()).await.unwrap();
+        assert_eq!(house.identity.account_details(AccountName::Email("ann@example.com")).await.unwrap().sessions, 1);
+        house
+            .identity
+            .change_account(AccountName::Email("ANN@example.com"), change.clone(), Origin::default())
+            .await
+            .unwrap();
         assert_eq!(house.standing(&tokens), Standing::Revoked, "{action}");
         assert!(matches!(house.refresh(&tokens).await, Err(IdentityError::InvalidRefresh)), "{action}");
         assert_eq!(house.audit().await.last().unwrap(), action);
-        let details = house.identity.account_details("ann@example.com").await;
+        let details = house.identity.account_details(AccountName::Email("ann@example.com")).await;
         if change == AccountChange::Delete {
             assert!(matches!(details, Err(IdentityError::NoAccount)));
             assert!(house.login("ann@example.com", PASSWORD).await.is_err());
@@ -301,9 +305,12 @@ async fn t7_a_change_of_role_or_plan_a_revocation_and_a_deletion_end_every_token
         assert!(action != "plan_changed" || principal.parts().plan.as_deref() == Some("pro"));
     }
     let house = House::new().await;
-    let missing = house.identity.change_account("nobody@example.com", AccountChange::Revoke, Origin::default()).await;
+    let missing = house
+        .identity
+        .change_account(AccountName::Email("nobody@example.com"), AccountChange::Revoke, Origin::default())
+        .await;
     assert!(matches!(missing, Err(IdentityError::NoAccount)));
     let odd = AccountChange::Role("a b".into());
-    let odd = house.identity.change_account("nobody@example.com", odd, Origin::default()).await;
+    let odd = house.identity.change_account(AccountName::Email("nobody@example.com"), odd, Origin::default()).await;
     assert!(matches!(odd, Err(IdentityError::Invalid(_))));
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::house::*;
 
-const NOBODY: Origin = Origin { client: None, request: None };
+const NOBODY: Origin = Origin { client: None, request: None, operator: false };
 
 /// The same accounts twice.
 async fn two() -> (House, [Arc<Identity>; 2]) {

@@ -6,6 +6,7 @@ mod import;
 mod instances;
 mod mark;
 mod opaque;
+mod operate;
 mod owner;
 pub(crate) mod raw;
 mod records;
@@ -165,6 +166,12 @@ async fn a9_a_database_of_a_newer_version_is_refused_untouched() {
     assert!(matches!(error, OpenError::Newer { found: 999, .. }), "{error}");
     let told = error.to_string();
     assert!(told.starts_with("the database is of schema version 999, this program knows up to "), "{told}");
+}
+
+#[tokio::test]
+async fn a11_a_new_database_holds_no_account() {
+    let house = House::new().await;
+    assert!(house.identity.list_accounts().await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

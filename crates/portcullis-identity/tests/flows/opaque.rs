@@ -7,12 +7,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use portcullis_core::ports::{Found, Revocations as _, Standing};
 use portcullis_core::{Clock as _, Principal, Timestamp};
 use portcullis_identity::{
-    AccountChange, Credentials, Delivery, Identity, IdentityError, MadeApiKey, NewApiKey, Origin, ServerSession,
+    AccountChange, AccountName, Credentials, Delivery, Identity, IdentityError, MadeApiKey, NewApiKey, Origin,
+    ServerSession,
 };
 
 use crate::house::*;
 
-const NOBODY: Origin = Origin { client: None, request: None };
+const NOBODY: Origin = Origin { client: None, request: None, operator: false };
 
 fn hash(text: &str) -> [u8; 32] {
     digest(&SHA256, text.as_bytes()).as_ref().try_into().unwrap()
@@ -20,7 +21,7 @@ fn hash(text: &str) -> [u8; 32] {
 
 async fn ann(house: &House) -> String {
     house.create("ann@example.com").await;
-    house.identity.account_details("ann@example.com").await.unwrap().account.id
+    house.identity.account_details(AccountName::Email("ann@example.com")).await.unwrap().account.id
 }
 
 fn named(name: &str) -> NewApiKey {
@@ -117,7 +118,7 @@ async fn t9_an_account_has_a_bounded_number_of_keys_and_nobody_elses() {
     let house = House::new().await;
     let ann = ann(&house).await;
     house.create("bob@example.com").await;
-    let bob = house.identity.account_details("bob@example.com").await.unwrap().account.id;
+    let bob = house.identity.account_details(AccountName::Email("bob@example.com")).await.unwrap().account.id;
     let first = house.identity.create_api_key(&ann, named("first"), NOBODY).await.unwrap();
     // Many at once must not pass the bound together.
     let asked: Vec<_> = (0..12)
@@ -203,7 +204,7 @@ async fn t9_a_key_follows_its_owners_role_and_ends_with_the_account() {
     let made = house.identity.create_api_key(&ann, named("build server"), NOBODY).await.unwrap();
     let before = key_of(&house.identity, &made).await.unwrap();
     let change = AccountChange::Role("viewer".into());
-    house.identity.change_account("ann@example.com", change, NOBODY).await.unwrap();
+    house.identity.change_account(AccountName::Email("ann@example.com"), change, NOBODY).await.unwrap();
     // What was believed is void at once; what is asked anew holds, with the new role.
     assert_eq!(house.identity.revocations().standing(&before, house.clock.now()), Standing::Revoked);
     let after = key_of(&house.identity, &made).await.unwrap();
@@ -215,7 +216,7 @@ async fn t9_a_key_follows_its_owners_role_and_ends_with_the_account() {
     assert!(matches!(refused, Err(IdentityError::Disabled)));
     house.identity.set_disabled("ann@example.com", false, NOBODY).await.unwrap();
     assert!(key_of(&house.identity, &made).await.is_ok());
-    house.identity.change_account("ann@example.com", AccountChange::Delete, NOBODY).await.unwrap();
+    house.identity.change_account(AccountName::Email("ann@example.com"), AccountChange::Delete, NOBODY).await.unwrap();
     assert_eq!(key_of(&house.identity, &made).await.unwrap_err(), "nobody");
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use portcullis_core::ports::Standing;
 use portcullis_identity::{
-    Credentials, Delivery, IdentityError, LetterKind, NewApiKey, Origin, Renewed, SessionInfo, Tokens,
+    AccountName, Credentials, Delivery, IdentityError, LetterKind, NewApiKey, Origin, Renewed, SessionInfo, Tokens,
 };
 
 use crate::house::*;
 
-const NOBODY: Origin = Origin { client: None, request: None };
+const NOBODY: Origin = Origin { client: None, request: None, operator: false };
 const ANN: &str = "ann@example.com";
 const OTHER: &str = "Other-Horse-43";
 
@@ -198,7 +198,11 @@ async fn a7_an_owner_deletes_the_account_by_its_password() {
     }
     assert_eq!(letters(&house, ANN), [LetterKind::Reset, LetterKind::AccountDeleted]);
     house.create(ANN).await;
-    assert_ne!(house.identity.account_details(ANN).await.unwrap().account.id, id, "another account has another id");
+    assert_ne!(
+        house.identity.account_details(AccountName::Email(ANN)).await.unwrap().account.id,
+        id,
+        "another account has another id"
+    );
 }
 
 #[tokio::test]

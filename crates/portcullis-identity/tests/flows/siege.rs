@@ -11,7 +11,7 @@ use super::house::{House, PASSWORD, secret};
 
 const ANN: &str = "ann@example.com";
 const OTHER: &str = "Other-Horse-43";
-const NOBODY: Origin = Origin { client: None, request: None };
+const NOBODY: Origin = Origin { client: None, request: None, operator: false };
 
 async fn forgot(house: &House, email: &str) {
     house.identity.forgot_password(email, NOBODY).await.unwrap();

@@ -8,11 +8,12 @@ use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use portcullis_identity::{AccountChange, AccountDetails, Identity, ImportFormat, Origin};
+use portcullis_identity::{AccountChange, AccountDetails, AccountName, Identity, ImportFormat, Origin};
 
 use super::process::in_words;
 use super::{Commands, Console, Failure, NewUser, deployed, load, read_secret};
 use crate::config::Settings;
+use crate::serve::role_names;
 pub(super) use args::UsersCommand;
 use args::{Format, ImportArgs, Whose};
 
@@ -81,8 +82,7 @@ pub(super) fn dispatch(
         }
         UsersCommand::List { deployment } => {
             let settings = load(&deployed(deployment), console)?;
-            console.say(commands.list_users(settings)?);
-            return Ok(());
+            return commands.list_users(settings, &mut |line| console.say(line));
         }
         UsersCommand::Import(args) => {
             let format = format(&args)?;
@@ -134,14 +134,16 @@ pub(super) async fn run(identity: &Identity, settings: &Settings, task: UserTask
     match task {
         UserTask::Import(task) => import::import(identity, settings, task).await,
         UserTask::Export { file, with_hashes } => export(identity, &file, with_hashes).await,
-        UserTask::Show { email } => Ok(show(&identity.account_details(&email).await.map_err(in_words)?)),
+        UserTask::Show { email } => {
+            Ok(show(&identity.account_details(AccountName::Email(&email)).await.map_err(in_words)?))
+        }
         UserTask::Change { email, change } => {
             if let AccountChange::Role(role) = &change
                 && !knows_role(settings, role)
             {
-                return Err(Failure::Usage(format!("there is no role {role:?} in this configuration")));
+                return Err(no_role(settings, role));
             }
-            identity.change_account(&email, change.clone(), origin).await.map_err(in_words)?;
+            identity.change_account(AccountName::Email(&email), change.clone(), origin).await.map_err(in_words)?;
             Ok(match change {
                 AccountChange::Role(role) => format!("{email} has the role {role} now; its tokens have ended"),
                 AccountChange::Plan(plan) => format!("{email} has the plan {plan} now; its tokens have ended"),
@@ -161,9 +163,16 @@ pub(super) async fn run(identity: &Identity, settings: &Settings, task: UserTask
 }
 
 /// Whether a role can mean anything here.
-fn knows_role(settings: &Settings, role: &str) -> bool {
+pub(super) fn knows_role(settings: &Settings, role: &str) -> bool {
     let default = settings.identity.as_ref().is_some_and(|identity| &*identity.default_role == role);
     default || settings.gate.roles.knows(role)
+}
+
+/// What to say of a role that nobody could do anything with.
+pub(super) fn no_role(settings: &Settings, role: &str) -> Failure {
+    let default = settings.identity.as_ref().map(|identity| &*identity.default_role);
+    let names = role_names(&settings.gate.roles, default.unwrap_or("viewer"));
+    Failure::Usage(format!("there is no role {role:?} in this configuration; the roles are {}", names.join(", ")))
 }
 
 fn show(details: &AccountDetails) -> String {

@@ -157,6 +157,7 @@ async fn the_tour_works_in_order_in_a_plain_shell() {
     let gate = tokio::spawn(async move { axum::serve(gate_listener, app).await });
     let kept = Arc::clone(&stand_in);
     let parts = AdminParts {
+        accounts: None,
         token,
         hosts: Vec::new(),
         metrics,

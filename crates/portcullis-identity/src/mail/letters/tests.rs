@@ -107,3 +107,56 @@ fn notes_and_what_editors_leave_behind_are_no_letters() {
         assert!(!Letters::takes(name), "{name}");
     }
 }
+
+/// Every letter that there is, as it goes out.
+fn every(letters: &Letters, url: &str) -> [Mail; 8] {
+    let at = Timestamp::from_secs(60);
+    [
+        letters.verify(ann(), url, "T0k", at, at),
+        letters.already_registered(ann(), url, at),
+        letters.reset(ann(), url, "T0k", at),
+        letters.password_changed(ann(), url, at),
+        letters.confirm_email(ann(), url, "T0k", at),
+        letters.email_changing(ann(), url, at),
+        letters.email_changed(ann(), url, at),
+        letters.account_deleted(ann(), url, at),
+    ]
+}
+
+#[test]
+fn a10_every_letter_can_be_in_an_operators_words_with_all_that_ours_says() {
+    let mut files = Vec::new();
+    for kind in LetterKind::ALL {
+        let places: String = fields(kind).0.iter().map(|field| format!("[{{{{{}}}}}]", field.as_str())).collect();
+        files.push((file(kind, Part::Text), places.clone()));
+        files.push((file(kind, Part::Html), places));
+        files.push((file(kind, Part::Subject), format!("Own {}", kind.as_str())));
+    }
+    let letters = Letters::read(files.iter().map(|(name, text)| (name.as_str(), text.as_bytes()))).unwrap();
+    for (kind, mail) in LetterKind::ALL.into_iter().zip(every(&letters, URL)) {
+        assert_eq!((mail.kind, &*mail.subject), (kind, &*format!("Own {}", kind.as_str())));
+        assert!(!mail.text.contains("[]") && mail.text.contains(&format!("[{URL}")), "{kind:?}: {}", mail.text);
+    }
+}
+
+#[test]
+fn a7_links_lead_to_the_configured_url_and_letters_hold_no_markup_but_ours() {
+    let hostile = "https://x/\"><img src=//evil>";
+    let ours = Letters::default();
+    for (mail, other) in every(&ours, URL).into_iter().zip(every(&ours, hostile)) {
+        let path = match mail.kind {
+            LetterKind::Verify => "verify",
+            LetterKind::Reset => "reset-password",
+            LetterKind::ConfirmEmail => "confirm-email",
+            _ => {
+                assert!(!mail.text.contains("token=") && !mail.html.contains("<a "), "{}", mail.text);
+                assert!(!other.html.contains("<img"), "{}", other.html);
+                continue;
+            }
+        };
+        let link = format!("{URL}/auth/{path}?token=T0k");
+        assert!(mail.text.lines().any(|line| line == link), "{}", mail.text);
+        assert!(mail.html.contains(&format!("<a href=\"{link}\">")), "{}", mail.html);
+        assert!(!other.html.contains("<img"), "{}", other.html);
+    }
+}

@@ -1,0 +1,108 @@
+//! Rows of accounts and keys.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::admin::accounts::{Details, NewAccountBody, NewPassword, Page, PatchBody, Sessions, Shown};
+use crate::admin::keys::{Keys, Rotated};
+use crate::openapi::{Operation, Parameter, in_path, in_query, json, nothing, operation};
+
+/// How an id may look.
+struct AccountId;
+
+impl JsonSchema for AccountId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "AccountId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_.:|-]{1,64}$" })
+    }
+}
+
+/// How many accounts a page may have.
+struct PageLength;
+
+impl JsonSchema for PageLength {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PageLength".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": portcullis_identity::MAX_PAGE, "default": 50 })
+    }
+}
+
+/// How the name of a role may look.
+struct RoleName;
+
+impl JsonSchema for RoleName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RoleName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" })
+    }
+}
+
+const ID: Parameter = in_path::<AccountId>("id", "The account's id.");
+const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
+const BAD_MEDIA: (u16, &str) = (415, "The body is not JSON.");
+const NOBODY: (u16, &str) = (404, "There is no such account.");
+const RULES: (u16, &str) =
+    (400, "Something breaks a rule; `details` names every one, or `detail` the roles there are.");
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    operation("GET /api/accounts", "listAccounts", "The accounts, in pages")
+        .with(&[
+            in_query::<AccountId>("cursor", "The `next` of the page before."),
+            in_query::<PageLength>("limit", "Accounts of the page at most."),
+            in_query::<String>("email", "Only the one with this address."),
+            in_query::<RoleName>("role", "Only those with this role."),
+            in_query::<bool>("disabled", "Only those that are disabled, or only the others."),
+        ])
+        .answers(&[json::<Page>(200, "Some of them, in the order of their ids.")])
+        .refuses(&[(400, "The query has members that are unknown, repeated or of the wrong kind.")]),
+    operation("POST /api/accounts", "createAccount", "Make an account")
+        .about("Its address counts as confirmed.")
+        .json::<NewAccountBody>()
+        .answers(&[json::<Shown>(201, "The account.").head(&[("Location", "Where it is.")])])
+        .refuses(&[UNREADABLE, RULES, BAD_MEDIA, (409, "An account with this address exists already.")]),
+    operation("GET /api/accounts/{id}", "account", "One account")
+        .with(&[ID])
+        .answers(&[json::<Details>(200, "The account.")])
+        .refuses(&[NOBODY]),
+    operation("PATCH /api/accounts/{id}", "changeAccount", "Change an account")
+        .about("A change of its role, its plan or its being disabled ends its sessions, everywhere within a second.")
+        .with(&[ID])
+        .json::<PatchBody>()
+        .answers(&[json::<Shown>(200, "The account as it is now.")])
+        .refuses(&[UNREADABLE, RULES, BAD_MEDIA, NOBODY]),
+    operation("DELETE /api/accounts/{id}", "deleteAccount", "Delete an account with its sessions")
+        .with(&[ID])
+        .answers(&[nothing(204, "It is gone.")])
+        .refuses(&[NOBODY]),
+    operation("POST /api/accounts/{id}/password", "setPassword", "Give an account another password")
+        .about("Its sessions end.")
+        .with(&[ID])
+        .json::<NewPassword>()
+        .answers(&[nothing(204, "It is set.")])
+        .refuses(&[UNREADABLE, RULES, BAD_MEDIA, NOBODY]),
+    operation("POST /api/accounts/{id}/revoke", "revokeSessions", "End every session of an account")
+        .with(&[ID])
+        .answers(&[nothing(204, "They have ended.")])
+        .refuses(&[NOBODY]),
+    operation("GET /api/accounts/{id}/sessions", "sessions", "The sessions of an account")
+        .with(&[ID])
+        .answers(&[json::<Sessions>(200, "Those that have not ended.")])
+        .refuses(&[NOBODY]),
+    operation("GET /api/keys", "signingKeys", "The keys that sign tokens, and those that did")
+        .answers(&[json::<Keys>(200, "The keys, without anything secret.")]),
+    operation("POST /api/keys/rotate", "rotateKeys", "Sign with a new key from now on")
+        .about("The old one verifies until its last token has ended.")
+        .answers(&[json::<Rotated>(200, "The new key.")]),
+];

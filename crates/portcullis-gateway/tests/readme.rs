@@ -1,0 +1,123 @@
+//! The paths of the README, run as they are printed: only the addresses are replaced by free ones, and what stands there in
+//! place of something else ("…") may be anything.
+
+#![expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
+
+#[expect(dead_code, reason = "each test binary uses its own part of what they share")]
+#[path = "support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use support::origin::Origin;
+use support::postgres::{self, Cluster};
+use support::process::{free_address, portcullis};
+
+const README: &str = include_str!("../../../README.md");
+
+/// The blocks of code under a heading: the language and the lines.
+fn blocks(heading: &str) -> Vec<(&'static str, &'static str)> {
+    let (_, section) = README.split_once(&format!("\n## {heading}\n")).expect("the heading is there");
+    let section = section.split("\n## ").next().unwrap();
+    let fences: Vec<&str> = section.split("```").collect();
+    fences.iter().skip(1).step_by(2).map(|block| block.split_once('\n').unwrap()).collect()
+}
+
+/// A command that a person types, and what it prints.
+struct Step {
+    command: String,
+    printed: Vec<String>,
+}
+
+fn steps(console: &str) -> Vec<Step> {
+    let mut steps = Vec::<Step>::new();
+    for line in console.lines() {
+        match (line.strip_prefix("$ "), steps.last_mut()) {
+            (Some(command), _) => steps.push(Step { command: command.to_owned(), printed: Vec::new() }),
+            (None, Some(step)) => step.printed.push(line.to_owned()),
+            (None, None) => panic!("{line:?} is printed by nothing"),
+        }
+    }
+    steps
+}
+
+/// Types one command after the other into one shell, in a directory where the binary is found, and compares what each prints.
+fn run(console: &str, directory: &Path, replaced: &[(&str, String)]) {
+    let console = replaced.iter().fold(console.to_owned(), |text, (from, to)| text.replace(from, to));
+    let steps = steps(&console);
+    // What serves in the background must not outlive the shell, which waits for nobody.
+    let mut script = "trap 'kill $started' EXIT; started=\n".to_owned();
+    for step in &steps {
+        script.push_str(&format!("printf '\\036'\n{}\n", step.command));
+        if step.command.ends_with(" &") {
+            script.push_str("started=\"$started $!\"\n");
+        }
+    }
+    let binary = Path::new(portcullis().get_program()).parent().unwrap().to_owned();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    let output =
+        shell.args(["-c", &script]).env("PATH", path).current_dir(directory).stdin(Stdio::null()).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = String::from_utf8_lossy(&output.stderr);
+    let printed: Vec<&str> = printed.split('\u{1e}').skip(1).collect();
+    assert_eq!(printed.len(), steps.len(), "{printed:?}\n{told}");
+    for (step, printed) in steps.iter().zip(printed) {
+        for line in &step.printed {
+            let mut rest = printed;
+            for piece in line.split('…') {
+                let Some(at) = rest.find(piece) else {
+                    panic!("`{}`\nis said to print\n{line}\nand printed\n{printed}\nerrors:\n{told}", step.command)
+                };
+                rest = &rest[at + piece.len()..];
+            }
+        }
+    }
+}
+
+fn console(blocks: &[(&str, &'static str)]) -> &'static str {
+    blocks.iter().find(|(language, _)| *language == "console").expect("there is a console").1
+}
+
+#[test]
+fn a3_the_path_that_brings_bcrypt_users_works_as_printed() {
+    let blocks = blocks("Bring your bcrypt users");
+    let console = console(&blocks);
+    let directory = tempfile::tempdir().unwrap();
+    let (listen, admin, origin) = (free_address(), free_address(), Origin::echo());
+    let upstream = origin.address;
+    let config = format!("listen = \"{listen}\"\nupstream = \"http://{upstream}\"\n[admin]\nlisten = \"{admin}\"\n");
+    std::fs::write(directory.path().join("portcullis.toml"), config).unwrap();
+    // The table is the reader's own; this one is what is printed of it.
+    let table = &steps(console)[0];
+    assert_eq!(table.command, "cat users.csv");
+    std::fs::write(directory.path().join("users.csv"), table.printed.join("\n") + "\n").unwrap();
+    run(console, directory.path(), &[("127.0.0.1:8080", listen.to_string())]);
+}
+
+#[test]
+fn t7_the_path_with_two_instances_on_postgresql_works_as_printed() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let port = free_address().port();
+    let server = Cluster::start_with(|_| vec!["listen_addresses=127.0.0.1".to_owned(), format!("port={port}")]);
+    let url = server.database();
+    let name = url.split_once(":///").and_then(|(_, rest)| rest.split('?').next()).unwrap();
+    let blocks = blocks("Two instances on PostgreSQL");
+    let directory = tempfile::tempdir().unwrap();
+    let origin = Origin::echo();
+    let (_, toml) = blocks.iter().find(|(language, _)| *language == "toml").unwrap();
+    let config = toml
+        .replace("127.0.0.1/accounts", &format!("127.0.0.1:{port}/{name}"))
+        .replace("127.0.0.1:3000", &origin.address.to_string());
+    std::fs::write(directory.path().join("portcullis.toml"), config).unwrap();
+    // The role and the database are there; the other line makes the master key.
+    let (_, prepare) = blocks.iter().find(|(language, _)| *language == "sh").unwrap();
+    let key = prepare.lines().find(|line| line.contains("master.key")).unwrap();
+    let made = Command::new("sh").args(["-c", key]).current_dir(directory.path()).status().unwrap();
+    assert!(made.success(), "{key}");
+    let (one, two) = (free_address().to_string(), free_address().to_string());
+    run(console(&blocks), directory.path(), &[("127.0.0.1:8081", one), ("127.0.0.1:8082", two)]);
+}
