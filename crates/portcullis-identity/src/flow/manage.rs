@@ -51,6 +51,40 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::NoAccount`].
     pub async fn account_details(&self, whose: AccountName<'_>) -> Result<AccountDetails, IdentityError> {
+        let find = match whose {
+            AccountName::Email(email) => {
+                let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
+                sql("SELECT id, password FROM account WHERE email = $1").bind(email.as_str())
+            }
+            AccountName::Id(id) if policy::is_id(id) => sql("SELECT id, password FROM account WHERE id = $1").bind(id),
+            AccountName::Id(_) => return Err(IdentityError::NoAccount),
+        };
+        let row: Option<(String, String)> = find.fetch_optional(self.store.read()).await?;
+        let (id, hash) = row.ok_or(IdentityError::NoAccount)?;
+        let (sessions,): (i64,) = sql("SELECT count(*) FROM session WHERE account_id = $1 AND revoked_at IS NULL")
+            .bind(&id)
+            .fetch_one(self.store.read())
+            .await?;
+        Ok(AccountDetails { account: self.account(&id).await?, sessions, hash: hash_name(&hash) })
+    }
+
+    /// Changes an account. Every change ends its sessions, and its access tokens are void within a second everywhere: a
+    /// token says which role and plan its holder has, so none may outlive them.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoAccount`], [`IdentityError::Invalid`] for a role or plan that cannot be one.
+    pub async fn change_account(
+        &self,
+        whose: AccountName<'_>,
+        change: AccountChange,
+        origin: Origin,
+    ) -> Result<(), IdentityError> {
+        if let AccountChange::Role(name) | AccountChange::Plan(name) = &change
+            && !policy::is_plain_name(name)
+        {
+            let field = if matches!(change, AccountChange::Role(_)) { "role" } else { "plan" };
+            return Err(IdentityError::Invalid(vec![Violation { field, message: "Must be letters, digits, - and _" }]));
+        }
         let found: Option<(String, String)> = match whose {
             AccountName::Email(email) => {
                 let email = Email::parse(email).map_err(|_| IdentityError::NoAccount)?;
