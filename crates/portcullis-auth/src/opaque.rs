@@ -38,6 +38,8 @@ struct Known {
     principal: Arc<Principal>,
     /// Until when it is believed.
     until: Timestamp,
+    /// When the keeper said so.
+    heard: Timestamp,
 }
 
 /// What is known of a credential before anybody is asked.
@@ -84,8 +86,8 @@ impl OpaqueVerifier {
     /// Asks whose it is. However many ask about one credential at once, one of them asks the keeper. `distrusted` is an
     /// answer that must not be given again: something speaks against it.
     ///
-    /// Where the keeper does not answer, what was known before goes on being believed: how long a node may go on without
-    /// the database is bounded by the record of revocations, which every answer has to pass.
+    /// Where the keeper does not answer, what it said within the last two minutes goes on being believed, and nothing older:
+    /// the record of revocations remembers for so long what speaks against it, and may have forgotten it afterwards.
     ///
     /// # Errors
     /// [`Reason::InvalidToken`] for nobody's, [`Reason::TokenRevoked`], [`Reason::TokenExpired`], and
@@ -108,23 +110,168 @@ impl OpaqueVerifier {
         let (place, before) = match entry.await {
             EntryResult::Retained(principal) => return Ok(principal),
             EntryResult::Vacant(place) => (place, None),
-            EntryResult::Replaced(place, known) => (place, Some(known.principal)),
+            EntryResult::Replaced(place, known) => (place, Some(known)),
             EntryResult::Removed(..) | EntryResult::Timeout => return Err(Reason::Internal),
         };
-        let (principal, until) = match self.holders.find(name).await {
-            Ok(Found::Holder(principal)) => (Arc::new(*principal), now.after(BELIEVED)),
+        let known = match self.holders.find(name).await {
+            Ok(Found::Holder(principal)) => {
+                Known { principal: Arc::new(*principal), until: now.after(BELIEVED), heard: now }
+            }
             Ok(Found::Revoked) => return Err(Reason::TokenRevoked),
             Ok(Found::Nobody) => return Err(Reason::InvalidToken("nobody has this API key or session")),
-            Err(Unanswered) => match before.filter(|before| !distrusts(before)) {
-                Some(before) => (before, now.after(RETRY)),
-                None => return Err(Reason::RevocationsStale),
-            },
+            Err(Unanswered) => {
+                let recent = |before: &Known| now < before.heard.after(2 * BELIEVED) && !distrusts(&before.principal);
+                let before = before.filter(recent).ok_or(Reason::RevocationsStale)?;
+                Known { until: now.after(RETRY), ..before }
+            }
         };
+        let principal = Arc::clone(&known.principal);
         if principal.parts().expires <= now {
             return Err(Reason::TokenExpired);
         }
         // It fails only where the place was taken meanwhile, by an answer as new as this one.
-        let _ = place.insert(Known { principal: Arc::clone(&principal), until });
+        let _ = place.insert(known);
         Ok(principal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use portcullis_core::PrincipalParts;
+    use portcullis_core::ports::Answer;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    /// What the keeper says.
+    #[derive(Clone, Copy)]
+    enum Says {
+        Holder(Timestamp),
+        Revoked,
+        Nobody,
+        Nothing,
+    }
+
+    struct Keeper {
+        says: Mutex<Says>,
+        asked: AtomicUsize,
+    }
+
+    impl Keeper {
+        fn says(&self, says: Says) {
+            *self.says.lock().unwrap() = says;
+        }
+    }
+
+    struct Asked(Arc<Keeper>);
+
+    impl Holders for Asked {
+        fn find(&self, _: OpaqueName) -> Answer<Result<Found, Unanswered>> {
+            self.0.asked.fetch_add(1, Ordering::SeqCst);
+            let says = *self.0.says.lock().unwrap();
+            Box::pin(async move {
+                std::future::ready(()).await;
+                match says {
+                    Says::Holder(expires) => Ok(Found::Holder(Box::new(holder(expires)))),
+                    Says::Revoked => Ok(Found::Revoked),
+                    Says::Nobody => Ok(Found::Nobody),
+                    Says::Nothing => Err(Unanswered),
+                }
+            })
+        }
+    }
+
+    fn holder(expires: Timestamp) -> Principal {
+        Principal::new(PrincipalParts {
+            subject: "u1".into(),
+            issuer: None,
+            roles: std::iter::once("viewer".into()).collect(),
+            permissions: Vec::new(),
+            scopes: None,
+            plan: None,
+            session: None,
+            token_id: Some("k1".into()),
+            version: 1,
+            expires,
+            scheme: Scheme::ApiKey,
+            claims: BTreeMap::new(),
+        })
+        .unwrap()
+    }
+
+    fn verifier(says: Says) -> (OpaqueVerifier, Arc<Keeper>) {
+        let keeper = Arc::new(Keeper { says: Mutex::new(says), asked: AtomicUsize::new(0) });
+        (OpaqueVerifier::new(Arc::new(Asked(Arc::clone(&keeper)))), keeper)
+    }
+
+    /// What a request with the key is told at a moment.
+    fn told(verifier: &OpaqueVerifier, at: u64) -> Result<Arc<Principal>, Reason> {
+        let now = START.after(Duration::from_secs(at));
+        match verifier.lookup(api_key::make(&[7; 32]).expose(), Scheme::ApiKey, now) {
+            Seen::Known(principal, _) => Ok(principal),
+            Seen::Unknown(name) => futures(verifier.ask(name, None, now)),
+            Seen::Malformed(why) => Err(Reason::InvalidToken(why)),
+        }
+    }
+
+    /// Everything here is ready at once.
+    fn futures<T>(future: impl Future<Output = T>) -> T {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match std::pin::pin!(future).poll(&mut context) {
+            std::task::Poll::Ready(value) => value,
+            std::task::Poll::Pending => panic!("nothing here waits"),
+        }
+    }
+
+    #[test]
+    fn t9_an_answer_is_believed_for_a_minute_and_never_beyond_its_end() {
+        let (verifier, keeper) = verifier(Says::Holder(START.after(Duration::from_secs(90))));
+        for at in [0, 1, 59] {
+            told(&verifier, at).unwrap();
+        }
+        assert_eq!(keeper.asked.load(Ordering::SeqCst), 1);
+        told(&verifier, 60).unwrap();
+        assert_eq!(keeper.asked.load(Ordering::SeqCst), 2);
+        assert_eq!(told(&verifier, 90).unwrap_err(), Reason::TokenExpired);
+        keeper.says(Says::Revoked);
+        assert_eq!(told(&verifier, 91).unwrap_err(), Reason::TokenRevoked);
+        keeper.says(Says::Nobody);
+        assert!(matches!(told(&verifier, 92), Err(Reason::InvalidToken(_))));
+    }
+
+    #[test]
+    fn t9_a_keeper_that_says_nothing_is_gone_on_without_for_two_minutes_and_no_longer() {
+        let (verifier, keeper) = verifier(Says::Holder(Timestamp::MAX));
+        told(&verifier, 0).unwrap();
+        keeper.says(Says::Nothing);
+        for at in [61, 62, 100, 119] {
+            told(&verifier, at).unwrap();
+        }
+        // The record of revocations may have forgotten by now what speaks against it.
+        assert_eq!(told(&verifier, 120).unwrap_err(), Reason::RevocationsStale);
+        assert_eq!(told(&verifier, 1_200).unwrap_err(), Reason::RevocationsStale);
+        keeper.says(Says::Holder(Timestamp::MAX));
+        told(&verifier, 1_201).unwrap();
+    }
+
+    #[test]
+    fn t9_an_answer_that_something_speaks_against_is_not_given_again() {
+        let (verifier, keeper) = verifier(Says::Holder(Timestamp::MAX));
+        let first = told(&verifier, 0).unwrap();
+        let Seen::Known(_, name) = verifier.lookup(api_key::make(&[7; 32]).expose(), Scheme::ApiKey, START) else {
+            panic!("it is remembered")
+        };
+        keeper.says(Says::Nothing);
+        assert_eq!(futures(verifier.ask(name, Some(&first), START)).unwrap_err(), Reason::RevocationsStale);
+        keeper.says(Says::Revoked);
+        assert_eq!(futures(verifier.ask(name, Some(&first), START)).unwrap_err(), Reason::TokenRevoked);
+        keeper.says(Says::Holder(Timestamp::MAX));
+        let second = futures(verifier.ask(name, Some(&first), START)).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
     }
 }

@@ -15,6 +15,8 @@ use crate::store::{Store, StoreError, Text, Write, millis, moment, sql};
 pub(crate) enum Revoked<'a> {
     /// One token by its `jti`, or one API key by its id.
     Token(&'a str),
+    /// One API key from a moment on.
+    From(&'a str, Timestamp),
     /// One session with all its tokens.
     Session(&'a str),
     /// Every token of a user that is older than this version.
@@ -29,6 +31,7 @@ pub(crate) async fn write(
 ) -> Result<(), sqlx::Error> {
     let (kind, subject, version) = match revoked {
         Revoked::Token(id) => ("token", id, 0),
+        Revoked::From(id, end) => ("end", id, millis(end)),
         Revoked::Session(id) => ("session", id, 0),
         Revoked::User(id, version) => ("user", id, version),
     };
@@ -65,6 +68,8 @@ pub struct RevocationView {
 struct Entries {
     seen: i64,
     tokens: HashMap<Box<str>, Timestamp>,
+    /// From when on, and until when that has to be remembered.
+    ends: HashMap<Box<str>, (Timestamp, Timestamp)>,
     sessions: HashMap<Box<str>, Timestamp>,
     users: HashMap<Box<str>, (u64, Timestamp)>,
 }
@@ -97,6 +102,7 @@ impl RevocationView {
                 let expires = moment(expires);
                 match kind.as_str() {
                     "token" => drop(entries.tokens.insert(subject.into(), expires)),
+                    "end" => drop(entries.ends.insert(subject.into(), (moment(version), expires))),
                     "session" => drop(entries.sessions.insert(subject.into(), expires)),
                     _ => {
                         let version = u64::try_from(version).unwrap_or_default();
@@ -116,6 +122,7 @@ impl RevocationView {
         {
             let mut entries = self.entries.write();
             entries.tokens.retain(|_, expires| *expires > now);
+            entries.ends.retain(|_, (_, expires)| *expires > now);
             entries.sessions.retain(|_, expires| *expires > now);
             entries.users.retain(|_, (_, expires)| *expires > now);
         }
@@ -132,11 +139,17 @@ impl Revocations for RevocationView {
             return Standing::Unknown;
         }
         let entries = self.entries.read();
-        if entries.tokens.is_empty() && entries.sessions.is_empty() && entries.users.is_empty() {
+        if entries.tokens.is_empty()
+            && entries.ends.is_empty()
+            && entries.sessions.is_empty()
+            && entries.users.is_empty()
+        {
             return Standing::Good;
         }
         let parts = principal.parts();
-        let token = parts.token_id.as_deref().is_some_and(|id| entries.tokens.contains_key(id));
+        let token = parts.token_id.as_deref().is_some_and(|id| {
+            entries.tokens.contains_key(id) || entries.ends.get(id).is_some_and(|(end, _)| *end <= now)
+        });
         let session = parts.session.as_deref().is_some_and(|id| entries.sessions.contains_key(id));
         let user = entries.users.get(&*parts.subject).is_some_and(|(version, _)| parts.version < *version);
         if token || session || user { Standing::Revoked } else { Standing::Good }

@@ -48,6 +48,9 @@ pub enum Outcome {
 /// the second within which a revocation is seen everywhere.
 const ASKED_AGAIN: Duration = Duration::from_millis(500);
 
+/// How often anything that goes on is asked about.
+const ASKED_AGAIN_AT_LEAST: Duration = Duration::from_secs(3_600);
+
 /// Decides which requests may pass. One value serves all doors and all cores.
 pub struct Gate {
     policy: ArcSwap<Policy>,
@@ -148,11 +151,11 @@ impl Gate {
         self.events.record(portcullis_core::Event { reason: Some(reason.slug()), ..event });
     }
 
-    /// For how long what was once admitted may go on before it is asked about again; `None` where its credential has
-    /// expired or was revoked, or nobody can say any more (T13).
+    /// For how long what was once admitted may go on before it is asked about again; `None` where its credential was
+    /// revoked, or nobody can say any more, or, unless it `outlives` that, where it has expired (T13).
     #[must_use]
-    pub fn goes_on_for(&self, principal: &Principal, now: Timestamp) -> Option<Duration> {
-        let left = principal.parts().expires.since(now);
+    pub fn goes_on_for(&self, principal: &Principal, outlives: bool, now: Timestamp) -> Option<Duration> {
+        let left = if outlives { ASKED_AGAIN_AT_LEAST } else { principal.parts().expires.since(now) };
         if left.is_zero() {
             return None;
         }

@@ -43,6 +43,8 @@ pub(crate) struct Link {
     pub(crate) body_failure: RefCell<Option<Reason>>,
     /// Set before a 101 is written; taken once it is.
     pub(crate) tunnel: RefCell<Option<Tunnel>>,
+    /// Whether the answer under way may outlive the end of its credential, but not its revocation.
+    pub(crate) outlives_expiry: Cell<bool>,
     /// Whether the response head has been received from the upstream.
     pub(crate) answered: Cell<bool>,
     /// Whether the connection must end without looking complete.
@@ -79,6 +81,7 @@ impl Link {
             pass: RefCell::new(None),
             body_failure: RefCell::new(None),
             tunnel: RefCell::new(None),
+            outlives_expiry: Cell::new(false),
             answered: Cell::new(false),
             broken: Cell::new(false),
             lingers: Cell::new(false),
@@ -108,6 +111,7 @@ impl Link {
         self.dirty.set(true);
         self.served.set(true);
         self.answered.set(false);
+        self.outlives_expiry.set(false);
         self.lingers.set(false);
         self.body_tail.set(None);
         self.body_failure.take();
@@ -188,7 +192,7 @@ impl Link {
     pub(crate) fn goes_on(&self, holder: Option<&Principal>) -> bool {
         let Some(holder) = holder else { return true };
         let shared = &self.core.shared;
-        let wait = shared.gate.goes_on_for(holder, shared.clock.now());
+        let wait = shared.gate.goes_on_for(holder, self.outlives_expiry.get(), shared.clock.now());
         if let Some(wait) = wait {
             self.deadlines.set(Late::Credential, wait);
         }

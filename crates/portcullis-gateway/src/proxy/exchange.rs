@@ -218,6 +218,13 @@ async fn receive(
         if !link.goes_on(holder.as_deref()) {
             return Err(Failed::after(Reason::TokenExpired));
         }
+    } else if !incoming.is_end_stream() && incoming.size_hint().exact().is_none() {
+        // Nobody knows how long it goes on: a download that takes longer than its token lives is finished, and a stream of
+        // any other kind ends where its credential is revoked.
+        link.outlives_expiry.set(true);
+        if !link.goes_on(link.holder().as_deref()) {
+            return Err(Failed::after(Reason::TokenRevoked));
+        }
     }
     let body = ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link));
     Ok(Response::from_parts(head, body))

@@ -10,6 +10,8 @@ CREATE TABLE api_key (
     -- NULL for its owner's.
     plan         TEXT,
     created_at   BIGINT NOT NULL,
+    -- How long it was given, which a rotation gives again; NULL for ever.
+    life         BIGINT,
     expires_at   BIGINT,
     last_used_at BIGINT,
     revoked_at   BIGINT

@@ -78,6 +78,7 @@ struct Row {
     scopes: Option<String>,
     plan: Option<String>,
     created_at: i64,
+    life: Option<i64>,
     expires_at: Option<i64>,
     last_used_at: Option<i64>,
 }
@@ -117,20 +118,12 @@ impl Identity {
             scopes: new.scopes.map(|scopes| scopes.join(" ")),
             plan: new.plan,
             created_at: millis(now),
+            life: new.expires_in.map(|life| i64::try_from(life.as_millis()).unwrap_or(i64::MAX)),
             expires_at: new.expires_in.map(|life| millis(now.after(life))),
             last_used_at: None,
         };
         let mut transaction = self.store.write().await?;
-        let disabled: Option<(Option<i64>,)> =
-            sql(locking!("SELECT disabled_at FROM account WHERE id = $1", "FOR UPDATE"))
-                .bind(account)
-                .fetch_optional(&mut transaction)
-                .await?;
-        match disabled {
-            None => return Err(IdentityError::NoAccount),
-            Some((Some(_),)) => return Err(IdentityError::Disabled),
-            Some((None,)) => {}
-        }
+        hold_account(&mut transaction, account).await?;
         let made = self.insert(&mut transaction, account, row, now).await?;
         audit::write(&mut transaction, now, "api_key_created", Some(account), origin, Some(&made.info.id)).await?;
         transaction.commit().await?;
@@ -142,7 +135,7 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Database`].
     pub async fn api_keys(&self, account: &str) -> Result<Vec<ApiKeyInfo>, IdentityError> {
-        let rows: Vec<Row> = sql("SELECT id, name, start, scopes, plan, created_at, expires_at, last_used_at \
+        let rows: Vec<Row> = sql("SELECT id, name, start, scopes, plan, created_at, life, expires_at, last_used_at \
              FROM api_key WHERE account_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) \
              ORDER BY created_at DESC, id DESC")
         .bind(account)
@@ -158,6 +151,8 @@ impl Identity {
 
     /// Makes a successor of a key, with its name, scopes, plan and length of life. The old one goes on for `overlap`, so
     /// that programs can be changed one after the other; zero ends it at once.
+    ///
+    /// A key that an operator gave a plan of its own ends when it was to end, however often its owner rotates it.
     ///
     /// # Errors
     /// [`IdentityError::NoApiKey`] for one that the account does not have or that has ended, [`IdentityError::Invalid`] for
@@ -176,7 +171,7 @@ impl Identity {
         let now = self.now();
         let mut transaction = self.store.write().await?;
         let old: Option<Row> = sql(locking!(
-            "SELECT id, name, start, scopes, plan, created_at, expires_at, last_used_at FROM api_key \
+            "SELECT id, name, start, scopes, plan, created_at, life, expires_at, last_used_at FROM api_key \
              WHERE id = $1 AND account_id = $2 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $3)",
             "FOR UPDATE"
         ))
@@ -186,26 +181,42 @@ impl Identity {
         .fetch_optional(&mut transaction)
         .await?;
         let old = old.ok_or(IdentityError::NoApiKey)?;
+        hold_account(&mut transaction, account).await?;
         let end = now.after(overlap);
+        let shortened = old.expires_at.is_none_or(|expires| expires > millis(end));
         if overlap.is_zero() {
-            self.end_key(&mut transaction, id, now).await?;
-        } else if old.expires_at.is_none_or(|expires| expires > millis(end)) {
+            mark_ended(&mut transaction, id, now).await?;
+        } else if shortened {
             sql("UPDATE api_key SET expires_at = $1 WHERE id = $2")
                 .bind(millis(end))
                 .bind(id)
                 .execute(&mut transaction)
                 .await?;
         }
-        let life = old.expires_at.map(|expires| expires - old.created_at);
+        // What it was given, and not what a rotation before this one has left of it.
+        let by_operator = origin.client.is_none() || origin.operator;
+        let life = match old.life {
+            Some(life) if old.plan.is_some() && !by_operator => Some((old.created_at + life - millis(now)).max(1)),
+            life => life,
+        };
         let row = Row {
             id: Uuid::now_v7().to_string(),
             start: String::new(),
             created_at: millis(now),
+            life,
             expires_at: life.map(|life| millis(now) + life),
             last_used_at: None,
             ..old
         };
         let made = self.insert(&mut transaction, account, row, now).await?;
+        let (revoked, until) = match overlap.is_zero() {
+            true => (Revoked::Token(id), self.token_end(now)),
+            // What was opened with the key ends with it, though the key was to live longer when that was opened.
+            false => (Revoked::From(id, end), self.token_end(end)),
+        };
+        if overlap.is_zero() || shortened {
+            revocation::write(&mut transaction, revoked, until).await?;
+        }
         audit::write(&mut transaction, now, "api_key_rotated", Some(account), origin, Some(&made.info.id)).await?;
         transaction.commit().await?;
         self.see_revocations().await?;
@@ -229,7 +240,8 @@ impl Identity {
         .fetch_optional(&mut transaction)
         .await?;
         found.ok_or(IdentityError::NoApiKey)?;
-        self.end_key(&mut transaction, id, now).await?;
+        mark_ended(&mut transaction, id, now).await?;
+        revocation::write(&mut transaction, Revoked::Token(id), self.token_end(now)).await?;
         audit::write(&mut transaction, now, "api_key_revoked", Some(account), origin, Some(id)).await?;
         transaction.commit().await?;
         self.see_revocations().await
@@ -291,8 +303,8 @@ impl Identity {
         aws_lc_rs::rand::fill(&mut random).map_err(|_| IdentityError::Crypto)?;
         let key = api_key::make(&random);
         row.start = api_key::start(key.expose()).to_owned();
-        sql("INSERT INTO api_key (id, account_id, hash, start, name, scopes, plan, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)")
+        sql("INSERT INTO api_key (id, account_id, hash, start, name, scopes, plan, created_at, life, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
         .bind(&row.id)
         .bind(account)
         .bind(digest(&SHA256, key.expose().as_bytes()).as_ref().to_vec())
@@ -301,20 +313,30 @@ impl Identity {
         .bind(row.scopes.clone())
         .bind(row.plan.clone())
         .bind(row.created_at)
+        .bind(row.life)
         .bind(row.expires_at)
         .execute(transaction)
         .await?;
         Ok(MadeApiKey { key, info: info(row) })
     }
+}
 
-    async fn end_key(&self, transaction: &mut Write, id: &str, now: Timestamp) -> Result<(), IdentityError> {
-        sql("UPDATE api_key SET revoked_at = $1 WHERE id = $2")
-            .bind(millis(now))
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
-        Ok(revocation::write(transaction, Revoked::Token(id), self.token_end(now)).await?)
+/// Holds an account that may have keys: after those of its keys that are held, before what the revocations say of them.
+async fn hold_account(transaction: &mut Write, account: &str) -> Result<(), IdentityError> {
+    let disabled: Option<(Option<i64>,)> = sql(locking!("SELECT disabled_at FROM account WHERE id = $1", "FOR UPDATE"))
+        .bind(account)
+        .fetch_optional(transaction)
+        .await?;
+    match disabled {
+        None => Err(IdentityError::NoAccount),
+        Some((Some(_),)) => Err(IdentityError::Disabled),
+        Some((None,)) => Ok(()),
     }
+}
+
+async fn mark_ended(transaction: &mut Write, id: &str, now: Timestamp) -> Result<(), IdentityError> {
+    sql("UPDATE api_key SET revoked_at = $1 WHERE id = $2").bind(millis(now)).bind(id).execute(transaction).await?;
+    Ok(())
 }
 
 fn info(row: Row) -> ApiKeyInfo {

@@ -8,7 +8,7 @@ use crate::error::IdentityError;
 use crate::last_use::Used;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
-use crate::store::{locking, moment, sql};
+use crate::store::{locking, millis, moment, sql};
 
 /// The longest list; who has more sessions ends them all.
 const MOST: i64 = 200;
@@ -49,17 +49,23 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::Database`].
     pub async fn sessions(&self, account: &str) -> Result<Vec<SessionInfo>, IdentityError> {
+        let now = self.now();
         let rows: Vec<Row> =
             sql("SELECT s.id, s.delivery, s.created_at, s.last_used_at, s.client, s.agent, c.seen_at, \
              c.expires_at AS cookie_expires_at, \
              (SELECT max(t.expires_at) FROM refresh_token t WHERE t.session_id = s.id) AS refresh_expires_at \
              FROM session s LEFT JOIN server_session c ON c.session_id = s.id \
-             WHERE s.account_id = $1 AND s.revoked_at IS NULL ORDER BY s.created_at DESC, s.id DESC LIMIT $2")
+             WHERE s.account_id = $1 AND s.revoked_at IS NULL AND CASE WHEN c.session_id IS NULL \
+             THEN EXISTS (SELECT 1 FROM refresh_token t WHERE t.session_id = s.id AND t.expires_at > $2) \
+             ELSE c.expires_at > $2 AND c.seen_at > $3 END \
+             ORDER BY s.created_at DESC, s.id DESC LIMIT $4")
             .bind(account)
+            .bind(millis(now))
+            // Which rest too long is judged below; those that do by far must not take a living one's place in the list.
+            .bind(millis(now.before(self.config.session_idle + 2 * portcullis_auth::BELIEVED)))
             .bind(MOST)
             .fetch_all(self.store.read())
             .await?;
-        let now = self.now();
         Ok(rows.into_iter().filter_map(|row| self.living(row, now)).collect())
     }
 

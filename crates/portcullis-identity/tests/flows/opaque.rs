@@ -317,3 +317,48 @@ async fn t7_one_token_is_revoked_by_its_jti_and_its_session_lives_on() {
         assert!(matches!(house.identity.revoke_token(bad, NOBODY).await, Err(IdentityError::Invalid(_))), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn t9_what_a_rotated_key_opened_ends_with_its_overlap() {
+    let house = House::new().await;
+    let ann = ann(&house).await;
+    let second = house.second().await;
+    let made = house.identity.create_api_key(&ann, named("build server"), NOBODY).await.unwrap();
+    let opened = key_of(&second, &made).await.unwrap();
+    house.identity.rotate_api_key(&ann, &made.info.id, Duration::from_secs(600), NOBODY).await.unwrap();
+    second.catch_up().await.unwrap();
+    let standing = |identity: &Identity| identity.revocations().standing(&opened, house.clock.now());
+    assert_eq!((standing(&house.identity), standing(&second)), (Standing::Good, Standing::Good), "it overlaps");
+    house.clock.advance(Duration::from_secs(601));
+    for instance in [&*house.identity, &second] {
+        instance.catch_up().await.unwrap();
+        assert_eq!(standing(instance), Standing::Revoked);
+    }
+}
+
+#[tokio::test]
+async fn t9_a_rotation_gives_the_life_that_was_given_and_no_operators_plan_for_longer() {
+    let house = House::new().await;
+    let ann = ann(&house).await;
+    let owner =
+        Origin { client: Some(portcullis_core::ClientAddress::new([127, 0, 0, 1].into())), ..Origin::default() };
+    // Whose first answer was lost rotates once more: the successor lives as long as the key was to.
+    let ever = house.identity.create_api_key(&ann, named("for ever"), owner).await.unwrap();
+    for _ in 0..2 {
+        let next = house.identity.rotate_api_key(&ann, &ever.info.id, Duration::from_secs(60), owner).await.unwrap();
+        assert_eq!(next.info.expires_at, None);
+    }
+    let gold = NewApiKey {
+        plan: Some("gold".into()),
+        expires_in: Some(Duration::from_secs(86_400)),
+        ..named("thirty days of gold")
+    };
+    let gold = house.identity.create_api_key(&ann, gold, NOBODY).await.unwrap();
+    house.clock.advance(Duration::from_secs(80_000));
+    let next = house.identity.rotate_api_key(&ann, &gold.info.id, Duration::ZERO, owner).await.unwrap();
+    assert_eq!(next.info.expires_at, gold.info.expires_at, "an owner does not renew what an operator gave");
+    let next = house.identity.rotate_api_key(&ann, &next.info.id, Duration::ZERO, owner).await.unwrap();
+    assert_eq!(next.info.expires_at, gold.info.expires_at);
+    let renewed = house.identity.rotate_api_key(&ann, &next.info.id, Duration::ZERO, NOBODY).await.unwrap();
+    assert!(renewed.info.expires_at > Some(house.clock.now()));
+}

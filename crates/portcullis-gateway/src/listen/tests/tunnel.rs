@@ -213,3 +213,27 @@ fn t13_what_nobody_proved_an_identity_for_outlives_every_revocation() {
     client.send("hello!");
     assert_eq!(client.rest(), "bye");
 }
+
+#[test]
+fn t13_a_stream_of_another_kind_outlives_its_token_and_ends_when_it_is_revoked() {
+    let upstream = Upstream::start(|served| {
+        served.request();
+        served
+            .client
+            .send("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while served.client.stream.write_all(b"2\r\n{}\r\n").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let gateway = patient(&upstream);
+    let token = token(Duration::from_secs(1));
+    let mut client = gateway.client();
+    client.send(format!("GET /lines HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    client.until("{}");
+    std::thread::sleep(Duration::from_millis(2_500));
+    client.until("{}");
+    gateway.revocations.withdraw();
+    let began = std::time::Instant::now();
+    assert!(!client.rest().ends_with("0\r\n\r\n"), "it does not look complete");
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
