@@ -203,7 +203,10 @@ fn t9_keys_are_listed_rotated_with_overlap_and_revoked() {
 #[test]
 fn t9_bad_input_is_told_and_their_number_is_bounded() {
     let origin = Origin::echo();
-    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with("[identity.api_keys]\nper_account = 2\n").start();
+    let gateway = Setup::before(&origin)
+        .with(PROJECT_ROUTES)
+        .with("[identity.api_keys]\nper_account = 2\n\n[limits]\npreset = \"none\"\n")
+        .start();
     gateway.create_user("many@example.com", "editor");
     let (access, _) = gateway.login("many@example.com");
     for bad in [
