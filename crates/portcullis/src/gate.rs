@@ -16,11 +16,12 @@ use portcullis_core::{
     ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
 };
-use portcullis_limit::{Limiter, Receipts};
+use portcullis_limit::{Limiter, Receipts, Standing};
 
 use crate::body::BodyRule;
 use crate::case::Case;
-use crate::limits::{self, Count, Covering, KeyFacts, Phase};
+use crate::delay::{Delay, WaitingRoom};
+use crate::limits::{self, Count, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
@@ -55,6 +56,7 @@ const ASKED_AGAIN_AT_LEAST: Duration = Duration::from_secs(3_600);
 pub struct Gate {
     policy: ArcSwap<Policy>,
     limiter: Arc<Limiter>,
+    waiting: WaitingRoom,
     revocations: Arc<dyn Revocations>,
     opaque: OpaqueVerifier,
     blocklist: Arc<dyn Blocklist>,
@@ -78,7 +80,8 @@ impl Gate {
         events: Arc<dyn EventSink>,
     ) -> Self {
         let opaque = OpaqueVerifier::new(Arc::new(Nobody));
-        Self { policy: ArcSwap::from_pointee(policy), limiter, revocations, opaque, blocklist, events }
+        let (policy, waiting) = (ArcSwap::from_pointee(policy), WaitingRoom::default());
+        Self { policy, limiter, waiting, revocations, opaque, blocklist, events }
     }
 
     /// The same gate with a keeper of API keys and sessions.
@@ -98,6 +101,12 @@ impl Gate {
         self.policy.load_full()
     }
 
+    /// How many admitted requests are held back at the moment (L12).
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.taken()
+    }
+
     /// May this request pass?
     pub async fn decide(&self, facts: &Facts<'_>) -> Verdict {
         self.decide_traced(facts, &mut Silent).await
@@ -107,10 +116,10 @@ impl Gate {
     pub async fn decide_traced<T: Trace>(&self, facts: &Facts<'_>, trace: &mut T) -> Verdict {
         // 1. One snapshot: a reload never splits a request.
         let policy = self.policy.load();
-        let mut case = Case::new(Arc::clone(&policy), facts.peer);
+        let mut case = Case::new(Arc::clone(&policy), facts.peer, facts.now);
         match self.judge(&policy, facts, &mut case, trace).await {
-            Ok(Admission { target, rewritten, body, receipts }) => {
-                Verdict::Pass(Pass { case, target, rewritten, body, receipts })
+            Ok(Admission { target, rewritten, body, receipts, delay }) => {
+                Verdict::Pass(Pass { case, target, rewritten, body, receipts, delay })
             }
             Err(reason) => {
                 self.events.record(case.refused(facts.now, &reason, facts.id));
@@ -123,7 +132,7 @@ impl Gate {
     #[must_use]
     pub fn refuse(&self, facts: &Facts<'_>, reason: Reason) -> Refusal {
         let policy = self.policy.load_full();
-        let mut case = Case::new(Arc::clone(&policy), facts.peer);
+        let mut case = Case::new(Arc::clone(&policy), facts.peer, facts.now);
         case.client = policy.trusted_hops.client(facts.peer, facts.headers);
         self.events.record(case.refused(facts.now, &reason, facts.id));
         Refusal { case, reason, id: facts.id }
@@ -224,12 +233,33 @@ impl Gate {
 
         // 10. What the body has to satisfy.
         trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
-        Ok(Admission {
-            target: route.target,
-            rewritten: rewrite(facts, &path)?,
-            body: BodyRule { max: route.max_body },
-            receipts,
-        })
+        let rewritten = rewrite(facts, &path)?;
+        let delay = match &case.slow {
+            None => None,
+            Some(_) => self.hold_back(policy, &receipts, facts, case)?,
+        };
+        Ok(Admission { target: route.target, rewritten, body: BodyRule { max: route.max_body }, receipts, delay })
+    }
+
+    /// Finds the request a place among those that wait. Where there is none it is refused and told to come back after the
+    /// wait, and gets back what it was charged.
+    fn hold_back(
+        &self,
+        policy: &Policy,
+        receipts: &Receipts,
+        facts: &Facts<'_>,
+        case: &mut Case,
+    ) -> Result<Option<Delay>, Reason> {
+        let Some(slow) = case.slow.take() else { return Ok(None) };
+        if let Some(delay) = self.waiting.enter(slow.wait) {
+            return Ok(Some(delay));
+        }
+        for receipt in receipts {
+            self.limiter.give_back(receipt, facts.now);
+        }
+        let reason = limited(policy, &slow.standing, slow.wait);
+        case.standing = Some(slow.standing);
+        Err(reason)
     }
 
     /// Charges the limits of one phase, all or none.
@@ -264,26 +294,30 @@ impl Gate {
                 for standing in charge.standings() {
                     let rule = policy.limits.rule(standing.limit);
                     trace.remark(stage, || format!("{}: {} of {} left", rule.name, standing.remaining, standing.quota));
-                    if standing.would_refuse {
-                        let event = case.event(facts.now, EventKind::LimitWouldHit, facts.id);
-                        self.events.record(portcullis_core::Event { limit: Some(rule.name.clone()), ..event });
-                    } else if phase != Phase::Verification && rule.enforce {
-                        case.note_standing(standing);
-                    }
+                    let over = standing.would_refuse;
+                    let kind = match rule.mode {
+                        Mode::Report if over => EventKind::LimitWouldHit,
+                        Mode::Delay(wait) if over => {
+                            case.slow_down(wait, standing);
+                            EventKind::LimitSlowed
+                        }
+                        Mode::Enforce if phase != Phase::Verification => {
+                            case.note_standing(standing);
+                            continue;
+                        }
+                        _ => continue,
+                    };
+                    let event = case.event(facts.now, kind, facts.id);
+                    self.events.record(portcullis_core::Event { limit: Some(rule.name.clone()), ..event });
                 }
                 Ok(charge.into_receipts())
             }
             Err(denied) => {
                 let rule = policy.limits.rule(denied.standing.limit);
                 trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));
-                case.standing = Some(denied.standing.clone());
-                Err(Reason::LimitReached(Limited {
-                    limit: rule.name.clone(),
-                    quota: denied.standing.quota,
-                    reset_at: denied.standing.reset_at,
-                    retry_after: denied.retry_after,
-                    message: limits::message(rule, denied.retry_after),
-                }))
+                let reason = limited(policy, &denied.standing, denied.retry_after);
+                case.standing = Some(denied.standing);
+                Err(reason)
             }
         }
     }
@@ -399,16 +433,31 @@ struct Admission {
     rewritten: Option<PathAndQuery>,
     body: BodyRule,
     receipts: Receipts,
+    delay: Option<Delay>,
+}
+
+/// The refusal of a limit.
+fn limited(policy: &Policy, standing: &Standing, retry_after: Duration) -> Reason {
+    let rule = policy.limits.rule(standing.limit);
+    Reason::LimitReached(Limited {
+        limit: rule.name.clone(),
+        quota: standing.quota,
+        reset_at: standing.reset_at,
+        retry_after,
+        message: limits::message(rule, retry_after),
+    })
 }
 
 impl Case {
-    fn new(policy: Arc<Policy>, peer: IpAddr) -> Self {
+    fn new(policy: Arc<Policy>, peer: IpAddr, at: Timestamp) -> Self {
         Self {
             policy,
+            at,
             client: ClientAddress::new(unmapped(peer)),
             route: None,
             principal: None,
             standing: None,
+            slow: None,
             stale_cookie: None,
         }
     }

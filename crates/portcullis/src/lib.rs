@@ -5,6 +5,7 @@
 
 mod body;
 mod case;
+mod delay;
 mod gate;
 mod identity_headers;
 mod limits;
@@ -17,9 +18,10 @@ mod trace;
 
 pub use body::{Admitted, BodyError, BodyRule};
 pub use case::Case;
+pub use delay::{Delay, MAX_DELAY};
 pub use gate::{Gate, Outcome, Verdict};
 pub use identity_headers::IdentityHeaders;
-pub use limits::{Count, KeyPart, LimitRule, QuotaChoice, Scope};
+pub use limits::{Count, KeyPart, LimitHeaders, LimitRule, Mode, QuotaChoice, Scope};
 pub use pass::Pass;
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteRule, Target};

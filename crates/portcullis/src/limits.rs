@@ -32,8 +32,8 @@ pub struct LimitRule {
     pub exempt: Vec<Box<str>>,
     /// What exempt roles are held to; `None` exempts them altogether.
     pub ceiling: Option<Rate>,
-    /// Whether it refuses or only reports (L9).
-    pub enforce: bool,
+    /// What it does with a request that is over the quota.
+    pub mode: Mode,
     /// Whom it counts.
     pub scope: Scope,
     /// What the client is told; `{minutes}` and `{seconds}` stand for the wait, rounded up.
@@ -82,6 +82,42 @@ pub enum QuotaChoice {
         /// For no plan or one that is not listed.
         otherwise: Rate,
     },
+}
+
+/// What a limit does with a request that is over its quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It refuses.
+    #[default]
+    Enforce,
+    /// It lets it pass, and reports (L9).
+    Report,
+    /// It lets it pass after a wait of at most [`crate::MAX_DELAY`] (L12).
+    Delay(Duration),
+}
+
+/// How a client is told of its limits (L7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitHeaders {
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    #[default]
+    Legacy,
+    /// `RateLimit-Policy` and `RateLimit` of the IETF draft.
+    Draft,
+    /// All of them.
+    Both,
+    /// None. A refusal still carries `Retry-After`.
+    Neither,
+}
+
+impl LimitHeaders {
+    pub(crate) const fn are_legacy(self) -> bool {
+        matches!(self, Self::Legacy | Self::Both)
+    }
+
+    pub(crate) const fn are_draft(self) -> bool {
+        matches!(self, Self::Draft | Self::Both)
+    }
 }
 
 /// Which requests stay counted. All are charged first, so that parallel requests cannot slip through, and settled once.
@@ -206,7 +242,7 @@ impl LimitTable {
             }
             let Some(rate) = rate_for(rule, facts.principal) else { continue };
             let key = key_for(rule, *id, facts);
-            asks.push(Ask { rate, key, cost: rule.cost, enforce: rule.enforce });
+            asks.push(Ask { rate, key, cost: rule.cost, enforce: rule.mode == Mode::Enforce });
         }
         asks
     }
@@ -330,7 +366,7 @@ mod tests {
                 cost: 1,
                 exempt: Vec::new(),
                 ceiling: None,
-                enforce: true,
+                mode: Mode::Enforce,
                 scope: Scope::Everyone,
                 message: Some(template.into()),
             };

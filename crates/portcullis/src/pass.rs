@@ -11,6 +11,7 @@ use portcullis_limit::Receipts;
 
 use crate::body::{Admitted, BodyRule};
 use crate::case::Case;
+use crate::delay::Delay;
 use crate::policy::Target;
 use crate::refusal::Refusal;
 
@@ -23,6 +24,8 @@ pub struct Pass {
     pub(crate) body: BodyRule,
     /// What the limits took.
     pub(crate) receipts: Receipts,
+    /// The wait it still has to keep.
+    pub(crate) delay: Option<Delay>,
 }
 
 impl Pass {
@@ -41,6 +44,11 @@ impl Pass {
     /// The target to forward, where it differs from the one received: what was matched is what is forwarded (H7).
     pub const fn take_rewritten(&mut self) -> Option<PathAndQuery> {
         self.rewritten.take()
+    }
+
+    /// The wait to keep before the request is forwarded, if a limit slows it down (L12).
+    pub const fn take_delay(&mut self) -> Option<Delay> {
+        self.delay.take()
     }
 
     /// Who it is, where that was proven.

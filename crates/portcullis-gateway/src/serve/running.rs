@@ -305,6 +305,12 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, even
         "Verified tokens that are remembered.",
         Box::new(move || held.policy().verifier().remembered() as u64),
     );
+    let waiting = Arc::clone(gate);
+    add(
+        "portcullis_requests_waiting",
+        "Requests that a limit holds back at the moment.",
+        Box::new(move || waiting.waiting() as u64),
+    );
     add(
         "portcullis_clock_lead_seconds",
         "How far the time that is acted upon is ahead of the machine's clock, which was set back.",

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use portcullis::{
-    Count, Gate, IdentityHeaders, KeyPart, LimitRule, Otherwise, Pass, Policy, PolicyParts, QuotaChoice, Refusal,
-    RouteRule, Scope, Target, Verdict,
+    Count, Gate, IdentityHeaders, KeyPart, LimitHeaders, LimitRule, Mode, Otherwise, Pass, Policy, PolicyParts,
+    QuotaChoice, Refusal, RouteRule, Scope, Target, Verdict,
 };
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
@@ -90,7 +90,7 @@ pub(crate) fn limit(name: &str, pattern: &str, key: KeyPart, quota: &str) -> Lim
         cost: 1,
         exempt: Vec::new(),
         ceiling: None,
-        enforce: true,
+        mode: Mode::Enforce,
         scope: Scope::Everyone,
         message: None,
     }
@@ -131,6 +131,7 @@ pub(crate) fn parts(key: &SigningKey, routes: Vec<RouteRule>, limits: Vec<LimitR
         otherwise: Otherwise::Refuse,
         max_body: 100,
         limits,
+        limit_headers: LimitHeaders::Both,
         roles: Roles::new(&BTreeMap::new()).unwrap(),
         verifier: Arc::new(TokenVerifier::new(vec![issuer], 100)),
         cookies: CookieNames::new(true),

@@ -1,9 +1,10 @@
 //! Limits (L3 to L9) as a request meets them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode};
-use portcullis::{Count, KeyPart, LimitRule, Outcome, Policy, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, LimitRule, Mode, Outcome, Policy, QuotaChoice, Scope, Verdict};
 use portcullis_core::{EventKind, Reason};
 
 use crate::house::*;
@@ -129,6 +130,7 @@ fn l7_every_answer_to_a_limited_route_tells_the_standing_closest_to_refusal() {
     passed(house.ask("GET /projects", &[house.bearer("viewer")])).shape_response(&mut headers);
     assert_eq!(headers["x-ratelimit-limit"], "5");
     assert_eq!(headers["x-ratelimit-remaining"], "4");
+    assert_eq!(headers["ratelimit"], "\"narrow\";r=4;t=60", "and in the newer form");
     let problem = refused(house.ask("GET /projects", &[])).problem();
     assert_eq!(problem.status, StatusCode::UNAUTHORIZED);
     assert_eq!(problem.headers["x-ratelimit-remaining"], "3", "a refusal tells it too");
@@ -150,12 +152,64 @@ fn l8_a_limits_own_message_names_the_wait() {
 
 #[test]
 fn l9_a_limit_in_report_mode_records_and_never_refuses() {
-    let report = LimitRule { enforce: false, ..limit("trial", "/**", KeyPart::Address, "1 per minute") };
+    let report = LimitRule { mode: Mode::Report, ..limit("trial", "/**", KeyPart::Address, "1 per minute") };
     let house = house(vec![report]);
     for _ in 0..3 {
         assert_eq!(house.status("GET /public/status", &[]), 200);
     }
     assert_eq!(house.records.kinds(), [EventKind::LimitWouldHit, EventKind::LimitWouldHit]);
+}
+
+#[test]
+fn l12_a_limit_may_let_pass_late_what_is_over_its_quota() {
+    let waits = |wait, quota| LimitRule {
+        mode: Mode::Delay(Duration::from_millis(wait)),
+        ..limit(if wait > 500 { "slower" } else { "slow" }, "/**", KeyPart::Address, quota)
+    };
+    let house = house(vec![waits(500, "1 per minute"), waits(2_000, "2 per minute")]);
+    let mut delays = Vec::new();
+    for _ in 0..4 {
+        let mut pass = passed(house.ask("GET /public/status", &[]));
+        delays.push(pass.take_delay());
+        assert!(pass.take_delay().is_none(), "it waits once");
+    }
+    let waits: Vec<u128> = delays.iter().map(|d| d.as_ref().map_or(0, |d| d.wait().as_millis())).collect();
+    assert_eq!(waits, [0, 500, 2_000, 2_000], "the longest wait of several counts");
+    assert_eq!(house.records.kinds().iter().filter(|kind| **kind == EventKind::LimitSlowed).count(), 5);
+    assert_eq!(house.gate.waiting(), 3);
+    drop(delays);
+    assert_eq!(house.gate.waiting(), 0);
+}
+
+#[test]
+fn l12_when_too_many_wait_the_next_is_refused_and_charged_nothing() {
+    let slow = LimitRule {
+        mode: Mode::Delay(Duration::from_secs(3)),
+        ..limit("slow", "/**", KeyPart::Address, "1 per minute")
+    };
+    let hard = limit("hard", "/**", KeyPart::Address, "2000 per minute");
+    let house = house(vec![slow, hard]);
+    let mut waiting = Vec::new();
+    let refusal = loop {
+        match house.ask("GET /public/status", &[]) {
+            Verdict::Pass(mut pass) => waiting.push(pass.take_delay()),
+            Verdict::Refuse(refusal) => break refusal,
+        }
+        assert!(waiting.len() < 2_000, "so many cannot wait");
+    };
+    assert_eq!(refusal.problem().status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refusal.problem().headers["retry-after"], "3");
+    let held = waiting.len();
+    waiting.clear();
+    let mut pass = passed(house.ask("GET /public/status", &[]));
+    let mut headers = http::HeaderMap::new();
+    pass.shape_response(&mut headers);
+    assert_eq!(
+        headers["x-ratelimit-remaining"],
+        (2_000 - held - 1).to_string().as_str(),
+        "the refused one is not counted"
+    );
+    assert!(pass.take_delay().is_some());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{At, KeyText, OneOrMany, PatternText, QuotaText, ShortOrLong, Text};
+use super::{At, DurationText, KeyText, OneOrMany, PatternText, QuotaText, ShortOrLong, Text};
 
 /// What holds for all limits.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -16,6 +16,8 @@ pub(crate) struct LimitsTable {
     pub(crate) store: Option<At<Text>>,
     /// The limits that apply where the file writes none. Default: `default`.
     pub(crate) preset: Option<At<PresetName>>,
+    /// How a client is told of its limits. Default: `legacy`.
+    pub(crate) headers: Option<At<LimitHeadersName>>,
     /// How many keys are counted at once before idle ones are given up early. Default: 1000000.
     pub(crate) max_keys: Option<At<u64>>,
 }
@@ -27,6 +29,20 @@ pub(crate) enum PresetName {
     /// Anonymous, login, verification and user limits.
     Default,
     /// None.
+    None,
+}
+
+/// How a client is told of its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LimitHeadersName {
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    Legacy,
+    /// `RateLimit-Policy` and `RateLimit` of the IETF draft.
+    Draft,
+    /// All of them.
+    Both,
+    /// None; a refusal still carries `Retry-After`.
     None,
 }
 
@@ -62,8 +78,10 @@ pub(crate) struct LimitTable {
     pub(crate) ceiling: Option<At<QuotaText>>,
     /// Lets exempt roles pass without any limit.
     pub(crate) danger_no_ceiling: Option<At<bool>>,
-    /// Whether it refuses or only reports. Default: `enforce`.
+    /// Whether it refuses, only reports, or slows down. Default: `enforce`.
     pub(crate) mode: Option<At<ModeName>>,
+    /// How long a request that is over the quota waits before it is forwarded, 60 s at most. Needed by mode `delay`.
+    pub(crate) delay: Option<At<DurationText>>,
     /// Whom it counts. Default: `everyone`.
     pub(crate) scope: Option<At<ScopeName>>,
     /// What a refused client is told; `{minutes}` and `{seconds}` stand for the wait.
@@ -90,6 +108,8 @@ pub(crate) enum ModeName {
     Enforce,
     /// It counts and reports what it would have refused.
     Report,
+    /// It lets a request that is over the quota pass after `delay`.
+    Delay,
 }
 
 /// Whom a limit counts.

@@ -89,6 +89,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         otherwise: defaults.otherwise,
         max_body: defaults.max_body,
         limits: limits.rules,
+        limit_headers: limits.headers,
         max_limit_keys: limits.max_keys,
         remembered_tokens: identity::remembered_tokens(cx, &raw),
         // What could not be resolved has been told; then nobody uses these settings.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portcullis::{Count, KeyPart, LimitRule, Pattern, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, LimitRule, Mode, Pattern, QuotaChoice, Scope};
 use portcullis_limit::{Algorithm, Quota, Rate};
 
 /// The names of the preset limits.
@@ -97,7 +97,7 @@ fn limit(name: &str, patterns: &[&str], count: u64, window: Duration) -> LimitRu
         cost: 1,
         exempt: Vec::new(),
         ceiling: None,
-        enforce: true,
+        mode: Mode::Enforce,
         scope: Scope::Everyone,
         message: None,
     }
