@@ -12,4 +12,4 @@ pub use key::Key;
 pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Standing};
 pub use quota::{Quota, QuotaError};
 pub use rate::{Algorithm, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
-pub use store::MemoryStore;
+pub use store::{Answer, BoxFuture, Identity, MemoryStore, SharedStore, StoreError};

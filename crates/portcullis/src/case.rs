@@ -14,8 +14,6 @@ use crate::policy::Policy;
 #[derive(Debug)]
 pub struct Case {
     pub(crate) policy: Arc<Policy>,
-    /// When it was judged.
-    pub(crate) at: Timestamp,
     pub(crate) client: ClientAddress,
     pub(crate) route: Option<usize>,
     pub(crate) principal: Option<Arc<Principal>>,
@@ -64,7 +62,7 @@ impl Case {
             }
             if wanted.are_draft() {
                 let name = &self.policy.limits.rule(standing.limit).name;
-                limit_headers::insert_draft(headers, standing, name, self.at);
+                limit_headers::insert_draft(headers, standing, name, standing.at);
             }
         }
         if let Some(cookie) = self.stale_cookie.and_then(|scheme| self.policy.cookies.clear(scheme))

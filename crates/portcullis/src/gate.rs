@@ -116,7 +116,7 @@ impl Gate {
     pub async fn decide_traced<T: Trace>(&self, facts: &Facts<'_>, trace: &mut T) -> Verdict {
         // 1. One snapshot: a reload never splits a request.
         let policy = self.policy.load();
-        let mut case = Case::new(Arc::clone(&policy), facts.peer, facts.now);
+        let mut case = Case::new(Arc::clone(&policy), facts.peer);
         match self.judge(&policy, facts, &mut case, trace).await {
             Ok(Admission { target, rewritten, body, receipts, delay }) => {
                 Verdict::Pass(Pass { case, target, rewritten, body, receipts, delay })
@@ -132,7 +132,7 @@ impl Gate {
     #[must_use]
     pub fn refuse(&self, facts: &Facts<'_>, reason: Reason) -> Refusal {
         let policy = self.policy.load_full();
-        let mut case = Case::new(Arc::clone(&policy), facts.peer, facts.now);
+        let mut case = Case::new(Arc::clone(&policy), facts.peer);
         case.client = policy.trusted_hops.client(facts.peer, facts.headers);
         self.events.record(case.refused(facts.now, &reason, facts.id));
         Refusal { case, reason, id: facts.id }
@@ -449,10 +449,9 @@ fn limited(policy: &Policy, standing: &Standing, retry_after: Duration) -> Reaso
 }
 
 impl Case {
-    fn new(policy: Arc<Policy>, peer: IpAddr, at: Timestamp) -> Self {
+    fn new(policy: Arc<Policy>, peer: IpAddr) -> Self {
         Self {
             policy,
-            at,
             client: ClientAddress::new(unmapped(peer)),
             route: None,
             principal: None,
