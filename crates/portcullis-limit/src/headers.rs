@@ -85,6 +85,7 @@ mod tests {
             remaining: 4,
             reset_at: Timestamp::from_millis(1_000_001),
             would_refuse: false,
+            delay: Duration::ZERO,
         }
     }
 
