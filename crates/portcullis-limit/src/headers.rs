@@ -86,6 +86,7 @@ mod tests {
             reset_at: Timestamp::from_millis(1_000_001),
             would_refuse: false,
             at: Timestamp::from_millis(999_000),
+            delay: Duration::ZERO,
         }
     }
 

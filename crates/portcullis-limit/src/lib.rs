@@ -1,6 +1,7 @@
 //! Quotas: pure rate-limit algorithms, the stores that hold their cells, and the limiter that charges several at once.
 
 mod algorithm;
+mod calendar;
 pub mod headers;
 mod key;
 mod limiter;
@@ -8,8 +9,9 @@ mod quota;
 mod rate;
 mod store;
 
+pub use calendar::{Calendar, Period, Stretch, UnknownTimeZone};
 pub use key::Key;
 pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Standing};
 pub use quota::{Quota, QuotaError};
-pub use rate::{Algorithm, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
+pub use rate::{Algorithm, MAX_DELAY, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
 pub use store::{Answer, BoxFuture, Identity, MemoryStore, SharedStore, StoreError};

@@ -47,6 +47,9 @@ pub struct Standing {
     pub would_refuse: bool,
     /// The moment at which it stood so, by the store's clock: `reset_at` is this far in the future for a client too.
     pub at: Timestamp,
+    /// How long an admitted request has to wait before it goes on ([`crate::Algorithm::LeakyBucket`] with a longest delay).
+    /// The charge already counts it at its turn. Zero from a limit that only reports.
+    pub delay: Duration,
 }
 
 /// What an admitted request was charged. Dropped, the charge stays.
@@ -93,6 +96,7 @@ impl Standing {
             reset_at: assessment.retry_at.unwrap_or(assessment.full_at),
             would_refuse: assessment.retry_at.is_some(),
             at: now,
+            delay: if ask.enforce { assessment.delay } else { Duration::ZERO },
         }
     }
 }
@@ -112,6 +116,13 @@ impl Charge {
     #[must_use]
     pub fn into_receipts(self) -> Receipts {
         self.receipts
+    }
+
+    /// How long the request has to wait before it goes on: the longest delay of any limit, so that each has its turn by
+    /// then. Mostly zero. While it waits it needs to hold nothing but itself: the charge stands.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.standings.iter().map(|standing| standing.delay).max().unwrap_or_default()
     }
 
     /// How each limit stands after the charge.

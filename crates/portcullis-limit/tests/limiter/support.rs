@@ -34,10 +34,16 @@ pub(crate) fn ask<'a>(rate: &'a Rate, key: &Key, cost: u64) -> Ask<'a> {
     Ask { limit: "tested", key: key.clone(), rate, cost, enforce: true, refundable: false }
 }
 
-/// A rate of `count` per `window` without a burst of its own.
+/// A rate of `count` per `window`; a leaky bucket gets the burst that every other algorithm allows.
 pub(crate) fn rate(algorithm: Algorithm, count: u64, window: Duration) -> Rate {
     let quota = Quota::new(count, window).expect("a quota within bounds");
-    Rate::new(quota, algorithm, None).expect("a rate within bounds")
+    let burst = (algorithm == Algorithm::LeakyBucket).then_some(count);
+    Rate::new(quota, algorithm, burst).expect("a rate within bounds")
+}
+
+/// A window that the algorithm can keep: a minute, or the shortest that a calendar has.
+pub(crate) fn window(algorithm: Algorithm) -> Duration {
+    Duration::from_secs(if algorithm == Algorithm::Calendar { 86_400 } else { 60 })
 }
 
 /// A key of a limit with one text in it.
