@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
-use portcullis_limit::{Standing, headers as limit_headers};
+use portcullis_limit::{Patience, Standing, headers as limit_headers};
 
 use crate::policy::Policy;
 
@@ -21,6 +21,8 @@ pub struct Case {
     pub(crate) standing: Option<Standing>,
     /// What slows it down, if anything does.
     pub(crate) slow: Option<Box<Slow>>,
+    /// How long it may still wait for the store of the limits.
+    pub(crate) patience: Patience,
     /// The cookie that is good no more, by its scheme: it is taken back with the answer (T8).
     pub(crate) stale_cookie: Option<Scheme>,
 }

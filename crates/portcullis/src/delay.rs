@@ -4,9 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The longest that a request is held back. Whoever waits longer has given up, or should be told 429.
-pub const MAX_DELAY: Duration = Duration::from_secs(60);
-
 /// How many requests may be held back at once in a process. One costs what an open request costs: some kilobytes and its
 /// connection. Whoever slows clients down must not be drowned by those who do not mind waiting.
 const PLACES: usize = 1_024;
@@ -61,14 +58,16 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
     fn l12_only_so_many_wait_and_whoever_leaves_makes_room() {
         let room = WaitingRoom::default();
-        let mut waiting: Vec<Delay> = (0..PLACES).map(|_| room.enter(MAX_DELAY).unwrap()).collect();
-        assert!(room.enter(MAX_DELAY).is_none());
+        let mut waiting: Vec<Delay> = (0..PLACES).map(|_| room.enter(SECOND).unwrap()).collect();
+        assert!(room.enter(SECOND).is_none());
         assert_eq!(room.taken(), PLACES, "who found no room takes none");
         waiting.pop();
-        assert_eq!(room.enter(Duration::from_secs(1)).unwrap().wait(), Duration::from_secs(1));
+        assert_eq!(room.enter(SECOND).unwrap().wait(), SECOND);
         drop(waiting);
         assert_eq!(room.taken(), 0);
     }

@@ -16,7 +16,7 @@ use portcullis_core::{
     ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
 };
-use portcullis_limit::{Limiter, Receipts, Standing};
+use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing};
 
 use crate::body::BodyRule;
 use crate::case::Case;
@@ -283,13 +283,14 @@ impl Gate {
                 headers: facts.headers,
                 route: case.route().map_or("", |label| label),
                 principal: case.principal.as_deref(),
+                identity: case.route.is_some_and(|route| policy.route_at(route).target == Target::Identity),
             };
             policy.limits.asks(phase, covering, &key_facts)
         };
         if asks.is_empty() {
             return Ok(Receipts::new());
         }
-        match self.limiter.charge(&asks, facts.now).await {
+        match self.limiter.charge(&asks, facts.now, &mut case.patience).await {
             Ok(charge) => {
                 for standing in charge.standings() {
                     let rule = policy.limits.rule(standing.limit);
@@ -301,9 +302,15 @@ impl Gate {
                             case.slow_down(wait, standing);
                             EventKind::LimitSlowed
                         }
-                        Mode::Enforce if phase != Phase::Verification => {
-                            case.note_standing(standing);
-                            continue;
+                        Mode::Enforce => {
+                            if phase != Phase::Verification {
+                                case.note_standing(standing);
+                            }
+                            if standing.delay.is_zero() {
+                                continue;
+                            }
+                            case.slow_down(standing.delay, standing);
+                            EventKind::LimitSlowed
                         }
                         _ => continue,
                     };
@@ -312,7 +319,11 @@ impl Gate {
                 }
                 Ok(charge.into_receipts())
             }
-            Err(denied) => {
+            Err(Refused::Unavailable(limit)) => {
+                trace.remark(stage, || format!("{}: its store is away", policy.limits.rule(limit).name));
+                Err(Reason::LimitsUnavailable)
+            }
+            Err(Refused::Denied(denied)) => {
                 let rule = policy.limits.rule(denied.standing.limit);
                 trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));
                 let reason = limited(policy, &denied.standing, denied.retry_after);
@@ -457,6 +468,7 @@ impl Case {
             principal: None,
             standing: None,
             slow: None,
+            patience: Patience::default(),
             stale_cookie: None,
         }
     }

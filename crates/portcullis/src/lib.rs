@@ -18,7 +18,7 @@ mod trace;
 
 pub use body::{Admitted, BodyError, BodyRule};
 pub use case::Case;
-pub use delay::{Delay, MAX_DELAY};
+pub use delay::Delay;
 pub use gate::{Gate, Outcome, Verdict};
 pub use identity_headers::IdentityHeaders;
 pub use limits::{Count, KeyPart, LimitHeaders, LimitRule, Mode, QuotaChoice, Scope};

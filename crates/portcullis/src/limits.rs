@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method};
 use portcullis_core::{ClientAddress, Principal, Scheme};
-use portcullis_limit::{Ask, Key, Rate};
+use portcullis_limit::{Ask, Key, Outage, Rate};
 use smallvec::SmallVec;
 
 use crate::pattern::Pattern;
@@ -36,6 +36,8 @@ pub struct LimitRule {
     pub mode: Mode,
     /// Whom it counts.
     pub scope: Scope,
+    /// What it does while its shared store is away. At our own identity endpoints it never opens.
+    pub outage: Outage,
     /// What the client is told; `{minutes}` and `{seconds}` stand for the wait, rounded up.
     pub message: Option<Box<str>>,
 }
@@ -92,7 +94,7 @@ pub enum Mode {
     Enforce,
     /// It lets it pass, and reports (L9).
     Report,
-    /// It lets it pass after a wait of at most [`crate::MAX_DELAY`] (L12).
+    /// It lets it pass after a wait of at most [`portcullis_limit::MAX_DELAY`] (L12).
     Delay(Duration),
 }
 
@@ -178,6 +180,8 @@ pub(crate) struct KeyFacts<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) route: &'a str,
     pub(crate) principal: Option<&'a Principal>,
+    /// Whether it goes to our own identity endpoints.
+    pub(crate) identity: bool,
 }
 
 /// The limits that cover one request, by index.
@@ -245,7 +249,12 @@ impl LimitTable {
             // What is charged before authentication is given back when a limit after it refuses.
             let refundable = phase != Phase::After || rule.count != Count::All;
             let (limit, cost, enforce) = (&*rule.name, rule.cost, rule.mode == Mode::Enforce);
-            asks.push(Ask { limit, key, rate, cost, enforce, refundable });
+            // Whoever can make the store fail must not be able to guess passwords without limit by it.
+            let outage = match rule.outage {
+                Outage::Open if facts.identity => Outage::Local,
+                written => written,
+            };
+            asks.push(Ask { limit, key, rate, cost, enforce, refundable, outage });
         }
         asks
     }
@@ -371,6 +380,7 @@ mod tests {
                 ceiling: None,
                 mode: Mode::Enforce,
                 scope: Scope::Everyone,
+                outage: Outage::Local,
                 message: Some(template.into()),
             };
             message(&rule, wait).unwrap()

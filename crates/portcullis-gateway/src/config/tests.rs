@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis::{Count, KeyPart, LimitHeaders, MAX_DELAY, Mode, Otherwise, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, LimitHeaders, Mode, Otherwise, QuotaChoice, Scope};
 use portcullis_identity::SmtpProtection;
 use portcullis_limit::Algorithm;
 
@@ -112,7 +112,7 @@ fn l12_a_limit_may_slow_down_instead_of_refusing() {
     let modes = |rest: &str| settings(&limit(rest)).gate.limits.iter().map(|rule| rule.mode).collect::<Vec<_>>();
     let half = Duration::from_millis(500);
     assert_eq!(modes("mode = \"delay\"\ndelay = \"500ms\""), [Mode::Delay(half)]);
-    assert_eq!(modes("mode = \"delay\"\ndelay = \"60s\""), [Mode::Delay(MAX_DELAY)]);
+    assert_eq!(modes("mode = \"delay\"\ndelay = \"60s\""), [Mode::Delay(portcullis_limit::MAX_DELAY)]);
     for (rest, told) in [
         ("mode = \"delay\"", "\"delay\" is missing"),
         ("delay = \"1s\"", "slows nobody down"),

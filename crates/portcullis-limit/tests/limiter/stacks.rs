@@ -124,7 +124,7 @@ fn l6_a_key_that_is_reset_starts_anew() {
         let (rate, key) = (rate(algorithm, 2, window), key(0, "u"));
         charge_one(&limiter, &rate, &key, 2, START).unwrap();
         assert!(charge_one(&limiter, &rate, &key, 1, START).is_err());
-        assert!(limiter.reset(&key) && !limiter.reset(&key));
+        assert!(limiter.local().reset(&key) && !limiter.local().reset(&key));
         assert!(charge_one(&limiter, &rate, &key, 2, START).is_ok());
     }
 }
@@ -159,10 +159,10 @@ fn l2_idle_keys_vanish_as_others_come_and_when_swept() {
         for n in 0..40_000u32 {
             charge_one(&limiter, &rate, &key(1, &n.to_string()), 1, later).unwrap();
         }
-        assert!(limiter.store().len() < 41_000, "{algorithm}: {} keys", limiter.store().len());
-        limiter.store().sweep(later.after(window * 2));
-        assert!(limiter.store().is_empty(), "{algorithm}: {} keys", limiter.store().len());
-        assert_eq!(limiter.store().evictions(), 0, "{algorithm}");
+        assert!(limiter.local().len() < 41_000, "{algorithm}: {} keys", limiter.local().len());
+        limiter.local().sweep(later.after(window * 2));
+        assert!(limiter.local().is_empty(), "{algorithm}: {} keys", limiter.local().len());
+        assert_eq!(limiter.local().evictions(), 0, "{algorithm}");
     }
 }
 
@@ -173,8 +173,8 @@ fn l2_a_full_store_stays_within_its_bound_and_counts_what_it_evicts() {
     for n in 0..50_000u32 {
         charge_one(&limiter, &rate, &key(0, &n.to_string()), 1, START).unwrap();
     }
-    assert!(limiter.store().len() <= 2_560);
-    assert!(limiter.store().evictions() >= 50_000 - 2_560);
+    assert!(limiter.local().len() <= 2_560);
+    assert!(limiter.local().evictions() >= 50_000 - 2_560);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
 use portcullis_core::ports::{Blocklist, Revocations, Standing};
 use portcullis_core::{Event, EventKind, EventSink, Facts, Principal, RequestId, Timestamp, TrustedHops};
-use portcullis_limit::{Algorithm as Keeping, Limiter, Rate};
+use portcullis_limit::{Algorithm as Keeping, Limiter, Outage, Rate};
 use portcullis_shield::{Preset, ResponseHeaders};
 use serde_json::json;
 
@@ -92,6 +92,7 @@ pub(crate) fn limit(name: &str, pattern: &str, key: KeyPart, quota: &str) -> Lim
         ceiling: None,
         mode: Mode::Enforce,
         scope: Scope::Everyone,
+        outage: Outage::Local,
         message: None,
     }
 }

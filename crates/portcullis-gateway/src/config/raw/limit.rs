@@ -84,6 +84,9 @@ pub(crate) struct LimitTable {
     pub(crate) delay: Option<At<DurationText>>,
     /// Whom it counts. Default: `everyone`.
     pub(crate) scope: Option<At<ScopeName>>,
+    /// What it does while the store that instances share does not answer. At our own identity endpoints `open` means
+    /// `local`. Default: `local`.
+    pub(crate) outage: Option<At<OutageName>>,
     /// What a refused client is told; `{minutes}` and `{seconds}` stand for the wait.
     pub(crate) message: Option<At<Text>>,
 }
@@ -122,6 +125,18 @@ pub(crate) enum ScopeName {
     Anonymous,
     /// Requests whose token must be verified.
     Verification,
+}
+
+/// What a limit does while its shared store does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OutageName {
+    /// It goes on by what this instance has counted.
+    Local,
+    /// It does not limit.
+    Open,
+    /// It admits nobody: 503.
+    Closed,
 }
 
 /// A quota by plan.

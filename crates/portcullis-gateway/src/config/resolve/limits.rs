@@ -5,17 +5,17 @@ use std::ops::Range;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
-use portcullis::{Count, KeyPart, LimitHeaders, LimitRule, MAX_DELAY, Mode, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, LimitHeaders, LimitRule, Mode, QuotaChoice, Scope};
 use portcullis_auth::Issuer;
-use portcullis_limit::{Algorithm, Quota, Rate};
+use portcullis_limit::{Algorithm, MAX_DELAY, Outage, Quota, Rate};
 
 use super::context::Context;
 use super::preset;
 use super::routes::{Roles, patterns, role_reference};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    At, ByPlan, CountName, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, PresetName,
-    QuotaText, Raw, ScopeName, ShortOrLong, Table,
+    At, ByPlan, CountName, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName,
+    PresetName, QuotaText, Raw, ScopeName, ShortOrLong, Table,
 };
 use crate::config::words::{alternatives, closest};
 
@@ -189,6 +189,12 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             Some(ScopeName::Everyone) => Scope::Everyone,
             Some(ScopeName::Anonymous) => Scope::Anonymous,
             Some(ScopeName::Verification) => Scope::Verification,
+        },
+        outage: match raw.outage.as_ref().map(At::get) {
+            None => base.as_ref().map_or(Outage::Local, |base| base.outage),
+            Some(OutageName::Local) => Outage::Local,
+            Some(OutageName::Open) => Outage::Open,
+            Some(OutageName::Closed) => Outage::Closed,
         },
         message,
     })

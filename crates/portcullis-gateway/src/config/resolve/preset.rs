@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis::{Count, KeyPart, LimitRule, Mode, Pattern, QuotaChoice, Scope};
-use portcullis_limit::{Algorithm, Quota, Rate};
+use portcullis_limit::{Algorithm, Outage, Quota, Rate};
 
 /// The names of the preset limits.
 pub(super) const NAMES: [&str; 6] = ["anonymous", "auth", "auth-endpoints", "login", "user", "verify"];
@@ -99,6 +99,7 @@ fn limit(name: &str, patterns: &[&str], count: u64, window: Duration) -> LimitRu
         ceiling: None,
         mode: Mode::Enforce,
         scope: Scope::Everyone,
+        outage: Outage::Local,
         message: None,
     }
 }
