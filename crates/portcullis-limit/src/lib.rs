@@ -14,4 +14,4 @@ pub use key::Key;
 pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Standing};
 pub use quota::{Quota, QuotaError};
 pub use rate::{Algorithm, MAX_DELAY, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
-pub use store::MemoryStore;
+pub use store::{Answer, BoxFuture, Identity, MemoryStore, SharedStore, StoreError};

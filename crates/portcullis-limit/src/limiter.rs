@@ -13,6 +13,8 @@ use crate::store::MemoryStore;
 /// One limit that a request asks to be counted by.
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
+    /// The limit's name, by which stores over a network know it ([`Key::name`]).
+    pub limit: &'a str,
     /// What it is counted under.
     pub key: Key,
     /// The quota and its algorithm.
@@ -22,6 +24,9 @@ pub struct Ask<'a> {
     /// Whether the limit refuses, or only reports (L9). One that only reports is charged for what it would have
     /// admitted and not for what it would have refused, so that its report is what enforcing it would have done.
     pub enforce: bool,
+    /// Whether what it charges is often given back (counted by outcome, or charged before another limit may still refuse).
+    /// A store over a network remembers its refusals for a moment only, because any instance may give back.
+    pub refundable: bool,
 }
 
 /// How one limit stands towards one key.
@@ -40,6 +45,8 @@ pub struct Standing {
     pub reset_at: Timestamp,
     /// Whether a limit that only reports would have refused.
     pub would_refuse: bool,
+    /// The moment at which it stood so, by the store's clock: `reset_at` is this far in the future for a client too.
+    pub at: Timestamp,
     /// How long an admitted request has to wait before it goes on ([`crate::Algorithm::LeakyBucket`] with a longest delay).
     /// The charge already counts it at its turn. Zero from a limit that only reports.
     pub delay: Duration,
@@ -66,6 +73,8 @@ pub struct Receipt {
     pub(crate) cost: u64,
     /// The moment by which the cell judged.
     pub(crate) at: Timestamp,
+    /// The key's name in the store over a network that was charged; `None` where it was this process's memory.
+    pub(crate) shared: Option<Box<str>>,
 }
 
 /// A refusal: the limit with the longest wait.
@@ -78,7 +87,7 @@ pub struct Denied {
 }
 
 impl Standing {
-    pub(crate) fn new(ask: &Ask<'_>, assessment: &Assessment) -> Self {
+    pub(crate) fn new(ask: &Ask<'_>, assessment: &Assessment, now: Timestamp) -> Self {
         Self {
             limit: ask.key.limit(),
             quota: ask.rate.capacity(),
@@ -86,6 +95,7 @@ impl Standing {
             remaining: assessment.remaining,
             reset_at: assessment.retry_at.unwrap_or(assessment.full_at),
             would_refuse: assessment.retry_at.is_some(),
+            at: now,
             delay: if ask.enforce { assessment.delay } else { Duration::ZERO },
         }
     }
@@ -127,6 +137,13 @@ impl Receipt {
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.key.limit()
+    }
+
+    /// Whether a store over a network was charged ([`crate::SharedStore::give_back`]), not this process's memory
+    /// ([`Limiter::give_back`]).
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.shared.is_some()
     }
 }
 

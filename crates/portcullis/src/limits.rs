@@ -206,7 +206,10 @@ impl LimitTable {
             }
             let Some(rate) = rate_for(rule, facts.principal) else { continue };
             let key = key_for(rule, *id, facts);
-            asks.push(Ask { rate, key, cost: rule.cost, enforce: rule.enforce });
+            // What is charged before authentication is given back when a limit after it refuses.
+            let refundable = phase != Phase::After || rule.count != Count::All;
+            let (limit, cost, enforce) = (&*rule.name, rule.cost, rule.enforce);
+            asks.push(Ask { limit, key, rate, cost, enforce, refundable });
         }
         asks
     }

@@ -31,7 +31,7 @@ pub(crate) fn charge_one(
 
 /// An enforced ask.
 pub(crate) fn ask<'a>(rate: &'a Rate, key: &Key, cost: u64) -> Ask<'a> {
-    Ask { key: key.clone(), rate, cost, enforce: true }
+    Ask { limit: "tested", key: key.clone(), rate, cost, enforce: true, refundable: false }
 }
 
 /// A rate of `count` per `window`; a leaky bucket gets the burst that every other algorithm allows.
