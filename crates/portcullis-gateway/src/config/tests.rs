@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis::{Count, KeyPart, LimitHeaders, Mode, Otherwise, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, LimitHeaders, LimitRule, Mode, Otherwise, QuotaChoice, Scope};
 use portcullis_identity::SmtpProtection;
-use portcullis_limit::Algorithm;
+use portcullis_limit::{Algorithm, Period};
 
 use super::*;
 
@@ -131,6 +131,29 @@ fn l7_the_headers_of_limits_are_a_choice() {
     assert_eq!(headers("[limits]\nheaders = \"draft\""), LimitHeaders::Draft);
     assert_eq!(headers("[limits]\nheaders = \"both\""), LimitHeaders::Both);
     assert_eq!(headers("[limits]\nheaders = \"none\""), LimitHeaders::Neither);
+}
+
+#[test]
+fn l1_every_algorithm_is_reached_from_a_file_with_what_belongs_to_it() {
+    let rate = |limit: &str| {
+        let written = settings(&format!("{UPSTREAM}[[limit]]\nname = \"a\"\n{limit}"));
+        match written.gate.limits.as_slice() {
+            [LimitRule { quota: QuotaChoice::Fixed(rate), .. }] => *rate,
+            other => panic!("{other:?}"),
+        }
+    };
+    for algorithm in Algorithm::ALL {
+        let found = rate(&format!("quota = \"10 per day\"\nalgorithm = \"{algorithm}\""));
+        assert_eq!((found.algorithm(), found.max_delay()), (algorithm, Duration::ZERO));
+        assert_eq!(found.burst(), if algorithm == Algorithm::LeakyBucket { 1 } else { 10 }, "{algorithm}");
+    }
+    let leaky = rate("quota = \"10 per second\"\nalgorithm = \"leaky-bucket\"\nburst = 3\nmax_delay = \"2s\"");
+    assert_eq!((leaky.burst(), leaky.max_delay(), leaky.capacity()), (3, Duration::from_secs(2), 23));
+    let month = "quota = \"10,000 per month\"\nalgorithm = \"calendar\"";
+    let calendar = rate(month).calendar().unwrap();
+    assert_eq!((calendar.period(), calendar.time_zone()), (Period::Month, "UTC"));
+    let calendar = rate(&format!("{month}\ntime_zone = \"America/New_York\"")).calendar().unwrap();
+    assert_eq!(calendar.time_zone(), "America/New_York");
 }
 
 #[test]
