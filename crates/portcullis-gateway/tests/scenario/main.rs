@@ -12,6 +12,7 @@ mod admin_api;
 mod api_keys;
 mod clock;
 mod cookies;
+pub(crate) mod endings;
 mod hardening;
 mod identity_headers;
 mod limits;
@@ -26,6 +27,7 @@ mod registration;
 mod roles;
 mod server_sessions;
 mod siege;
+pub(crate) mod streams;
 mod tokens;
 
 use support::PROJECT_ROUTES;
