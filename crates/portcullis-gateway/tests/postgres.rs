@@ -9,6 +9,8 @@ mod endings;
 mod instances;
 #[path = "postgres/kills.rs"]
 mod kills;
+#[path = "postgres/refresh.rs"]
+mod refresh;
 #[path = "postgres/rotation.rs"]
 mod rotation;
 #[path = "scenario/main.rs"]

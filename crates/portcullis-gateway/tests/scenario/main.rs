@@ -21,7 +21,7 @@ mod mail;
 mod operator;
 mod paths;
 mod people;
-mod refresh;
+pub(crate) mod refresh;
 mod refusals;
 mod registration;
 mod roles;
