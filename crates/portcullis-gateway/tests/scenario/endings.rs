@@ -118,9 +118,11 @@ pub(crate) struct Person {
     pub(crate) access: String,
     pub(crate) refresh: String,
     /// `name=value` of the access token's cookie.
-    cookie: String,
+    pub(crate) cookie: String,
+    /// `name=value` of the refresh token's cookie that came with it.
+    pub(crate) refresh_cookie: String,
     /// `name=value` of the server session's cookie.
-    session: String,
+    pub(crate) session: String,
     pub(crate) key: String,
     pub(crate) key_id: String,
 }
@@ -132,16 +134,18 @@ impl Person {
         let account = json!({ "email": email, "password": PASSWORD, "role": "editor" });
         operator.post("/api/accounts").bearer(&gateway.operator().token).json(&account).send().expect(201);
         let (access, refresh) = gateway.login(&email);
-        let login = |delivery: &str, cookie: &str| {
+        let login = |delivery: &str| {
             let body = json!({ "email": email, "password": PASSWORD, "delivery": delivery });
-            let reply = gateway.client().post("/auth/login").json(&body).send().expect(200);
-            reply.set_cookie(cookie).unwrap().split(';').next().unwrap().to_owned()
+            gateway.client().post("/auth/login").json(&body).send().expect(200)
         };
-        let (cookie, session) = (login("cookie", "access"), login("session", "session"));
+        let set = |reply: &Reply, cookie: &str| reply.set_cookie(cookie).unwrap().split(';').next().unwrap().to_owned();
+        let tokens = login("cookie");
+        let (cookie, refresh_cookie) = (set(&tokens, "access"), set(&tokens, "refresh"));
+        let session = set(&login("session"), "session");
         let body = json!({ "name": "build server", "password": PASSWORD });
         let made = gateway.client().post("/auth/api-keys").bearer(&access).json(&body).send().expect(201).json();
         let text = |member: &str| made[member].as_str().unwrap().to_owned();
-        Self { email, access, refresh, cookie, session, key: text("key"), key_id: text("id") }
+        Self { email, access, refresh, cookie, refresh_cookie, session, key: text("key"), key_id: text("id") }
     }
 
     /// The header by which something that is held is presented.

@@ -13,6 +13,7 @@ mod api_key_life;
 mod api_keys;
 mod clock;
 mod cookies;
+mod credentials;
 pub(crate) mod endings;
 mod hardening;
 mod identity_headers;
