@@ -11,6 +11,7 @@ mod account;
 mod admin_api;
 mod api_key_life;
 mod api_keys;
+mod at_rest;
 mod clock;
 mod cookies;
 mod credentials;
