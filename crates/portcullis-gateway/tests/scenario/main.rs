@@ -20,6 +20,7 @@ mod hardening;
 mod identity_headers;
 mod limits;
 mod login;
+mod logout;
 mod mail;
 mod operator;
 mod paths;
