@@ -3,6 +3,8 @@
 //!
 //! Where PostgreSQL is not installed the scenario says so and runs on the file once more.
 
+#[path = "postgres/cut_off.rs"]
+mod cut_off;
 #[path = "postgres/endings.rs"]
 mod endings;
 #[path = "postgres/instances.rs"]
