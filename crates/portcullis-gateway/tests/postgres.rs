@@ -3,6 +3,8 @@
 //!
 //! Where PostgreSQL is not installed the scenario says so and runs on the file once more.
 
+#[path = "postgres/api_keys.rs"]
+mod api_keys;
 #[path = "postgres/cut_off.rs"]
 mod cut_off;
 #[path = "postgres/endings.rs"]

@@ -1,5 +1,6 @@
 //! What a key is given at its birth, and how long it keeps it (T9): its end, its plan, its scopes, through rotations too.
 
+use std::sync::Barrier;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -191,4 +192,105 @@ fn t9_a_key_follows_its_owners_role_and_survives_a_new_password_and_a_disabled_a
     ask(&gateway, &key, "GET", "/public/status").refused(401, "Token has been revoked");
     becomes(&["users", "enable", "follows@example.com"], 403);
     becomes(&["users", "delete", "follows@example.com", "--yes"], 401).refused(401, "Invalid or expired token");
+}
+
+/// Of eight that are made at the same moment an account keeps as many keys as it may have. The two gateways may be one.
+pub(crate) fn makes_no_more_keys_than_it_may(gateways: [&Gateway; 2]) {
+    gateways[0].create_user("many@example.com", "editor");
+    let (access, _) = gateways[0].login("many@example.com");
+    let start = Barrier::new(8);
+    let made: Vec<Reply> = std::thread::scope(|scope| {
+        let (start, access) = (&start, &access);
+        let makers = (0..8).map(|turn| {
+            scope.spawn(move || {
+                let body = json!({ "name": format!("server {turn}"), "password": PASSWORD });
+                let client = gateways[turn % 2].client();
+                let request = client.post("/auth/api-keys").bearer(access).json(&body);
+                start.wait();
+                request.send()
+            })
+        });
+        let makers: Vec<_> = makers.collect();
+        makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+    });
+    let (kept, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(|reply| reply.status == 201);
+    assert_eq!((kept.len(), refused.len()), (3, 5));
+    for reply in refused {
+        reply.refused(409, "Too many API keys");
+    }
+    // Each that was made is good everywhere at once.
+    for reply in kept {
+        for gateway in gateways {
+            ask(gateway, reply.json()["key"].as_str().unwrap(), "GET", "/projects").expect(200);
+        }
+    }
+}
+
+/// Three keys for an account.
+pub(crate) const THREE: &str = "[identity.api_keys]\nper_account = 3\n";
+
+#[test]
+fn t9_of_eight_keys_made_at_once_an_account_keeps_as_many_as_it_may_have() {
+    let origin = Origin::echo();
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with(THREE).start();
+    makes_no_more_keys_than_it_may([&gateway, &gateway]);
+}
+
+#[test]
+fn t9_t10_last_uses_outlive_a_restart_and_keep_a_session_awake() {
+    let origin = Origin::echo();
+    let lives = "[identity.sessions]\nidle = \"10m\"\n\n[tokens]\naccess = \"1h\"\n";
+    let mut gateway = Setup::before(&origin).with(PROJECT_ROUTES).with(lives).start();
+    let email = "uses@example.com";
+    gateway.create_user(email, "editor");
+    let (key, used) = owners(&gateway, email, &json!({}));
+    let (_, unused) = owners(&gateway, email, &json!({}));
+    let session = || {
+        let body = json!({ "email": email, "password": PASSWORD, "delivery": "session" });
+        let reply = gateway.client().post("/auth/login").json(&body).send().expect(200);
+        reply.set_cookie("session").unwrap().split(';').next().unwrap().to_owned()
+    };
+    let (awake, asleep) = (session(), session());
+    let (access, _) = gateway.login(email);
+    let last_use = |gateway: &Gateway, id: &str| {
+        let listed = gateway.client().get("/auth/api-keys").bearer(&access).send().expect(200).json();
+        let keys = listed["apiKeys"].as_array().unwrap();
+        keys.iter().find(|key| key["id"] == id).unwrap()["lastUsedAt"].clone()
+    };
+    assert_eq!((last_use(&gateway, &used), last_use(&gateway, &unused)), (Value::Null, Value::Null));
+    gateway.operator().advance("8m");
+    ask(&gateway, &key, "GET", "/projects").expect(200);
+    gateway.client().get("/projects").header("Cookie", &awake).send().expect(200);
+    let before = last_use(&gateway, &used);
+    assert!(before.is_string(), "{before}");
+    gateway.process().signal(rustix::process::Signal::TERM);
+    gateway.kill_remains();
+    gateway.launch();
+    assert_eq!((last_use(&gateway, &used), last_use(&gateway, &unused)), (before, Value::Null));
+    // A new process goes by the machine's clock again, which knows nothing of those eight minutes.
+    gateway.operator().advance("16m");
+    gateway.client().get("/projects").header("Cookie", &awake).send().expect(200);
+    gateway.client().get("/projects").header("Cookie", &asleep).send().refused(401, "Token expired");
+}
+
+#[test]
+fn t10_limits_count_by_session() {
+    let origin = Origin::echo();
+    let limit = "[[limit]]\nname = \"sessions\"\nmatch = \"/projects\"\nkey = \"session\"\nquota = \"3 per hour\"\n";
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with(limit).start();
+    gateway.create_user("counts@example.com", "editor");
+    let session = || {
+        let body = json!({ "email": "counts@example.com", "password": PASSWORD, "delivery": "session" });
+        let reply = gateway.client().post("/auth/login").json(&body).send().expect(200);
+        ("Cookie", reply.set_cookie("session").unwrap().split(';').next().unwrap().to_owned())
+    };
+    let token = ("Authorization", format!("Bearer {}", gateway.login("counts@example.com").0));
+    for (name, value) in [session(), session(), token] {
+        // Wherever a session comes from, it is one.
+        let reads = || gateway.client().get("/projects").header(name, &value).send();
+        for _ in 0..3 {
+            reads().expect(200);
+        }
+        reads().refused(429, "Rate limit exceeded");
+    }
 }

@@ -9,7 +9,7 @@ pub(crate) mod support;
 
 mod account;
 mod admin_api;
-mod api_key_life;
+pub(crate) mod api_key_life;
 mod api_keys;
 mod at_rest;
 mod clock;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::projects;
-use crate::support::client::Reply;
+use crate::support::client::{Client, Reply};
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 use crate::support::{PROJECT_ROUTES, claims, eventually};
@@ -231,29 +231,45 @@ fn t8_a_grace_replay_never_revives_a_family_that_logged_out() {
     refresh(&gateway, &second).refused(401, "Invalid refresh token");
 }
 
-#[test]
-fn t4_reuse_is_recorded() {
-    let (_origin, gateway) = projects();
-    gateway.create_user("h@example.com", "viewer");
-    let (_, first) = gateway.login("h@example.com");
-    successor(&gateway, &first);
-    gateway.operator().advance("1m");
-    refresh(&gateway, &first).refused(401, "Invalid refresh token");
-    eventually("an event of the reuse", Duration::from_secs(5), || {
-        let mut waiting = vec![gateway.state.clone()];
-        while let Some(directory) = waiting.pop() {
-            for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
-                let path = entry.path();
-                if path.is_dir() {
-                    waiting.push(path);
-                } else if path.extension().is_some_and(|end| end == "jsonl") {
-                    let text = std::fs::read_to_string(&path).unwrap();
-                    if text.lines().any(|line| line.contains("reuse")) {
-                        return Some(());
-                    }
-                }
+/// Every line of every record that a gateway keeps.
+fn recorded(gateway: &Gateway) -> Vec<Value> {
+    let (mut lines, mut waiting) = (Vec::new(), vec![gateway.state.clone()]);
+    while let Some(directory) = waiting.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|end| end == "jsonl") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                // The last line may be half written.
+                let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+                lines.extend(whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
             }
         }
-        None
-    });
+    }
+    lines
+}
+
+#[test]
+fn t4_t5_grace_and_reuse_are_recorded_with_whose_token_it_was_and_from_where() {
+    let (_origin, gateway) = projects();
+    gateway.create_user("h@example.com", "viewer");
+    let (access, first) = gateway.login("h@example.com");
+    successor(&gateway, &first);
+    let from = |client: &Client, status: u16| {
+        client.post("/auth/refresh").json(&json!({ "refreshToken": first })).send().expect(status);
+    };
+    let (tab, thief) = (gateway.client(), gateway.client());
+    from(&tab, 200);
+    gateway.operator().advance("1m");
+    from(&thief, 401);
+    let owner = claims(&access)["sub"].clone();
+    for (kind, client) in [("refresh_grace", &tab), ("refresh_reuse", &thief)] {
+        let line = eventually(&format!("an event {kind}"), Duration::from_secs(5), || {
+            recorded(&gateway).into_iter().find(|line| line.to_string().contains(kind))
+        });
+        assert_eq!(line["user"], owner, "{line}");
+        assert!(line.to_string().contains(&format!("\"{}\"", client.address)), "{line}");
+        assert!(!line.to_string().contains(&first), "{line}");
+    }
 }

@@ -266,3 +266,26 @@ fn t13_a_credential_on_a_public_route_ends_what_it_opened_and_nobodys_goes_on() 
         stream.goes_on("nobody proved anything");
     }
 }
+
+#[test]
+fn t13_a_reload_closes_nothing_and_what_was_opened_before_it_still_ends_with_its_credential() {
+    let origin = endless();
+    let mut gateway = Setup::before(&origin).with(ROUTES).start();
+    let ann = Person::new(&gateway, "ann");
+    let mut streams: Vec<Stream> = of_each_kind(&gateway, ann.header(Held::Bearer)).into();
+    streams.extend(of_each_kind(&gateway, ann.header(Held::Key)));
+    gateway.write_config("[[route]]\nmatch = \"GET /new\"\naccess = \"public\"\n");
+    gateway.process().signal(rustix::process::Signal::HUP);
+    eventually("the new route is there", Duration::from_secs(5), || {
+        (gateway.client().get("/new").send().status == 200).then_some(())
+    });
+    std::thread::sleep(LONG_ENOUGH);
+    for stream in &mut streams {
+        stream.goes_on("a reload is nobody's revocation");
+    }
+    ann.post(&gateway, "/auth/logout-all", &json!({}), 204);
+    let decided = Instant::now();
+    for stream in streams {
+        stream.closes("after a reload", &origin, decided);
+    }
+}
