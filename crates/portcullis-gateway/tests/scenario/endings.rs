@@ -172,6 +172,16 @@ impl Person {
         gateway.client().get("/once/more").header(name, &value).send()
     }
 
+    /// Refreshes the tokens that were got in the body, or those that were got in cookies.
+    fn refreshes(&self, gateway: &Gateway, held: Held, secret: &str) -> Reply {
+        let client = gateway.client();
+        let request = client.post("/auth/refresh");
+        if held == Cookie {
+            return request.header("Cookie", secret).json(&json!({})).send();
+        }
+        request.json(&json!({ "refreshToken": secret })).send()
+    }
+
     /// A stream or a tunnel for each thing that is held, of all kinds in turn.
     fn open(&self, gateway: &Gateway, turn: usize) -> Vec<(Held, Stream)> {
         let open = |(place, held): (usize, Held)| {
@@ -251,6 +261,12 @@ impl Way {
         for held in ALL.into_iter().filter(|held| !self.ends.contains(held)) {
             let reply = ann.asks(seen_by, held);
             assert_eq!(reply.status, 200, "{}: {held:?} goes on: {}", self.name, reply.text());
+        }
+        // A family of refresh tokens ends with its session; a single token is void without it.
+        for (held, secret) in [(Bearer, ann.refresh.as_str()), (Cookie, ann.refresh_cookie.as_str())] {
+            let reply = ann.refreshes(seen_by, held, secret);
+            let is_over = self.ends.contains(&held) && self.name != "a revoked jti";
+            assert_eq!(reply.status, if is_over { 401 } else { 200 }, "{}: {held:?}: {}", self.name, reply.text());
         }
         (took, left)
     }
