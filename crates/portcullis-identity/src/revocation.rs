@@ -54,8 +54,8 @@ const NEWEST: Text = Text {
     postgres: "SELECT last_value FROM revocation_seq_seq",
 };
 
-/// The mirror in memory. It holds only what can still revoke a living token, so it is bounded by the revocations of one
-/// access token's life.
+/// The mirror in memory. It holds only what can still revoke something, so it is bounded by the revocations of one access
+/// token's life, or of `max_staleness` where that is longer.
 #[derive(Debug)]
 pub struct RevocationView {
     entries: RwLock<Entries>,

@@ -257,9 +257,12 @@ impl Identity {
         self.config.password_policy.violations(password.expose(), &context)
     }
 
-    /// Until when something revoked now could still be presented, or be believed by a verifier that has asked before.
+    /// Until when something revoked now could still be presented, be believed by a verifier that has asked before, or go on:
+    /// what was opened with a key has no end of its own, and an instance that was cut off has to find the revocation when it
+    /// reads again. Later than `max_staleness` it has closed everything itself.
     pub(crate) fn token_end(&self, now: Timestamp) -> Timestamp {
-        now.after(self.token_life.max(2 * portcullis_auth::BELIEVED))
+        let unread = self.config.max_staleness + UNREAD_MARGIN;
+        now.after(self.token_life.max(2 * portcullis_auth::BELIEVED).max(unread))
     }
 
     pub(crate) fn record(&self, kind: EventKind, user: Option<&str>, origin: Origin, reason: Option<&'static str>) {
@@ -277,6 +280,9 @@ impl Identity {
         Ok(self.revocations.catch_up(&self.store, self.now()).await?)
     }
 }
+
+/// What clocks of two instances may differ by, and what a reading may take.
+const UNREAD_MARGIN: Duration = Duration::from_secs(60);
 
 const ACCESS_TTL: &str = "longest_access_ttl";
 

@@ -65,15 +65,18 @@ impl Pass {
         if self.target == Target::Identity {
             return;
         }
-        if !policy.forward_credentials {
-            match self.case.principal.as_ref().map(|principal| principal.parts().scheme) {
-                Some(Scheme::Bearer) => drop(headers.remove(AUTHORIZATION)),
-                Some(Scheme::ApiKey) => credential::strip_api_key(headers),
-                Some(Scheme::Cookie | Scheme::Session) | None => {}
-            }
-            if headers.contains_key(COOKIE) {
-                credential::strip_cookies(headers);
-            }
+        let scheme = self.case.principal.as_ref().map(|principal| principal.parts().scheme);
+        let mut spared = None;
+        match (scheme, policy.forward_credentials) {
+            (Some(Scheme::Bearer), false) => drop(headers.remove(AUTHORIZATION)),
+            (Some(Scheme::ApiKey), false) => credential::strip_api_key(headers),
+            (Some(Scheme::Cookie), true) => spared = Some(policy.cookies.access()),
+            (Some(Scheme::Session), true) => spared = Some(policy.cookies.session()),
+            _ => {}
+        }
+        if headers.contains_key(COOKIE) {
+            // Whatever is forwarded, a browser sends the refresh token along with it, and that is for nobody but us.
+            credential::strip_cookies(headers, spared);
         }
         if let Some(principal) = &self.case.principal {
             policy.identity_headers.set(headers, principal);
