@@ -18,6 +18,7 @@ mod limits;
 mod login;
 mod mail;
 mod operator;
+mod passwords;
 mod paths;
 mod people;
 mod refresh;

@@ -14,6 +14,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::client::Client;
+use super::database::Accounts;
 use super::operator::Operator;
 use super::origin::Origin;
 use super::{PASSWORD, eventually};
@@ -296,6 +297,16 @@ impl Gateway {
 
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Its accounts, past the gate.
+    pub(crate) fn accounts(&self) -> Accounts {
+        let given = self.setup.identity.split("database = \"").nth(1).and_then(|rest| rest.split('"').next());
+        match given {
+            Some(url) if !url.starts_with("sqlite:") => Accounts::Server(url.to_owned()),
+            Some(file) => Accounts::File(self.state.join(&file["sqlite:".len()..])),
+            None => Accounts::File(self.state.join("portcullis.db")),
+        }
     }
 
     /// A client with an address of its own.
