@@ -12,6 +12,7 @@ mod admin_api;
 mod api_keys;
 mod clock;
 mod cookies;
+mod enumeration;
 mod hardening;
 mod identity_headers;
 mod limits;
@@ -27,6 +28,7 @@ mod registration;
 mod roles;
 mod server_sessions;
 mod siege;
+mod standing;
 mod tokens;
 
 use support::PROJECT_ROUTES;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -307,6 +307,25 @@ impl Gateway {
             Some(file) => Accounts::File(self.state.join(&file["sqlite:".len()..])),
             None => Accounts::File(self.state.join("portcullis.db")),
         }
+    }
+
+    /// Every whole line of its records so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let mut lines = Vec::new();
+        let mut waiting = vec![self.state.clone()];
+        while let Some(directory) = waiting.pop() {
+            for entry in std::fs::read_dir(directory).expect("the state can be listed") {
+                let path = entry.expect("the state can be listed").path();
+                if path.is_dir() {
+                    waiting.push(path);
+                } else if path.extension().is_some_and(|end| end == "jsonl") {
+                    let text = std::fs::read_to_string(&path).expect("records are UTF-8");
+                    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+                    lines.extend(whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("a JSON line")));
+                }
+            }
+        }
+        lines
     }
 
     /// A client with an address of its own.
