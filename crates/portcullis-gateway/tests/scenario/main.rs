@@ -14,6 +14,7 @@ mod clock;
 mod cookies;
 mod enumeration;
 mod hardening;
+mod hostile;
 mod identity_headers;
 mod limits;
 mod login;
