@@ -20,6 +20,7 @@ mod limits;
 mod login;
 mod mail;
 mod operator;
+mod pages_off;
 mod passwords;
 mod paths;
 mod people;
