@@ -28,6 +28,7 @@ mod refresh;
 mod refusals;
 mod registration;
 mod roles;
+mod schema;
 mod server_sessions;
 mod siege;
 mod standing;
