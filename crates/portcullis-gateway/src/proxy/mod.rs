@@ -227,7 +227,8 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     shared.metrics.refused(refusal.reason());
     let mut answer = refusal.problem();
     if person {
-        pages::instead_of(&mut answer, refusal.reason());
+        let has_pages = shared.identity.as_ref().is_some_and(IdentityHandle::has_pages);
+        pages::instead_of(&mut answer, refusal.reason(), has_pages);
     }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());

@@ -148,7 +148,7 @@ impl Running {
         let mut handle = None;
         if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
-            handle = Some(sender);
+            handle = Some(sender.with_pages(given.pages.enabled));
             let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages)));
             chores.push(tokio::spawn(identity::serve(requests, router)));
             chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
