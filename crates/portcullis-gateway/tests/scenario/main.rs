@@ -9,6 +9,7 @@ pub(crate) mod support;
 
 mod account;
 mod admin_api;
+mod algorithms;
 mod api_keys;
 mod clock;
 mod cookies;
