@@ -13,6 +13,7 @@ mod algorithms;
 mod api_keys;
 mod clock;
 mod cookies;
+mod forged;
 mod hardening;
 mod identity_headers;
 mod limits;
