@@ -3,6 +3,8 @@
 //!
 //! Where PostgreSQL is not installed the scenario says so and runs on the file once more.
 
+#[path = "postgres/exhaustion.rs"]
+mod exhaustion;
 #[path = "postgres/instances.rs"]
 mod instances;
 #[path = "postgres/kills.rs"]

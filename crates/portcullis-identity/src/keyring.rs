@@ -196,7 +196,7 @@ impl Keyring {
 }
 
 async fn load(store: &Store) -> Result<Vec<Row>, OpenError> {
-    Ok(sql(SELECT).fetch_all(store.read()).await?)
+    Ok(sql(SELECT).fetch_all(store.poll()).await?)
 }
 
 async fn rotate_in(
