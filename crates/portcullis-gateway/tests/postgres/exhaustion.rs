@@ -29,9 +29,9 @@ impl Holder {
              SELECT id FROM session WHERE account_id = (SELECT id FROM account WHERE email = '{email}') FOR UPDATE \
              \\g /dev/null\n\\echo held\n"
         );
-        psql.stdin.as_mut().expect("it was asked for").write_all(holds.as_bytes()).unwrap();
+        psql.stdin.as_mut().expect("it was asked for").write_all(holds.as_bytes()).expect("psql reads");
         let mut told = String::new();
-        BufReader::new(psql.stdout.as_mut().expect("it was asked for")).read_line(&mut told).unwrap();
+        BufReader::new(psql.stdout.as_mut().expect("it was asked for")).read_line(&mut told).expect("psql tells");
         assert_eq!(told.trim(), "held");
         Self(psql)
     }
