@@ -9,6 +9,8 @@ mod api_keys;
 mod cut_off;
 #[path = "postgres/endings.rs"]
 mod endings;
+#[path = "postgres/exhaustion.rs"]
+mod exhaustion;
 #[path = "postgres/instances.rs"]
 mod instances;
 #[path = "postgres/kills.rs"]

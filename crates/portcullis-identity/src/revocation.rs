@@ -83,14 +83,14 @@ impl RevocationView {
     /// are seen too.
     pub(crate) async fn catch_up(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
         let held = self.entries.read().seen;
-        let (newest,): (i64,) = sql(NEWEST).fetch_one(store.read()).await?;
+        let (newest,): (i64,) = sql(NEWEST).fetch_one(store.poll()).await?;
         // A server that was restored, or replaced by one that had not heard everything, gives numbers out again. What is
         // written under them must not be passed over, so that all is read anew.
         let anew = newest < held;
         let rows: Vec<(i64, String, String, i64, i64)> =
             sql("SELECT seq, kind, subject, version, expires_at FROM revocation WHERE seq > $1 ORDER BY seq")
                 .bind(if anew { 0 } else { held })
-                .fetch_all(store.read())
+                .fetch_all(store.poll())
                 .await?;
         if anew || !rows.is_empty() {
             let mut entries = self.entries.write();

@@ -219,7 +219,7 @@ impl Identity {
 
     /// Whether the database answers.
     pub async fn is_ready(&self) -> bool {
-        sql("SELECT 1").execute(self.store.read()).await.is_ok()
+        sql("SELECT 1").execute(self.store.poll()).await.is_ok()
     }
 
     /// The time by the clock that flows decide by.

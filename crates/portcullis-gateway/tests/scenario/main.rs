@@ -9,6 +9,7 @@ pub(crate) mod support;
 
 mod account;
 mod admin_api;
+mod algorithms;
 pub(crate) mod api_key_life;
 mod api_keys;
 mod at_rest;
@@ -18,6 +19,7 @@ mod cookies;
 mod credentials;
 pub(crate) mod endings;
 mod enumeration;
+mod forged;
 mod hardening;
 mod hostile;
 mod identity_headers;
