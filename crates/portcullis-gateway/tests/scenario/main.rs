@@ -10,6 +10,7 @@ pub(crate) mod support;
 mod account;
 mod admin_api;
 mod api_keys;
+mod claims;
 mod clock;
 mod cookies;
 mod hardening;
