@@ -1,4 +1,4 @@
-//! What tokens say beyond what all of them do (T1).
+//! What tokens say beyond what all of them do (T1), and what counts as a guess (L5).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::projects;
 use crate::support::client::{Client, Reply};
 use crate::support::operator::Mail;
 use crate::support::origin::Origin;
@@ -113,4 +114,67 @@ fn gateway_token(gateway: &Gateway) -> String {
     let body = json!({ "email": "one@example.com", "password": PASSWORD, "role": "viewer" });
     ask(gateway, "POST", "/api/accounts", Some(&body)).expect(201);
     gateway.login("one@example.com").0
+}
+
+/// An attempt to change a password, from an address of its own.
+fn change(gateway: &Gateway, access: &str, present: &str, new: &str) -> Reply {
+    let body = json!({ "currentPassword": present, "newPassword": new });
+    gateway.client().post("/auth/change-password").bearer(access).json(&body).send()
+}
+
+#[test]
+fn l5_ten_weak_new_passwords_lock_nobody_out_and_ten_wrong_ones_do() {
+    const OTHER: &str = "Other-Horse-43";
+    let (_origin, gateway) = projects();
+    gateway.create_user("owner@example.com", "viewer");
+    let (access, _) = gateway.login("owner@example.com");
+    for turn in 0..12 {
+        change(&gateway, &access, PASSWORD, &format!("weak{turn}")).refused(400, "Validation failed");
+    }
+    let next = change(&gateway, &access, PASSWORD, OTHER).expect(200).json();
+    let access = next["accessToken"].as_str().unwrap();
+    for turn in 0..10 {
+        change(&gateway, access, &format!("Wrong-Horse-{turn}"), PASSWORD).refused(403, "Invalid credentials");
+    }
+    change(&gateway, access, OTHER, PASSWORD).refused(429, "Rate limit exceeded");
+    // A guess hides behind no weak password: whoever sends both is told of the rule, and learns nothing.
+    change(&gateway, access, OTHER, "weak").refused(429, "Rate limit exceeded");
+}
+
+#[test]
+fn l5_a_mailed_link_is_not_guessed_and_its_owner_may_take_ten_passwords_to_find_a_good_one() {
+    let (_origin, gateway) = projects();
+    gateway.create_user("forgetful@example.com", "viewer");
+    let forgot = json!({ "email": "forgetful@example.com" });
+    gateway.client().post("/auth/forgot-password").json(&forgot).send().expect(202);
+    let link = gateway.operator().await_mails("forgetful@example.com", 1).first().map(Mail::token).unwrap();
+    // One address, as one person has; and at most twenty a minute is what the limit beside it lets through.
+    let client = gateway.client();
+    let reset = |token: &str, password: &str| {
+        let body = json!({ "token": token, "password": password });
+        client.post("/auth/reset-password").json(&body).send()
+    };
+    for turn in 0..12 {
+        reset(&link, &format!("weak{turn}")).refused(400, "Validation failed");
+    }
+    reset(&link, "Other-Horse-43").expect(200);
+
+    // Wrong links count, whichever endpoint they are tried at, by JSON or by the page's form.
+    let guesser = gateway.client();
+    for turn in 0..10 {
+        let guess = format!("{turn:064x}");
+        let reply = match turn % 4 {
+            0 => guesser.post("/auth/verify").json(&json!({ "token": guess })).send(),
+            1 => guesser.post("/auth/confirm-email").json(&json!({ "token": guess })).send(),
+            2 => guesser.post("/auth/reset-password").json(&json!({ "token": guess, "password": PASSWORD })).send(),
+            _ => {
+                let form = format!("token={guess}&password={PASSWORD}");
+                let form = guesser.post("/auth/reset-password").body(form.as_bytes());
+                form.header("Content-Type", "application/x-www-form-urlencoded").send()
+            }
+        };
+        assert_eq!(reply.status, 400, "{turn}: {}", reply.text());
+    }
+    let late = guesser.post("/auth/verify").json(&json!({ "token": "0".repeat(64) })).send();
+    late.refused(429, "Rate limit exceeded");
 }
