@@ -1,4 +1,5 @@
-//! What tokens say beyond what all of them do (T1), and what counts as a guess (L5).
+//! What tokens say beyond what all of them do (T1), and what counts as a guess (L5), how an operator ends
+//! everybody's sessions (T7).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -177,4 +178,70 @@ fn l5_a_mailed_link_is_not_guessed_and_its_owner_may_take_ten_passwords_to_find_
     }
     let late = guesser.post("/auth/verify").json(&json!({ "token": "0".repeat(64) })).send();
     late.refused(429, "Rate limit exceeded");
+}
+
+/// Waits until a token is told to be void; a second is what every instance may take (T7).
+fn is_out(gateway: &Gateway, access: &str) {
+    let reply = eventually("the token is void", Duration::from_secs(1), || {
+        let reply = gateway.client().get("/projects").bearer(access).send();
+        (reply.status != 200).then_some(reply)
+    });
+    reply.refused(401, "Token has been revoked");
+}
+
+#[test]
+fn t7_everybody_is_out_within_a_second_and_comes_back_by_a_login() {
+    let (_origin, mut gateway) = projects();
+    gateway.create_user("ann@example.com", "viewer");
+    gateway.create_user("ben@example.com", "editor");
+    let key = json!({ "name": "build", "password": PASSWORD });
+    let by_api = |gateway: &Gateway| ask(gateway, "POST", "/api/sessions/revoke", Some(&json!({ "everybody": true })));
+    let by_command = |gateway: &Gateway| gateway.command(&["tokens", "revoke", "--all", "--yes"]);
+    let mut api_key = None;
+    for turn in 0..2 {
+        let pairs = ["ann@example.com", "ann@example.com", "ben@example.com"].map(|email| gateway.login(email));
+        let client = gateway.client();
+        let login = json!({ "email": "ben@example.com", "password": PASSWORD, "delivery": "session" });
+        let session = client.post("/auth/login").json(&login).send().expect(200);
+        let cookie = session.set_cookie("session").unwrap().split(';').next().unwrap().to_owned();
+        let by_cookie = || gateway.client().get("/projects").header("Cookie", &cookie).send();
+        by_cookie().expect(200);
+        let api_key = api_key.get_or_insert_with(|| {
+            let made = gateway.client().post("/auth/api-keys").bearer(&pairs[0].0).json(&key).send().expect(201);
+            made.json()["key"].as_str().unwrap().to_owned()
+        });
+        let by_key = || gateway.client().get("/projects").header("X-API-Key", api_key).send();
+        by_key().expect(200);
+        if turn == 0 {
+            // Only in so many words.
+            for wrong in [json!({}), json!({ "everybody": false }), json!({ "everybody": "yes" }), json!([])] {
+                assert_eq!(ask(&gateway, "POST", "/api/sessions/revoke", Some(&wrong)).status, 400, "{wrong}");
+            }
+            assert_eq!(gateway.command(&["tokens", "revoke", "--all"]).status.code(), Some(2));
+            by_cookie().expect(200);
+            assert_eq!(by_api(&gateway).expect(200).json(), json!({ "ended": 4 }));
+        } else {
+            let said = by_command(&gateway);
+            let text = String::from_utf8_lossy(&said.stdout).into_owned();
+            assert!(said.status.success() && text.starts_with("4 sessions have ended"), "{text}");
+        }
+        for (access, refresh) in &pairs {
+            is_out(&gateway, access);
+            let client = gateway.client();
+            let reply = client.post("/auth/refresh").json(&json!({ "refreshToken": refresh })).send();
+            reply.refused(401, "Invalid refresh token");
+        }
+        assert_eq!(by_cookie().status, 401);
+        by_key().expect(200);
+    }
+    // Durable: a process that is killed and started again has not forgotten it.
+    let (access, refresh) = gateway.login("ann@example.com");
+    assert_eq!(by_api(&gateway).expect(200).json(), json!({ "ended": 1 }));
+    gateway.kill();
+    gateway.launch();
+    gateway.client().get("/projects").bearer(&access).send().refused(401, "Token has been revoked");
+    let spent = gateway.client().post("/auth/refresh").json(&json!({ "refreshToken": refresh })).send();
+    spent.refused(401, "Invalid refresh token");
+    let (access, _) = gateway.login("ann@example.com");
+    gateway.client().get("/projects").bearer(&access).send().expect(200);
 }

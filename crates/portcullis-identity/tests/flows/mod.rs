@@ -2,6 +2,7 @@
 //! says which by its `database`.
 
 mod claims;
+mod everybody;
 pub(crate) mod house;
 mod import;
 mod instances;
