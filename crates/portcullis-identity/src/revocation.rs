@@ -48,6 +48,23 @@ pub(crate) async fn write(
     Ok(())
 }
 
+/// Writes a revocation for every account of which a session ended at this very moment. An account without one has no living
+/// token, so that as many are remembered as somebody is logged in to.
+pub(crate) async fn write_for_sessions_ended_at(
+    transaction: &mut Write,
+    ended: Timestamp,
+    expires: Timestamp,
+) -> Result<(), sqlx::Error> {
+    transaction.lock("revocations", "").await?;
+    sql("INSERT INTO revocation (kind, subject, version, expires_at) SELECT 'user', id, version, $1 FROM account \
+         WHERE id IN (SELECT account_id FROM session WHERE revoked_at = $2)")
+    .bind(millis(expires))
+    .bind(millis(ended))
+    .execute(&mut *transaction)
+    .await?;
+    Ok(())
+}
+
 /// The greatest number that was ever given to a revocation; those of forgotten ones count.
 const NEWEST: Text = Text {
     sqlite: "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocation'",

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
+use portcullis_auth::access::Roles;
 use portcullis_auth::{Algorithm, KeySource};
 use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 
 use crate::database::Database;
 use crate::error::{IdentityError, OpenError};
+use crate::flow::claims::ExtraClaim;
 use crate::keyring::{KeyImportError, KeyInfo, Keyring};
 use crate::last_use::LastUses;
 use crate::mail::{Letters, Mailer};
@@ -46,6 +49,8 @@ pub struct IdentityConfig {
     pub password_hash: PasswordHash,
     /// `aud` of access tokens.
     pub audience: Arc<str>,
+    /// What access tokens say besides what all of them do.
+    pub claims: Vec<ExtraClaim>,
     /// What signs them.
     pub algorithm: Algorithm,
     /// Life of an access token.
@@ -99,6 +104,8 @@ pub struct Identity {
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
     pub(crate) last_uses: LastUses,
+    /// Which role stands for which permissions, for tokens that say so.
+    pub(crate) roles: ArcSwap<Roles>,
     pub(crate) mark: Mark,
     /// How long a token may still be presented after it was issued, under this configuration or an earlier one.
     pub(crate) token_life: Duration,
@@ -159,6 +166,7 @@ impl Identity {
             refresh_key,
             revocations,
             last_uses: LastUses::default(),
+            roles: ArcSwap::default(),
             mark,
             token_life,
         })

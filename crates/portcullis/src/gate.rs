@@ -41,6 +41,9 @@ pub enum Verdict {
 pub enum Outcome {
     /// It was answered with this status code.
     Answered(http::StatusCode),
+    /// It was answered with this status code because a password, a link or another credential in it was wrong, which the
+    /// code alone need not say.
+    Denied(http::StatusCode),
     /// We failed before it was forwarded: nothing of it is the client's fault.
     NotForwarded,
 }
@@ -144,9 +147,11 @@ impl Gate {
         for receipt in std::mem::take(&mut pass.receipts) {
             let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
                 (Outcome::NotForwarded, _) => true,
-                (Outcome::Answered(_), Count::All) => false,
-                (Outcome::Answered(status), Count::Failures) => status.as_u16() < 400,
-                (Outcome::Answered(status), Count::Successes) => status.as_u16() >= 400,
+                (_, Count::All) => false,
+                (Outcome::Answered(status) | Outcome::Denied(status), Count::Failures) => status.as_u16() < 400,
+                (Outcome::Answered(status) | Outcome::Denied(status), Count::Successes) => status.as_u16() >= 400,
+                (Outcome::Answered(status), Count::Denials) => !matches!(status.as_u16(), 401 | 403),
+                (Outcome::Denied(_), Count::Denials) => false,
             };
             if gives_back {
                 self.limiter.give_back(&receipt, now);

@@ -130,6 +130,9 @@ pub enum Count {
     All,
     /// Those answered with a status of 400 or above.
     Failures,
+    /// Those whose password, link or other credential was wrong: answered with 401 or 403, or told by the door to be so
+    /// ([`crate::Outcome::Denied`]). What breaks another rule guesses nothing.
+    Denials,
     /// Those answered with a status below 400.
     Successes,
 }

@@ -211,6 +211,8 @@ pub enum MailDelivery {
 pub struct TokenSettings {
     /// `aud` of access tokens; by default the public URL.
     pub audience: Arc<str>,
+    /// What access tokens say besides what all of them do (nothing).
+    pub claims: Vec<portcullis_identity::ExtraClaim>,
     /// Signature algorithm (ES256 by default).
     pub algorithm: portcullis_auth::Algorithm,
     /// Life of an access token (15 min).

@@ -80,7 +80,7 @@ fn l5_the_presets_apply_where_no_limit_is_written() {
     let counter = Algorithm::SlidingWindowCounter;
     assert_eq!(limits.len(), 6);
     assert_eq!(rate("anonymous"), (100, 60, counter));
-    assert_eq!((rate("auth"), of("auth").count), ((10, 3_600, counter), Count::Failures));
+    assert_eq!((rate("auth"), of("auth").count), ((10, 3_600, counter), Count::Denials));
     assert_eq!(rate("auth-endpoints"), (20, 60, counter));
     assert_eq!(rate("login"), (5, 900, Algorithm::SlidingWindowLog));
     assert_eq!(rate("user"), (300, 60, counter));

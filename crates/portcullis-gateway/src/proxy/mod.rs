@@ -29,7 +29,9 @@ use portcullis_watch::Outcome as Counted;
 use self::body::ResponseBody;
 use self::exchange::Failed;
 use self::head::Asks;
-pub use self::identity::{IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel};
+pub use self::identity::{
+    Denied, IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel,
+};
 pub(crate) use self::pool::Pool;
 pub(crate) use self::request_id::RequestIds;
 pub(crate) use self::tunnel::Tunnel;
@@ -194,7 +196,11 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             let mut held = link.pass.borrow_mut();
             if let Some(pass) = held.as_mut() {
                 pass.shape_response(response.headers_mut());
-                shared.gate.settle(pass, Outcome::Answered(response.status()), now);
+                let outcome = match response.extensions_mut().remove::<Denied>() {
+                    Some(Denied) => Outcome::Denied(response.status()),
+                    None => Outcome::Answered(response.status()),
+                };
+                shared.gate.settle(pass, outcome, now);
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());

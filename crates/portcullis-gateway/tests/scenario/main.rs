@@ -13,6 +13,7 @@ mod algorithms;
 pub(crate) mod api_key_life;
 mod api_keys;
 mod at_rest;
+mod claims;
 mod clock;
 mod commands;
 mod cookies;

@@ -112,6 +112,21 @@ fn l6_outcomes_settle_what_was_charged() {
 }
 
 #[test]
+fn l6_denials_are_what_guesses_a_credential_and_nothing_else() {
+    let denials = LimitRule { count: Count::Denials, ..limit("auth", "/**", KeyPart::Address, "3 per minute") };
+    let house = house(vec![denials]);
+    let outcome = |outcome| house.gate.settle(&mut passed(house.ask("GET /public/status", &[])), outcome, NOW);
+    for status in [200, 303, 400, 404, 409, 415, 422, 429, 500, 503] {
+        outcome(Outcome::Answered(StatusCode::from_u16(status).unwrap()));
+    }
+    outcome(Outcome::NotForwarded);
+    outcome(Outcome::Answered(StatusCode::UNAUTHORIZED));
+    outcome(Outcome::Answered(StatusCode::FORBIDDEN));
+    outcome(Outcome::Denied(StatusCode::BAD_REQUEST));
+    assert_eq!(house.status("GET /public/status", &[]), 429);
+}
+
+#[test]
 fn l6_a_pass_that_is_dropped_stays_charged() {
     let failures = LimitRule { count: Count::Failures, ..limit("auth", "/**", KeyPart::Address, "1 per minute") };
     let house = house(vec![failures]);

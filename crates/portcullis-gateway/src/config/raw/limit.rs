@@ -106,6 +106,9 @@ pub(crate) enum CountName {
     All,
     /// Those answered with a status of 400 or above.
     Failures,
+    /// Those whose password, link or other credential was wrong: answered with 401 or 403, or, by the identity endpoints,
+    /// with the word that a mailed link is not good. A new password that breaks a rule is none.
+    Denials,
     /// Those answered with a status below 400.
     Successes,
 }

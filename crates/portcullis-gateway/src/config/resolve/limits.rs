@@ -179,6 +179,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             None => base.as_ref().map_or(Count::All, |base| base.count),
             Some(CountName::All) => Count::All,
             Some(CountName::Failures) => Count::Failures,
+            Some(CountName::Denials) => Count::Denials,
             Some(CountName::Successes) => Count::Successes,
         },
         cost,

@@ -44,10 +44,10 @@ pub(super) fn named(name: &str) -> Option<LimitRule> {
             MINUTE,
         ),
         // Where a password or a link is asked for beside the login: whoever stole a session must not be able to try out its
-        // owner's passwords.
+        // owner's passwords. An owner whose new password breaks a rule ten times has guessed nothing.
         "auth" => LimitRule {
             key: vec![KeyPart::User],
-            count: Count::Failures,
+            count: Count::Denials,
             ..limit(
                 "auth",
                 &[
