@@ -219,6 +219,18 @@ impl Limiter {
         self.local.peek(ask, now)
     }
 
+    /// How a limit stands towards a key, as far as the ask's cost would be admitted, in the store that is asked for
+    /// charges; nothing is charged.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the shared store does not answer.
+    pub async fn standing(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, StoreError> {
+        match &self.shared {
+            Some(shared) => shared.store.peek(ask).await,
+            None => Ok(self.local.peek(ask, now)),
+        }
+    }
+
     /// Charges all limits or none, exactly, however many requests ask at once. `patience` is that of the request, the
     /// same for all its charges.
     ///

@@ -104,6 +104,10 @@ impl Gate {
         self.policy.load_full()
     }
 
+    pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
+    }
+
     /// How many admitted requests are held back at the moment (L12).
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -1,11 +1,13 @@
 //! Limits (L3 to L9) as a request meets them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, StatusCode};
-use portcullis::{Count, KeyPart, LimitRule, Mode, Outcome, Policy, QuotaChoice, Scope, Verdict};
-use portcullis_core::{EventKind, Reason};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use portcullis::{Count, KeyPart, LimitRule, Mode, Outcome, Policy, QuotaChoice, Scope, Verdict, Whom};
+use portcullis_core::{EventKind, Principal, Reason};
 
 use crate::house::*;
 
@@ -247,4 +249,67 @@ fn a_limit_that_is_inserted_above_another_does_not_count_in_its_cells() {
     house.gate.reload(Policy::new(parts(&house.key, projects(), vec![wide, narrow])).unwrap());
     let refusal = refused(house.ask("GET /public/status", &[]));
     assert!(matches!(refusal.reason(), Reason::LimitReached(limited) if &*limited.limit == "narrow"));
+}
+
+/// Somebody as an operator describes them.
+fn whom(address: Option<&str>, principal: Option<Arc<Principal>>) -> Whom {
+    Whom { address: address.map(|text| text.parse().unwrap()), principal, ..Whom::default() }
+}
+
+#[test]
+fn l6_an_operator_sees_and_resets_the_very_key_that_requests_are_counted_under() {
+    let tenant = HeaderName::from_static("x-tenant");
+    let parts = [
+        KeyPart::Address,
+        KeyPart::User,
+        KeyPart::Plan,
+        KeyPart::Role,
+        KeyPart::Session,
+        KeyPart::Route,
+        KeyPart::Header(tenant.clone()),
+    ];
+    for part in parts {
+        let house = house(vec![limit("x", "/**", part.clone(), "2 per minute")]);
+        let asked = [house.bearer("viewer"), ("x-tenant", "acme".into())];
+        let pass = passed(house.ask("GET /projects", &asked));
+        let mut described = whom(Some("192.0.2.1"), pass.principal().cloned());
+        described.headers.insert(tenant.clone(), HeaderValue::from_static("acme"));
+        described.route = Some("GET /projects".into());
+        let standing = now(house.gate.limit_standing("x", &described, NOW)).unwrap().unwrap();
+        assert_eq!((standing.quota, standing.remaining), (2, 1), "{part}");
+        assert_eq!(now(house.gate.reset_limit("x", &described)), Ok(true), "{part}");
+        assert_eq!(now(house.gate.reset_limit("x", &described)), Ok(false), "{part}");
+        assert_eq!(
+            [house.status("GET /projects", &asked), house.status("GET /projects", &asked)],
+            [200, 200],
+            "{part}"
+        );
+        assert_eq!(house.status("GET /projects", &asked), 429, "{part}");
+    }
+}
+
+#[test]
+fn l6_an_operator_is_told_what_a_limit_needs_to_be_looked_at() {
+    let key = vec![KeyPart::User, KeyPart::Route];
+    let exempt = LimitRule { exempt: vec!["admin".into()], ..limit("free", "/**", KeyPart::User, "1 per minute") };
+    let house = house(vec![LimitRule { key, ..limit("x", "/**", KeyPart::User, "2 per minute") }, exempt]);
+    let told = |name: &str, whom: &Whom| now(house.gate.limit_standing(name, whom, NOW)).unwrap_err().to_string();
+    assert_eq!(told("y", &Whom::default()), "there is no limit named \"y\"");
+    assert_eq!(told("x", &Whom::default()), "this limit counts by user; say which");
+    assert_eq!(told("x", &whom(Some("192.0.2.1"), None)), "this limit counts by route; say which");
+    let admin = passed(house.ask("GET /analytics", &[house.bearer("admin")]));
+    assert_eq!(now(house.gate.limit_standing("free", &whom(None, admin.principal().cloned()), NOW)), Ok(None));
+    // A request without a user is counted by its address; that is what a description without one means.
+    let mut stranger = whom(Some("192.0.2.1"), None);
+    stranger.route = Some("GET /public/status".into());
+    passed(house.ask("GET /public/status", &[]));
+    assert_eq!(now(house.gate.limit_standing("x", &stranger, NOW)).unwrap().unwrap().remaining, 1);
+}
+
+/// What a future that never waits answers.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("a store in memory answers at once"),
+    }
 }
