@@ -25,6 +25,7 @@ mod mail;
 mod operator;
 mod paths;
 mod people;
+pub(crate) mod person;
 pub(crate) mod refresh;
 mod refusals;
 mod registration;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::endings::{Held, Person};
+use super::person::{Held, Person};
 use crate::support::client::Connection;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
