@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::scenario::endings::{Held, Person};
+use crate::scenario::person::{ALL, Held, Person};
 use crate::scenario::streams::{KINDS, ROUTES, Stream, endless};
 use crate::support::eventually;
 use crate::support::origin::Origin;
 use crate::support::postgres::{self, Cluster};
 use crate::support::process::{Gateway, Setup};
-
-const ALL: [Held; 4] = [Held::Bearer, Held::Cookie, Held::Session, Held::Key];
 
 /// For so long an instance goes on by what it has read.
 const STALE: Duration = Duration::from_secs(4);

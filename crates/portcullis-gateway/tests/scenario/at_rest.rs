@@ -6,7 +6,7 @@ use std::process::Command;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
-use super::endings::Person;
+use super::person::Person;
 use crate::projects;
 use crate::support::process::Gateway;
 use crate::support::{PASSWORD, postgres};

@@ -4,7 +4,7 @@ use crate::support::PROJECT_ROUTES;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 
-use super::endings::{Held, Person};
+use super::person::{Held, Person};
 
 const PUBLIC_URL: &str = "https://api.example.com";
 

@@ -6,26 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::person::Held::{self, Bearer, Cookie, Key, Session};
+use super::person::{ALL, Person};
 use super::streams::{KINDS, LONG_ENOUGH, PROMISED, ROUTES, Stream, endless};
-use crate::support::client::{Client, Reply};
+use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 use crate::support::{PASSWORD, claims, eventually};
 
 const OTHER: &str = "Other-Horse-43";
 
-/// What somebody here holds: one login of each kind, and a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Held {
-    Bearer,
-    Cookie,
-    Session,
-    Key,
-}
-
-use Held::{Bearer, Cookie, Key, Session};
-
-const ALL: [Held; 4] = [Bearer, Cookie, Session, Key];
 /// What stands for a login. A key is not: it follows its owner's role and outlives passwords.
 const LOGINS: &[Held] = &[Bearer, Cookie, Session];
 
@@ -48,7 +38,7 @@ const fn version(name: &'static str, act: fn(&Gateway, &Person)) -> Way {
     Way { name, act, ends: LOGINS, parts_with_key: true }
 }
 
-const WAYS: [Way; 18] = [
+const WAYS: [Way; 27] = [
     version("another role", |gate, ann| run(gate, &["users", "role", &ann.email, "admin"])),
     version("another plan", |gate, ann| run(gate, &["users", "plan", &ann.email, "gold"])),
     version("an operator's revocation", |gate, ann| run(gate, &["users", "revoke", &ann.email])),
@@ -72,6 +62,21 @@ const WAYS: [Way; 18] = [
         request.json(&json!({ "password": PASSWORD })).send().expect(204);
     }),
     way("an account that an operator deleted", &ALL, |gate, ann| run(gate, &["users", "delete", &ann.email, "--yes"])),
+    version("another role by the admin API", |gate, ann| operate(gate, "PATCH", ann, "", &json!({ "role": "viewer" }))),
+    version("another password by the admin API", |gate, ann| {
+        operate(gate, "POST", ann, "/password", &json!({ "password": OTHER }));
+    }),
+    version("a revocation by the admin API", |gate, ann| operate(gate, "POST", ann, "/revoke", &json!({}))),
+    way("an account disabled by the admin API", &ALL, |gate, ann| {
+        operate(gate, "PATCH", ann, "", &json!({ "disabled": true }));
+    }),
+    way("an account that the admin API deleted", &ALL, |gate, ann| operate(gate, "DELETE", ann, "", &json!({}))),
+    way("another address", &[], |gate, ann| {
+        let new = format!("new-{}", ann.email);
+        ann.post(gate, "/auth/change-email", &json!({ "email": new, "password": PASSWORD }), 202);
+        let token = gate.operator().await_mails(&new, 1)[0].token();
+        ann.post(gate, "/auth/confirm-email", &json!({ "token": token }), 200);
+    }),
     way("a revoked jti", &[Bearer], |gate, ann| {
         let file = gate.directory().join("token");
         std::fs::write(&file, &ann.access).unwrap();
@@ -93,6 +98,13 @@ const WAYS: [Way; 18] = [
     way("a server session that logged out", &[Session], |gate, ann| {
         gate.client().post("/auth/logout").header("Cookie", &ann.session).send().expect(204);
     }),
+    way("tokens in cookies that logged out", &[Cookie], |gate, ann| {
+        gate.client().post("/auth/logout").header("Cookie", &ann.refresh_cookie).send().expect(204);
+    }),
+    way("a server session that a login replaced", &[Session], |gate, ann| {
+        let body = json!({ "email": ann.email, "password": PASSWORD, "delivery": "session" });
+        gate.client().post("/auth/login").header("Cookie", &ann.session).json(&body).send().expect(200);
+    }),
     way("a server session that was ended in the list", &[Session], |gate, ann| {
         let listed = gate.client().get("/auth/sessions").header("Cookie", &ann.session).send().expect(200).json();
         let sessions = listed["sessions"].as_array().unwrap();
@@ -100,6 +112,9 @@ const WAYS: [Way; 18] = [
         ann.delete(gate, &format!("/auth/sessions/{id}"));
     }),
     way("a revoked API key", &[Key], |gate, ann| ann.delete(gate, &format!("/auth/api-keys/{}", ann.key_id))),
+    way("an API key that an operator revoked", &[Key], |gate, ann| {
+        run(gate, &["api-keys", "revoke", &ann.key_id, "--email", &ann.email]);
+    }),
     way("an API key that was rotated without overlap", &[Key], |gate, ann| {
         let body = json!({ "password": PASSWORD, "overlap": 0 });
         ann.post(gate, &format!("/auth/api-keys/{}/rotate", ann.key_id), &body, 201);
@@ -112,90 +127,18 @@ fn run(gateway: &Gateway, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Somebody with one of everything.
-pub(crate) struct Person {
-    pub(crate) email: String,
-    pub(crate) access: String,
-    pub(crate) refresh: String,
-    /// `name=value` of the access token's cookie.
-    pub(crate) cookie: String,
-    /// `name=value` of the refresh token's cookie that came with it.
-    pub(crate) refresh_cookie: String,
-    /// `name=value` of the server session's cookie.
-    pub(crate) session: String,
-    pub(crate) key: String,
-    pub(crate) key_id: String,
-}
-
-impl Person {
-    pub(crate) fn new(gateway: &Gateway, name: &str) -> Self {
-        let email = format!("{name}@example.com");
-        let operator = Client::at(gateway.admin, Ipv4Addr::LOCALHOST);
-        let account = json!({ "email": email, "password": PASSWORD, "role": "editor" });
-        operator.post("/api/accounts").bearer(&gateway.operator().token).json(&account).send().expect(201);
-        let (access, refresh) = gateway.login(&email);
-        let login = |delivery: &str| {
-            let body = json!({ "email": email, "password": PASSWORD, "delivery": delivery });
-            gateway.client().post("/auth/login").json(&body).send().expect(200)
-        };
-        let set = |reply: &Reply, cookie: &str| reply.set_cookie(cookie).unwrap().split(';').next().unwrap().to_owned();
-        let tokens = login("cookie");
-        let (cookie, refresh_cookie) = (set(&tokens, "access"), set(&tokens, "refresh"));
-        let session = set(&login("session"), "session");
-        let body = json!({ "name": "build server", "password": PASSWORD });
-        let made = gateway.client().post("/auth/api-keys").bearer(&access).json(&body).send().expect(201).json();
-        let text = |member: &str| made[member].as_str().unwrap().to_owned();
-        Self { email, access, refresh, cookie, refresh_cookie, session, key: text("key"), key_id: text("id") }
-    }
-
-    /// The header by which something that is held is presented.
-    pub(crate) fn header(&self, held: Held) -> (&'static str, String) {
-        match held {
-            Bearer => ("Authorization", format!("Bearer {}", self.access)),
-            Cookie => ("Cookie", self.cookie.clone()),
-            Session => ("Cookie", self.session.clone()),
-            Key => ("X-API-Key", self.key.clone()),
-        }
-    }
-
-    pub(crate) fn post(&self, gateway: &Gateway, target: &str, body: &Value, status: u16) {
-        gateway.client().post(target).bearer(&self.access).json(body).send().expect(status);
-    }
-
-    pub(crate) fn delete(&self, gateway: &Gateway, target: &str) {
-        gateway.client().request("DELETE", target).bearer(&self.access).send().expect(204);
-    }
-
-    /// Asks the API for something with what is held.
-    fn asks(&self, gateway: &Gateway, held: Held) -> Reply {
-        let (name, value) = self.header(held);
-        gateway.client().get("/once/more").header(name, &value).send()
-    }
-
-    /// Refreshes the tokens that were got in the body, or those that were got in cookies.
-    fn refreshes(&self, gateway: &Gateway, held: Held, secret: &str) -> Reply {
-        let client = gateway.client();
-        let request = client.post("/auth/refresh");
-        if held == Cookie {
-            return request.header("Cookie", secret).json(&json!({})).send();
-        }
-        request.json(&json!({ "refreshToken": secret })).send()
-    }
-
-    /// A stream or a tunnel for each thing that is held, of all kinds in turn.
-    fn open(&self, gateway: &Gateway, turn: usize) -> Vec<(Held, Stream)> {
-        let open = |(place, held): (usize, Held)| {
-            let (name, value) = self.header(held);
-            let kind = KINDS[(turn + place) % KINDS.len()];
-            (held, Stream::open(gateway, kind, Some((name, &value))))
-        };
-        ALL.into_iter().enumerate().map(open).collect()
-    }
+/// Asks the admin API to do something with somebody's account.
+fn operate(gateway: &Gateway, method: &str, person: &Person, what: &str, body: &Value) {
+    let desk = Client::at(gateway.admin, Ipv4Addr::LOCALHOST);
+    let id = claims(&person.access)["sub"].as_str().unwrap().to_owned();
+    let request = desk.request(method, &format!("/api/accounts/{id}{what}")).bearer(&gateway.operator().token);
+    let reply = request.json(body).send();
+    assert!(matches!(reply.status, 200 | 204), "{method} {what}: {}", reply.text());
 }
 
 /// Ends something at one instance in every way, several at once, and looks at another, which may be the same.
 pub(crate) fn endings(origin: &Origin, at: &Gateway, seen_by: &Gateway) {
-    const AT_ONCE: usize = 6;
+    const AT_ONCE: usize = 9;
     let bystander = Person::new(at, "bystander");
     let named = |(held, stream)| (format!("a bystander's {held:?}"), stream);
     let mut go_on: Vec<(String, Stream)> = bystander.open(seen_by, 0).into_iter().map(named).collect();

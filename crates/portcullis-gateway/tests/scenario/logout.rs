@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::endings::{Held, Person};
+use super::person::{Held, Person};
 use crate::support::PROJECT_ROUTES;
 use crate::support::client::Reply;
 use crate::support::origin::Origin;

@@ -34,6 +34,7 @@ mod pages_off;
 mod passwords;
 mod paths;
 mod people;
+pub(crate) mod person;
 pub(crate) mod refresh;
 mod refusals;
 mod registration;

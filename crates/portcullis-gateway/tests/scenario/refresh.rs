@@ -10,7 +10,7 @@ use crate::projects;
 use crate::support::client::{Client, Reply};
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
-use crate::support::{PROJECT_ROUTES, claims, eventually};
+use crate::support::{PASSWORD, PROJECT_ROUTES, claims, eventually};
 
 fn refresh(gateway: &Gateway, token: &str) -> Reply {
     gateway.client().post("/auth/refresh").json(&json!({ "refreshToken": token })).send()
@@ -195,6 +195,33 @@ fn t4_without_grace_one_of_fifty_parallel_refreshes_wins_and_the_family_ends() {
     let origin = Origin::echo();
     let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with("[tokens]\ngrace = \"0s\"\n").start();
     without_grace_one_of_fifty_uses_wins_and_the_family_ends([&gateway, &gateway]);
+}
+
+#[test]
+fn t5_two_tabs_of_a_browser_that_refresh_by_cookie_at_once_keep_the_same_cookie() {
+    let (_origin, gateway) = projects();
+    gateway.create_user("tabs@example.com", "viewer");
+    let body = json!({ "email": "tabs@example.com", "password": PASSWORD, "delivery": "cookie" });
+    let login = gateway.client().post("/auth/login").json(&body).send().expect(200);
+    let pair = |reply: &Reply, name: &str| reply.set_cookie(name).unwrap().split(';').next().unwrap().to_owned();
+    let by_cookie = |cookie: &str| {
+        let (client, own) = (gateway.client(), format!("http://{}", gateway.listen));
+        client.post("/auth/refresh").header("Cookie", cookie).header("Origin", &own).json(&json!({})).send()
+    };
+    let first = pair(&login, "refresh");
+    let tabs: Vec<Reply> = std::thread::scope(|scope| {
+        let tabs: Vec<_> = (0..8).map(|_| scope.spawn(|| by_cookie(&first).expect(200))).collect();
+        tabs.into_iter().map(|tab| tab.join().unwrap()).collect()
+    });
+    let second: BTreeSet<String> = tabs.iter().map(|tab| pair(tab, "refresh")).collect();
+    assert_eq!(second.len(), 1, "whichever answer a browser takes last, its cookie is the living one: {second:?}");
+    for tab in &tabs {
+        gateway.client().get("/projects").header("Cookie", &pair(tab, "access")).send().expect(200);
+    }
+    let third = by_cookie(second.first().unwrap()).expect(200);
+    // The cookie of before is a thief's by now, and takes the family along.
+    by_cookie(&first).refused(401, "Invalid refresh token");
+    by_cookie(&pair(&third, "refresh")).refused(401, "Invalid refresh token");
 }
 
 #[test]

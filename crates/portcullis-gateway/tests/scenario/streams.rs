@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::endings::{Held, Person};
+use super::person::{Held, Person};
 use crate::support::client::Connection;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
@@ -33,7 +33,8 @@ grace = "0s"
 /// A revocation is seen everywhere within a second. The rest is for a machine that runs other tests meanwhile.
 pub(crate) const PROMISED: Duration = Duration::from_millis(1_500);
 
-/// A clock that a test moves is no server that was away.
+/// A clock that a test moves is no database that was away: a jump beyond `max_staleness` looks like one until the next reading,
+/// and would close everything.
 const SHORT_LIVES: &str = "access = \"10m\"\nmax_staleness = \"15m\"\n\n[identity.sessions]\nlife = \"10m\"\n";
 
 /// How long something has to go on before it is held to go on: it was asked about more than once meanwhile.
@@ -225,7 +226,7 @@ fn t13_what_expires_ends_streams_of_events_and_tunnels_and_lets_a_download_finis
 #[test]
 fn t9_t13_what_a_rotated_key_opened_ends_with_its_overlap() {
     let origin = endless();
-    let gateway = Setup::before(&origin).with(ROUTES).start();
+    let gateway = Setup::before(&origin).with(&format!("{ROUTES}{SHORT_LIVES}")).start();
     let ann = Person::new(&gateway, "ann");
     let old = of_each_kind(&gateway, ann.header(Held::Key));
     let rotate = format!("/auth/api-keys/{}/rotate", ann.key_id);
