@@ -70,6 +70,10 @@ impl Commands for Recorder {
         self.note("revoke everybody".to_owned())
     }
 
+    fn manage_limits(&self, _: Settings, task: LimitTask) -> Result<String, Failure> {
+        self.note(format!("{task:?}"))
+    }
+
     fn explain(&self, _: Settings, question: Question) -> Result<String, Failure> {
         self.note(format!("explain {} {} from {}", question.method, question.target, question.address))
     }

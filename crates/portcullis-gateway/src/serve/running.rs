@@ -167,6 +167,7 @@ impl Running {
                     mails: mail_source(&mail),
                     clock: Arc::new(ProcessClock),
                     accounts: identity.clone().map(|identity| managed(identity, &gate)),
+                    gate: Some(Arc::clone(&gate)),
                 };
                 let (stop, stopped) = oneshot::channel();
                 let stopped = async move { drop(stopped.await) };
