@@ -41,7 +41,7 @@ pub use mail::{
 pub use mark::MAX_LEAD;
 pub use password::{HashRefused, PasswordHash};
 pub use policy::{Email, PasswordContext, PasswordPolicy, Violation};
-pub use revocation::RevocationView;
+pub use revocation::{Forgets, RevocationView};
 pub use service::{Identity, IdentityConfig, Ports};
 pub use store::StoreError;
 pub use store::audit::Origin;

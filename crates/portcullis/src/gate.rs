@@ -150,6 +150,14 @@ impl Gate {
         }
     }
 
+    /// Forgets the failures that limits count against one of our own users, by the user alone. What is counted by address,
+    /// or by the user together with something else, stays.
+    pub fn forget_failures(&self, user: &str) {
+        for key in self.policy.load().limits.failures_of(user) {
+            self.limiter.reset(&key);
+        }
+    }
+
     /// Records that the upstream failed an admitted request.
     pub fn note_upstream_failure(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
         let event = pass.case.event(now, EventKind::UpstreamFailed, id);

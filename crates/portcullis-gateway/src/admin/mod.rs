@@ -158,6 +158,7 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("DELETE /api/accounts/{id}", Access::Operator, || delete(accounts::remove)),
     endpoint("POST /api/accounts/{id}/password", Access::Operator, || post(accounts::set_password)),
     endpoint("POST /api/accounts/{id}/revoke", Access::Operator, || post(accounts::revoke)),
+    endpoint("POST /api/accounts/{id}/unlock", Access::Operator, || post(accounts::unlock)),
     endpoint("GET /api/accounts/{id}/sessions", Access::Operator, || get(accounts::sessions)),
     endpoint("POST /api/sessions/revoke", Access::Operator, || post(accounts::revoke_everybody)),
     endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),

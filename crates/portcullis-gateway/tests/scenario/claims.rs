@@ -1,5 +1,6 @@
 //! What tokens say beyond what all of them do (T1), and what counts as a guess (L5), how an operator ends
-//! everybody's sessions (T7).
+//! everybody's sessions (T7)
+//! and unlocks one account (L6).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -244,4 +245,42 @@ fn t7_everybody_is_out_within_a_second_and_comes_back_by_a_login() {
     spent.refused(401, "Invalid refresh token");
     let (access, _) = gateway.login("ann@example.com");
     gateway.client().get("/projects").bearer(&access).send().expect(200);
+}
+
+#[test]
+fn l6_an_operator_unlocks_an_owner_whose_password_was_guessed_at() {
+    let (_origin, gateway) = projects();
+    gateway.create_user("owner@example.com", "viewer");
+    gateway.create_user("other@example.com", "editor");
+    let [owner, other] = ["owner@example.com", "other@example.com"].map(|email| gateway.login(email).0);
+    let id = claims(&owner)["sub"].as_str().unwrap().to_owned();
+    let unlock = |id: &str| ask(&gateway, "POST", &format!("/api/accounts/{id}/unlock"), None);
+    let lock = |access: &str| {
+        for turn in 0..10 {
+            change(&gateway, access, &format!("Wrong-Horse-{turn}"), "weak-but-first").expect(400);
+            change(&gateway, access, &format!("Wrong-Horse-{turn}"), "Other-Horse-43")
+                .refused(403, "Invalid credentials");
+        }
+        change(&gateway, access, PASSWORD, "Other-Horse-43").refused(429, "Rate limit exceeded");
+    };
+    lock(&owner);
+    lock(&other);
+    unlock("01a1fd31-0000-7000-8000-000000000000").refused(404, "Not found");
+    unlock(&id).expect(204);
+    change(&gateway, &owner, "Wrong-Horse-0", "Other-Horse-43").refused(403, "Invalid credentials");
+    change(&gateway, &other, PASSWORD, "Other-Horse-43").refused(429, "Rate limit exceeded");
+    // The command says the same to a process that runs beside it.
+    let said = gateway.command(&["users", "unlock", "other@example.com"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    eventually("the running process has heard of it", Duration::from_secs(1), || {
+        let reply = change(&gateway, &other, PASSWORD, "Other-Horse-43");
+        (reply.status == 200).then_some(())
+    });
+    assert!(!gateway.command(&["users", "unlock", "nobody@example.com"]).status.success());
+    // It opens no disabled account, and says so.
+    assert!(gateway.command(&["users", "disable", "owner@example.com"]).status.success());
+    let said = gateway.command(&["users", "unlock", "owner@example.com"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("users enable"));
+    let login = json!({ "email": "owner@example.com", "password": PASSWORD });
+    gateway.client().post("/auth/login").json(&login).send().refused(403, "Account disabled");
 }

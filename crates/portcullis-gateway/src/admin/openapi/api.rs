@@ -98,6 +98,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .with(&[ID])
         .answers(&[nothing(204, "They have ended.")])
         .refuses(&[NOBODY]),
+    operation("POST /api/accounts/{id}/unlock", "unlock", "Forget the failures that limits count against an account")
+        .about(
+            "On every instance within a second. It enables no disabled account, and limits by address go on counting.",
+        )
+        .with(&[ID])
+        .answers(&[nothing(204, "They are forgotten.")])
+        .refuses(&[NOBODY]),
     operation("GET /api/accounts/{id}/sessions", "sessions", "The sessions of an account")
         .with(&[ID])
         .answers(&[json::<Sessions>(200, "Those that have not ended.")])
