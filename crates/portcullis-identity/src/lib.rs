@@ -30,8 +30,8 @@ pub use flow::register::Registration;
 pub use flow::server_session::ServerSession;
 pub use flow::sessions::SessionInfo;
 pub use import::{
-    Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
-    RoleNames, RowRefused,
+    Column, ExportError, ExportPage, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher,
+    NotImported, RoleNames, RowRefused,
 };
 pub use keyring::{KeyImportError, KeyInfo};
 pub use mail::{

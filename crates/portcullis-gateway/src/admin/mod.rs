@@ -7,6 +7,7 @@
 
 mod accounts;
 mod caller;
+mod export;
 mod guard;
 mod health;
 mod keys;
@@ -161,6 +162,7 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /api/accounts/{id}/unlock", Access::Operator, || post(accounts::unlock)),
     endpoint("GET /api/accounts/{id}/sessions", Access::Operator, || get(accounts::sessions)),
     endpoint("POST /api/sessions/revoke", Access::Operator, || post(accounts::revoke_everybody)),
+    endpoint("POST /api/export", Access::Operator, || post(export::export)),
     endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),
     endpoint("POST /api/keys/rotate", Access::Operator, || post(keys::rotate)),
     #[cfg(feature = "test-clock")]

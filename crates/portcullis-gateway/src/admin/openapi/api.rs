@@ -5,8 +5,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::admin::accounts::{
     Details, Ended, Everybody, NewAccountBody, NewPassword, Page, PatchBody, Sessions, Shown,
 };
+use crate::admin::export::{Export, JSON_LINES};
 use crate::admin::keys::{Keys, Rotated};
-use crate::openapi::{Operation, Parameter, in_path, in_query, json, nothing, operation};
+use crate::openapi::{Operation, Parameter, in_path, in_query, json, media, nothing, operation};
 
 /// How an id may look.
 struct AccountId;
@@ -114,6 +115,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .json::<Everybody>()
         .answers(&[json::<Ended>(200, "They have ended.")])
         .refuses(&[(400, "The body does not say `{\"everybody\": true}`."), BAD_MEDIA]),
+    operation("POST /api/export", "export", "Every account, as the JSON lines that \"users import\" reads")
+        .about(
+            "It is taken down in the audit trail. It comes as it is read and may take two minutes at most; a connection that \
+             breaks before the last chunk has not brought all of them.",
+        )
+        .json::<Export>()
+        .answers(&[media::<String>(200, "The accounts in the order of their ids, one a line.", JSON_LINES)])
+        .refuses(&[UNREADABLE, BAD_MEDIA]),
     operation("GET /api/keys", "signingKeys", "The keys that sign tokens, and those that did")
         .answers(&[json::<Keys>(200, "The keys, without anything secret.")]),
     operation("POST /api/keys/rotate", "rotateKeys", "Sign with a new key from now on")
