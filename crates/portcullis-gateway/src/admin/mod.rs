@@ -7,6 +7,7 @@
 
 mod accounts;
 mod caller;
+mod export;
 mod guard;
 mod health;
 mod keys;
@@ -164,11 +165,13 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("DELETE /api/accounts/{id}", Access::Operator, || delete(accounts::remove)),
     endpoint("POST /api/accounts/{id}/password", Access::Operator, || post(accounts::set_password)),
     endpoint("POST /api/accounts/{id}/revoke", Access::Operator, || post(accounts::revoke)),
+    endpoint("POST /api/accounts/{id}/unlock", Access::Operator, || post(accounts::unlock)),
     endpoint("GET /api/accounts/{id}/sessions", Access::Operator, || get(accounts::sessions)),
     endpoint("POST /api/sessions/revoke", Access::Operator, || post(accounts::revoke_everybody)),
     endpoint("GET /api/limits", Access::Operator, || get(limits::list)).listed("The limits, as JSON."),
     endpoint("GET /api/limits/{name}", Access::Operator, || get(limits::show)),
     endpoint("POST /api/limits/{name}/reset", Access::Operator, || post(limits::reset)),
+    endpoint("POST /api/export", Access::Operator, || post(export::export)),
     endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),
     endpoint("POST /api/keys/rotate", Access::Operator, || post(keys::rotate)),
     #[cfg(feature = "test-clock")]

@@ -220,6 +220,7 @@ fn the_other_commands_reach_their_place() {
         ["Change { email: \"a@b.c\", change: Role(\"admin\") }"]
     );
     assert_eq!(portcullis(&["users", "disable", "a@b.c"]).asked, ["Disable { email: \"a@b.c\", disabled: true }"]);
+    assert_eq!(portcullis(&["users", "unlock", "a@b.c"]).asked, ["Unlock { email: \"a@b.c\" }"]);
     assert_eq!(portcullis(&["users", "delete", "a@b.c"]).code, 2, "a deletion is asked for twice");
     assert_eq!(
         portcullis(&["users", "delete", "a@b.c", "--yes"]).asked,

@@ -1,14 +1,14 @@
 //! A running gate: every part of it, started in the order in which they need each other and stopped in the reverse.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portcullis::{Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, EventSink};
-use portcullis_identity::Identity;
+use portcullis_identity::{Forgets, Identity};
 use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
@@ -137,6 +137,9 @@ impl Running {
             Some(identity) => gate.with_holders(Arc::new(AccountHolders::new(Arc::clone(identity), Handle::current()))),
             None => gate,
         });
+        if let Some(identity) = &identity {
+            identity.revocations().forget_by(Box::new(Failures(Arc::downgrade(&gate), Handle::current())));
+        }
         sample(&metrics, &gate, &limiter, events.as_ref());
         if let MailWay::Server(server) = &mail {
             let (server, name) = (server.clone(), "portcullis_mails_under_way");
@@ -265,6 +268,22 @@ impl Running {
         }
         tracing::info!("stopped");
         ended
+    }
+}
+
+/// The failures that the gate's limits count against users. The gate holds the record that tells of them, so it is held
+/// weakly.
+struct Failures(Weak<Gate>, Handle);
+
+impl Forgets for Failures {
+    fn forget(&self, user: &str) {
+        let Some(gate) = self.0.upgrade() else { return };
+        let user = user.to_owned();
+        drop(self.1.spawn(async move {
+            if let Err(error) = gate.forget_failures(&user).await {
+                tracing::warn!(%error, "the failures of an account that was unlocked are still counted");
+            }
+        }));
     }
 }
 

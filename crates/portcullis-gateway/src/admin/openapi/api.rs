@@ -5,9 +5,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::admin::accounts::{
     Details, Ended, Everybody, NewAccountBody, NewPassword, Page, PatchBody, Sessions, Shown,
 };
+use crate::admin::export::{Export, JSON_LINES};
 use crate::admin::keys::{Keys, Rotated};
 use crate::admin::limits::{Limits, Reset, Standing, WhomBody};
-use crate::openapi::{Operation, Parameter, in_path, in_query, json, nothing, operation};
+use crate::openapi::{Operation, Parameter, in_path, in_query, json, media, nothing, operation};
 
 /// How an id may look.
 struct AccountId;
@@ -103,6 +104,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .with(&[ID])
         .answers(&[nothing(204, "They have ended.")])
         .refuses(&[NOBODY]),
+    operation("POST /api/accounts/{id}/unlock", "unlock", "Forget the failures that limits count against an account")
+        .about(
+            "On every instance within a second. It enables no disabled account, and limits by address go on counting.",
+        )
+        .with(&[ID])
+        .answers(&[nothing(204, "They are forgotten.")])
+        .refuses(&[NOBODY]),
     operation("GET /api/accounts/{id}/sessions", "sessions", "The sessions of an account")
         .with(&[ID])
         .answers(&[json::<Sessions>(200, "Those that have not ended.")])
@@ -135,6 +143,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .json::<WhomBody>()
         .answers(&[json::<Reset>(200, "Nothing is counted against them any more.")])
         .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT]),
+    operation("POST /api/export", "export", "Every account, as the JSON lines that \"users import\" reads")
+        .about(
+            "It is taken down in the audit trail. It comes as it is read and may take two minutes at most; a connection that \
+             breaks before the last chunk has not brought all of them.",
+        )
+        .json::<Export>()
+        .answers(&[media::<String>(200, "The accounts in the order of their ids, one a line.", JSON_LINES)])
+        .refuses(&[UNREADABLE, BAD_MEDIA]),
     operation("GET /api/keys", "signingKeys", "The keys that sign tokens, and those that did")
         .answers(&[json::<Keys>(200, "The keys, without anything secret.")]),
     operation("POST /api/keys/rotate", "rotateKeys", "Sign with a new key from now on")
