@@ -1,12 +1,14 @@
 //! Registration that is closed, and a gate that sends no mail (A4, A10).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::projects;
 use crate::support::client::Reply;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
-use crate::support::{PASSWORD, PROJECT_ROUTES, smtp};
+use crate::support::{PASSWORD, PROJECT_ROUTES, eventually, smtp};
 
 fn post(gateway: &Gateway, target: &str, access: Option<&str>, body: &Value) -> Reply {
     let client = gateway.client();
@@ -36,8 +38,9 @@ fn a10_without_mail_all_that_needs_it_is_closed_and_tells_nothing_of_an_address(
     let text = gateway.config_text().replace("registration = true\ndanger_mail_catcher = true\n", "");
     std::fs::write(&gateway.config, text).unwrap();
     gateway.launch();
-    let output = gateway.output();
-    assert!(output.contains("no mail is configured"), "it is said at the start: {output}");
+    eventually("it is said at the start", Duration::from_secs(5), || {
+        gateway.output().contains("no mail is configured").then_some(())
+    });
 
     let (access, _) = gateway.login("known@example.com");
     for (target, access, error) in [
