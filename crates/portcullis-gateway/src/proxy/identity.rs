@@ -37,6 +37,11 @@ pub struct IdentityRequest {
     pub reply: oneshot::Sender<Response<Bytes>>,
 }
 
+/// Marks an answer of an identity endpoint, as an extension: a password, a link or another credential was wrong, and the
+/// status code does not say so. Limits that count denials count it.
+#[derive(Clone, Copy, Debug)]
+pub struct Denied;
+
 /// The cores' end of the queue.
 #[derive(Clone, Debug)]
 pub struct IdentityHandle {

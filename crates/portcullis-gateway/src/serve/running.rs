@@ -283,11 +283,11 @@ fn start_events(settings: &Settings) -> Result<Option<Arc<EventLog>>, StartError
 fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, events: Option<&Arc<EventLog>>) {
     let add = |name, help, value: Box<dyn Fn() -> u64 + Send + Sync>| metrics.sample(Sample { name, help, value });
     let (keys, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
-    add("portcullis_limit_keys", "Keys that limits hold at the moment.", Box::new(move || keys.store().len() as u64));
+    add("portcullis_limit_keys", "Keys that limits hold at the moment.", Box::new(move || keys.local().len() as u64));
     add(
         "portcullis_limit_evictions_total",
         "Live limit cells that were evicted because the store was full.",
-        Box::new(move || evicted.store().evictions()),
+        Box::new(move || evicted.local().evictions()),
     );
     let (hits, misses, held) = (Arc::clone(gate), Arc::clone(gate), Arc::clone(gate));
     add(
@@ -304,6 +304,12 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, even
         "portcullis_tokens_remembered",
         "Verified tokens that are remembered.",
         Box::new(move || held.policy().verifier().remembered() as u64),
+    );
+    let waiting = Arc::clone(gate);
+    add(
+        "portcullis_requests_waiting",
+        "Requests that a limit holds back at the moment.",
+        Box::new(move || waiting.waiting() as u64),
     );
     add(
         "portcullis_clock_lead_seconds",
@@ -356,7 +362,7 @@ async fn sweep(limiter: Arc<Limiter>, blocks: Arc<BlockTable>) {
     loop {
         poll.tick().await;
         let now = ProcessClock.now();
-        limiter.store().sweep(now);
+        limiter.local().sweep(now);
         blocks.purge(now);
     }
 }

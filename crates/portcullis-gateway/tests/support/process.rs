@@ -256,7 +256,12 @@ impl Gateway {
 
     /// Starts the binary and waits until it is ready.
     pub(crate) fn launch(&mut self) {
-        let mut running = Running::start(portcullis().arg("serve").arg("--config").arg(&self.config));
+        self.launch_by(portcullis());
+    }
+
+    /// The same by a command of the test's own, which is given the arguments.
+    pub(crate) fn launch_by(&mut self, mut command: Command) {
+        let mut running = Running::start(command.arg("serve").arg("--config").arg(&self.config));
         let (listen, admin) = (self.listen, self.admin);
         eventually("the gateway is ready", Duration::from_secs(20), || {
             if let Some(status) = running.has_ended() {
