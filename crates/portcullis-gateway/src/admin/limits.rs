@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use portcullis::{Count, Gate, InspectError, LimitRule, Mode, QuotaChoice, Scope, Whom};
 use portcullis_core::{Principal, PrincipalParts, Scheme, Timestamp};
-use portcullis_identity::AccountName;
+use portcullis_identity::{AccountName, IdentityError};
 use portcullis_limit::Rate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -198,7 +198,12 @@ impl Admin {
         let subject = match (&written.user, &written.issuer) {
             (Some(user), None) => {
                 let name = if user.contains('@') { AccountName::Email(user) } else { AccountName::Id(user) };
-                let account = self.accounts()?.identity.account_details(name).await?.account;
+                let details = self.accounts()?.identity.account_details(name).await.map_err(|error| match error {
+                    IdentityError::NoAccount => Refused::new(StatusCode::NOT_FOUND, "Not found", "not_found")
+                        .with_detail("there is no such account"),
+                    other => other.into(),
+                })?;
+                let account = details.account;
                 role.get_or_insert(account.role);
                 plan.get_or_insert(account.plan);
                 account.id
