@@ -6,6 +6,7 @@
 //! keyboard (`qwertz`, `asdf`).
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 /// Passwords and words that everybody tries first, one a line, in lower case.
@@ -18,6 +19,15 @@ const LONGEST_WORD: usize = 32;
 const LEFT: usize = 10;
 /// Pieces are looked for in a password of so many characters at most: nobody tries longer ones, and looking takes time.
 const LOOKED_AT: usize = 256;
+/// How many tries a password takes is estimated for so many characters only: fewer are refused for being few, and what is
+/// longer and still guessed early repeats itself.
+const ESTIMATED: RangeInclusive<usize> = 8..=40;
+/// Characters that may stand for letters. The estimate tries every way to read them, twice as many with each: a password
+/// with more different ones would take longer than its hash, and is looked at by the pieces alone.
+const STAND_INS: &str = "4@8({[<69!1|0$5+7%2";
+const MOST_STAND_INS: usize = 5;
+/// A password that is found with fewer tries is common. A guesser without our limits needs seconds for so many.
+const TRIES: u64 = 1_000_000;
 /// So few characters over and over are no secret either.
 const UNIT: usize = 4;
 /// So many different words of a list, and so many where one of them belongs to the owner.
@@ -90,7 +100,21 @@ pub(super) fn obvious(password: &str, context: &PasswordContext) -> Option<Obvio
     let pieces: HashSet<&[char]> = cover.pieces.iter().map(|(start, end)| &text.plain[*start..*end]).collect();
     let (most, answer) = if cover.of_owner { (PIECES_OF_OWNER, Obvious::OfOwner) } else { (PIECES, Obvious::Common) };
     let is_little = !pieces.is_empty() && cover.left <= LEFT && pieces.len() <= most;
-    is_little.then_some(answer)
+    if is_little {
+        return Some(answer);
+    }
+    is_among_the_first(password, &text).then_some(Obvious::Common)
+}
+
+/// Whether whoever knows the passwords, words and names that are most frequent, and how people dress them, finds it among the
+/// first tries. The lists are those of zxcvbn (Wheeler, USENIX Security 2016): 30,000 passwords and 63,000 words and names.
+fn is_among_the_first(password: &str, text: &Text) -> bool {
+    // A mark at an end is what a rule asked for.
+    let bare = password.trim_matches(|c: char| !c.is_alphanumeric());
+    let stand_ins: HashSet<char> = text.plain.iter().copied().filter(|c| STAND_INS.contains(*c)).collect();
+    ESTIMATED.contains(&text.plain.len())
+        && stand_ins.len() <= MOST_STAND_INS
+        && [password, bare].iter().any(|text| zxcvbn::zxcvbn(text, &[]).guesses() < TRIES)
 }
 
 /// A password in lower case, and in the two ways in which its digits and marks may stand for letters.
@@ -302,5 +326,47 @@ mod tests {
     fn a2_a_password_too_long_to_be_looked_at_only_must_not_repeat_itself() {
         assert_eq!(judge(&("aB3$".repeat(1000) + "x")), None);
         assert_eq!(judge(&"aB3$".repeat(1000)), Some(Obvious::Common));
+    }
+
+    #[test]
+    fn a2_a_frequent_word_with_what_everybody_adds_is_common() {
+        let mut wrong = Vec::new();
+        for word in [
+            "Elephant",
+            "Chocolate",
+            "Liverpool",
+            "Charlie",
+            "Manchester",
+            "Computer",
+            "Michigan",
+            "Starwars",
+            "Butterfly",
+            "Basketball",
+            "Samantha",
+            "Barcelona",
+            "Scorpion",
+            "Mercedes",
+            "Einstein",
+            "Minecraft",
+            "Patricia",
+            "Jonathan",
+        ] {
+            for added in ["1234", "123!", "2024", "1!", "99"] {
+                let password = format!("{word}{added}");
+                let long_enough = password.len() >= 10;
+                wrong.extend((long_enough && judge(&password) != Some(Obvious::Common)).then_some(password));
+            }
+        }
+        assert_eq!(wrong, [""; 0]);
+    }
+
+    #[test]
+    fn a2_no_password_takes_longer_to_estimate_than_to_hash() {
+        for password in ["4@8({[<69!1|0$5+7%2zi!l|4@8({[<69!1|0$5", "4@10$ztlaso4@10$ztlaso4@10$ztlaso4@10$zt"] {
+            let begun = std::time::Instant::now();
+            judge(password);
+            // Some 20 ms without optimisation, and more than a minute where every way to read it is tried.
+            assert!(begun.elapsed().as_secs() < 5, "{password}: {:?}", begun.elapsed());
+        }
     }
 }
