@@ -109,8 +109,9 @@ pub(super) fn obvious(password: &str, context: &PasswordContext) -> Option<Obvio
 /// Whether whoever knows the passwords, words and names that are most frequent, and how people dress them, finds it among the
 /// first tries. The lists are those of zxcvbn (Wheeler, USENIX Security 2016): 30,000 passwords and 63,000 words and names.
 fn is_among_the_first(password: &str, text: &Text) -> bool {
-    // A mark at an end is what a rule asked for.
+    // A mark or two at the ends are what a rule asked for.
     let bare = password.trim_matches(|c: char| !c.is_alphanumeric());
+    let bare = if bare.len() + 2 < password.len() { password } else { bare };
     let stand_ins: HashSet<char> = text.plain.iter().copied().filter(|c| STAND_INS.contains(*c)).collect();
     ESTIMATED.contains(&text.plain.len())
         && stand_ins.len() <= MOST_STAND_INS
@@ -314,6 +315,8 @@ mod tests {
             "T7#kq9!vLm2x",
             "summer rain on a tin roof",
             "пароль от старого сарая",
+            "#%^&*(_+a$~?>)",
+            ">?)(*&^%$#~=+_",
             "Zo\u{eb}-42-Zo\u{eb}",
             "",
         ] {
