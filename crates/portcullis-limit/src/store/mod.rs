@@ -3,6 +3,7 @@
 mod memory;
 mod shard;
 mod shared;
+mod table;
 
 pub use memory::MemoryStore;
 pub use shared::{Answer, BoxFuture, Identity, SharedStore, StoreError};
