@@ -8,6 +8,8 @@
 //! longer than two windows (two periods of a calendar).
 
 mod calendar;
+#[cfg(test)]
+mod counter_error;
 mod fixed_window;
 mod leaky_bucket;
 mod packed;
@@ -60,6 +62,7 @@ impl Assessment {
 
 impl Cell {
     /// The cell of a key that was never seen.
+    #[inline(always)]
     pub(crate) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::TokenBucket => Self::TokenBucket(token_bucket::State::default()),
@@ -73,6 +76,7 @@ impl Cell {
 
     /// Brings the cell up to the present, so that the other questions may be asked, and tells by which moment it judges:
     /// `now`, or a later one that it has seen. Forgets only what no longer counts.
+    #[inline(always)]
     pub(crate) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.advance(rate, now),
@@ -85,11 +89,11 @@ impl Cell {
     }
 
     /// Whether a request of this cost would be admitted at a moment that [`Cell::advance`] told.
+    #[inline(always)]
     pub(crate) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
         // What can never be admitted is never promised; below this line a cost fits into the empty cell.
         if cost > rate.capacity() {
-            let said = self.assess(rate, 0, now);
-            return Assessment::refused(Timestamp::MAX, said.remaining, said.full_at);
+            return self.never(rate, now);
         }
         match self {
             Self::TokenBucket(state) => state.assess(rate, cost, now),
@@ -101,7 +105,15 @@ impl Cell {
         }
     }
 
+    /// How things stand for a request that no cell has room for.
+    #[cold]
+    fn never(&self, rate: &Rate, now: Timestamp) -> Assessment {
+        let said = self.assess(rate, 0, now);
+        Assessment::refused(Timestamp::MAX, said.remaining, said.full_at)
+    }
+
     /// Charges a request that was admitted at a moment that [`Cell::advance`] told.
+    #[inline(always)]
     pub(crate) fn charge(&mut self, rate: &Rate, cost: u64, now: Timestamp) {
         match self {
             Self::TokenBucket(state) => state.charge(rate, cost, now),
@@ -127,6 +139,7 @@ impl Cell {
     }
 
     /// From when on the cell says the same as an absent one.
+    #[inline(always)]
     pub(crate) fn expires_at(&self, rate: &Rate) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.expires_at(),

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use portcullis_core::Timestamp;
 use siphasher::sip128::SipHasher13;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::shard::{Charged, Shard};
-use super::table::Identity;
+use super::table::CellId;
 use crate::key::Key;
 use crate::limiter::{Ask, Charge, Denied, Receipt, Standing, Standings};
 
@@ -44,7 +44,7 @@ struct Line(Mutex<Shard>);
 /// Where a key is: its identity, and the shard that follows from it.
 #[derive(Clone, Copy)]
 struct Place {
-    id: Identity,
+    id: CellId,
     shard: usize,
 }
 
@@ -107,6 +107,22 @@ impl MemoryStore {
         Standing::new(ask, &cell.assess(ask.rate, ask.cost, at), now)
     }
 
+    /// Charges one ask for good: without a receipt, which costs as much as the rest. For whoever counts one limit and never
+    /// gives back.
+    ///
+    /// # Errors
+    /// [`Denied`] where the limit refuses.
+    pub fn check(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, Denied> {
+        let place = self.place(&ask.key);
+        let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
+        self.note(charged.as_ref());
+        let standing = Standing::new(ask, &said, now);
+        match said.retry_at.filter(|_| ask.enforce) {
+            Some(retry_at) => Err(Denied { standing, retry_after: retry_at.since(now) }),
+            None => Ok(standing),
+        }
+    }
+
     /// Charges all asks or none. Asks that are not enforced never refuse.
     pub(crate) fn charge(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
         if let [ask] = asks { self.charge_one(ask, now) } else { self.charge_all(asks, now) }
@@ -116,14 +132,15 @@ impl MemoryStore {
     fn charge_one(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Charge, Denied> {
         let place = self.place(&ask.key);
         let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
-        let standing = Standing::new(ask, &said, now);
-        match said.retry_at {
-            Some(retry_at) if ask.enforce => Err(Denied { standing, retry_after: retry_at.since(now) }),
-            _ => {
-                let receipts = charged.map(|charged| self.receipt(ask, &charged)).into_iter().collect();
-                Ok(Charge::new(receipts, smallvec![standing]))
-            }
+        if let Some(retry_at) = said.retry_at.filter(|_| ask.enforce) {
+            return Err(Denied { standing: Standing::new(ask, &said, now), retry_after: retry_at.since(now) });
         }
+        // Filled where it is returned: moving it costs more than finding the cell.
+        let mut answer = Ok(Charge::default());
+        if let Ok(charge) = &mut answer {
+            charge.push(Standing::new(ask, &said, now), charged.map(|charged| self.receipt(ask, place.id, &charged)));
+        }
+        answer
     }
 
     fn charge_all(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
@@ -165,27 +182,33 @@ impl MemoryStore {
                 continue;
             }
             let charged = guards[guard_of(*place)].commit(place.id, ask, now, self.shard_capacity);
-            receipts.push(self.receipt(ask, &charged));
+            receipts.push(self.receipt(ask, place.id, &charged));
         }
         Ok(Charge::new(receipts, standings))
     }
 
-    /// Gives back what a receipt stands for.
+    /// Gives back what a receipt stands for. One of another store is none of a cell's here.
     pub(crate) fn give_back(&self, receipt: &Receipt, now: Timestamp) {
-        let place = self.place(&receipt.key);
-        self.lock(place).give_back(place.id, receipt, now);
+        self.lock(self.place_of(receipt.id)).give_back(receipt.id, receipt, now);
     }
 
-    fn receipt(&self, ask: &Ask<'_>, charged: &Charged) -> Receipt {
-        if charged.evicted {
+    fn receipt(&self, ask: &Ask<'_>, id: CellId, charged: &Charged) -> Receipt {
+        self.note(Some(charged));
+        Receipt { limit: ask.key.limit(), id, rate: *ask.rate, cost: ask.cost, at: charged.at, shared: None }
+    }
+
+    fn note(&self, charged: Option<&Charged>) {
+        if charged.is_some_and(|charged| charged.evicted) {
             self.evictions.fetch_add(1, Ordering::Relaxed);
         }
-        Receipt { key: ask.key.clone(), rate: *ask.rate, cost: ask.cost, at: charged.at, shared: None }
     }
 
     fn place(&self, key: &Key) -> Place {
         let hash = self.hasher.hash(key.as_bytes());
-        let id = Identity::new(hash.h1, hash.h2);
+        self.place_of(CellId::new(hash.h1, hash.h2))
+    }
+
+    const fn place_of(&self, id: CellId) -> Place {
         Place { id, shard: id.spread() as usize & (self.shards.len() - 1) }
     }
 

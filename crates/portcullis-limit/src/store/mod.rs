@@ -7,3 +7,4 @@ mod table;
 
 pub use memory::MemoryStore;
 pub use shared::{Answer, BoxFuture, Identity, SharedStore, StoreError};
+pub(crate) use table::CellId;

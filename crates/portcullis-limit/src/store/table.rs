@@ -6,10 +6,10 @@
 use crate::algorithm::Packed;
 use crate::rate::Algorithm;
 
-/// Who a cell belongs to: 120 bits of a keyed hash of its key. That two of a hundred million keys share one is a matter of
+/// Whose a cell is: 120 bits of a keyed hash of its key. That two of a hundred million keys share one is a matter of
 /// 2^-67, and nobody outside can aim at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CellId {
     high: u64,
     /// The lowest byte is zero.
     low: u64,
@@ -38,7 +38,7 @@ const FULLEST: (usize, usize) = (4, 5);
 /// A table that is too full grows by half, so that it is at least eight slots of fifteen full: 60 bytes a cell at most.
 const SMALLEST: usize = 8;
 
-impl Identity {
+impl CellId {
     pub(super) const fn new(high: u64, low: u64) -> Self {
         Self { high, low: low & !0xff }
     }
@@ -52,7 +52,7 @@ impl Identity {
 impl Slot {
     const EMPTY: Self = Self { high: 0, low: 0, expires_at: 0, word: 0 };
 
-    fn new(id: Identity, cell: Packed) -> Self {
+    fn new(id: CellId, cell: Packed) -> Self {
         let tag = Algorithm::ALL.iter().position(|known| *known == cell.algorithm).map_or(0, |index| index as u64 + 1);
         Self { high: id.high, low: id.low | tag, expires_at: cell.expires_at, word: cell.word }
     }
@@ -61,7 +61,7 @@ impl Slot {
         self.low & 0xff == 0
     }
 
-    const fn is_of(&self, id: Identity) -> bool {
+    const fn is_of(&self, id: CellId) -> bool {
         self.high == id.high && self.low & !0xff == id.low && !self.is_empty()
     }
 
@@ -83,7 +83,7 @@ impl Table {
     }
 
     /// The slot that holds an identity.
-    pub(super) fn find(&self, id: Identity) -> Option<usize> {
+    pub(super) fn find(&self, id: CellId) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
@@ -108,11 +108,11 @@ impl Table {
     /// Puts another cell into a slot that is taken.
     pub(super) fn set(&mut self, at: usize, cell: Packed) {
         let Slot { high, low, .. } = self.slots[at];
-        self.slots[at] = Slot::new(Identity::new(high, low), cell);
+        self.slots[at] = Slot::new(CellId::new(high, low), cell);
     }
 
     /// Puts a cell in under an identity that is not held.
-    pub(super) fn insert(&mut self, id: Identity, cell: Packed) {
+    pub(super) fn insert(&mut self, id: CellId, cell: Packed) {
         if (self.len() + 1) * FULLEST.1 > self.slots.len() * FULLEST.0 {
             self.resize((self.slots.len() + self.slots.len() / 2).max(SMALLEST));
         }
@@ -191,7 +191,7 @@ mod tests {
             steps in prop::collection::vec((0_u64..40, prop::bool::weighted(0.6)), 1..300),
         ) {
             let (mut table, mut model) = (Table::default(), HashMap::new());
-            let id = |key: u64| Identity::new(if key < 20 { u64::MAX - key / 3 } else { key }, key << 8);
+            let id = |key: u64| CellId::new(if key < 20 { u64::MAX - key / 3 } else { key }, key << 8);
             for (step, (key, puts)) in steps.into_iter().enumerate() {
                 match (table.find(id(key)), puts) {
                     (Some(at), true) => table.set(at, cell(step as u64)),
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(size_of::<Slot>(), 32);
         let mut table = Table::default();
         for number in 0..100_000_u64 {
-            table.insert(Identity::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number << 8), cell(number));
+            table.insert(CellId::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number << 8), cell(number));
             assert!(table.len() < 20 || table.slots() * size_of::<Slot>() <= 64 * table.len(), "{number}");
         }
     }
