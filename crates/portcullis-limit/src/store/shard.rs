@@ -56,6 +56,7 @@ impl Shard {
     }
 
     /// Both in one look, for a request that asks nothing else.
+    #[inline(always)]
     pub(super) fn charge(
         &mut self,
         id: CellId,
@@ -63,9 +64,22 @@ impl Shard {
         now: Timestamp,
         capacity: usize,
     ) -> (Assessment, Option<Charged>) {
-        // Each is compiled by itself, without the questions which algorithm it is.
+        // Compiled by itself, without the questions which algorithm it is and without moving what it answers.
+        if ask.rate.algorithm() == Algorithm::TokenBucket {
+            self.charge_as(Algorithm::TokenBucket, id, ask, now, capacity)
+        } else {
+            self.charge_other(id, ask, now, capacity)
+        }
+    }
+
+    fn charge_other(
+        &mut self,
+        id: CellId,
+        ask: &Ask<'_>,
+        now: Timestamp,
+        capacity: usize,
+    ) -> (Assessment, Option<Charged>) {
         match ask.rate.algorithm() {
-            Algorithm::TokenBucket => self.charge_as(Algorithm::TokenBucket, id, ask, now, capacity),
             Algorithm::SlidingWindowCounter => self.charge_as(Algorithm::SlidingWindowCounter, id, ask, now, capacity),
             other => self.charge_as(other, id, ask, now, capacity),
         }

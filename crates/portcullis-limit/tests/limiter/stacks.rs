@@ -147,6 +147,42 @@ fn l9_a_limit_that_only_reports_says_exactly_what_it_would_have_done() {
 }
 
 #[test]
+fn l1_a_request_waits_for_the_slowest_of_its_queues_and_not_for_one_that_only_reports() {
+    let limiter = Limiter::default();
+    let queue = |quota: &str| {
+        let rate = Rate::new(quota.parse().unwrap(), Algorithm::LeakyBucket, None).unwrap();
+        rate.with_max_delay(Duration::from_secs(10)).unwrap()
+    };
+    let (slow, fast) = (queue("1 per second"), queue("10 per second"));
+    let (a, b) = (key(0, "u"), key(1, "u"));
+    for turn in 0..5 {
+        let charge = charge(&limiter, &[ask(&fast, &b, 1), ask(&slow, &a, 1)], START).unwrap();
+        assert_eq!(charge.delay(), Duration::from_secs(turn));
+        assert_eq!(charge.standings()[0].delay, Duration::from_millis(100 * turn));
+    }
+    let reported = Ask { enforce: false, ..ask(&slow, &a, 1) };
+    assert_eq!(charge(&limiter, &[reported], START).unwrap().delay(), Duration::ZERO);
+    // Whoever leaves the queue lets those behind come sooner.
+    let last = charge_one(&limiter, &slow, &a, 1, START).unwrap();
+    limiter.give_back(&last.receipts()[0], START);
+    assert_eq!(charge_one(&limiter, &slow, &a, 1, START).unwrap().delay(), last.delay());
+}
+
+#[test]
+fn l2_one_check_for_good_counts_like_a_charge_and_refuses_alike() {
+    for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
+        let (charged, checked) = (Limiter::default(), Limiter::default());
+        let (rate, key) = (rate(algorithm, 3, window), key(0, "u"));
+        for second in 0..200 {
+            let now = START.after(window * second / 60);
+            let charge = charge_one(&charged, &rate, &key, 1, now).map(|charge| charge.standings()[0].clone());
+            assert_eq!(checked.store().check(&ask(&rate, &key, 1), now), charge, "{algorithm} at {second}");
+        }
+    }
+}
+
+#[test]
 fn l2_idle_keys_vanish_as_others_come_and_when_swept() {
     for algorithm in Algorithm::ALL {
         let window = window(algorithm);
