@@ -4,6 +4,7 @@
 -- charge, as `script.rs` reads it.
 -- Numbers are whole and below 2^53, where doubles are exact: moments in microseconds, and in a bucket nanoseconds apart.
 local call, pcall, match, format = redis.call, redis.pcall, string.match, string.format
+local KEYS, ARGV, tonumber = KEYS, ARGV, tonumber
 local floor, fmod, min, max = math.floor, math.fmod, math.min, math.max
 local write, p = ARGV[1] == 'c', 2
 local cells, asks, denied, foreign = {}, {}, false, false

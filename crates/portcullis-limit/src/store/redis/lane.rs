@@ -466,9 +466,16 @@ impl<'s> Connection<'s> {
             }
             return;
         }
-        let waited_for = flight.call.answer.take().map(|answer| answer.send(Ok(value)));
-        if !matches!(waited_for, Some(Ok(())))
-            && flight.call.request.script.is_some_and(|script| script.sha == CHARGE.sha)
+        let Some(answer) = flight.call.answer.take() else {
+            // Given up at its deadline, or a script that nobody waits for.
+            match flight.call.request.script {
+                Some(script) if script.sha == CHARGE.sha => drop(self.shared.late.fetch_add(1, Ordering::Relaxed)),
+                Some(_) if matches!(value, Value::Error(_)) => drop(self.shared.lost.fetch_add(1, Ordering::Relaxed)),
+                _ => {}
+            }
+            return;
+        };
+        if answer.send(Ok(value)).is_err() && flight.call.request.script.is_some_and(|script| script.sha == CHARGE.sha)
         {
             self.shared.late.fetch_add(1, Ordering::Relaxed);
         }

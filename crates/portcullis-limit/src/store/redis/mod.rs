@@ -289,7 +289,10 @@ impl Inner {
                 value => {
                     let verdict = script::read(&group.asks, &group.names, &value);
                     let verdict = verdict.ok_or_else(|| self.protocol(&value))?;
-                    self.clock.set(verdict.now);
+                    // Only calendars ask for it, and so only they keep it.
+                    if group.asks.iter().any(|ask| ask.rate.calendar().is_some()) {
+                        self.clock.set(verdict.now);
+                    }
                     return Ok(verdict);
                 }
             }

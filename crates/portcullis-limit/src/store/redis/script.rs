@@ -151,7 +151,7 @@ pub(super) fn read(asks: &[&Ask<'_>], names: &[&str], answer: &Value) -> Option<
             Algorithm::SlidingWindowLog => {
                 let at = micros(next()?);
                 let used = next()?;
-                let moment = |micros: u64| (micros > 0).then_some(micros * 1000);
+                let moment = |number| Some(micros(number).as_nanos()).filter(|nanos| *nanos > 0);
                 let (newest, last_to_leave) = (moment(next()?), moment(next()?));
                 let mut assessment = LogSummary { used, newest, last_to_leave }.assess(&rate, cost, at);
                 if cost > rate.capacity() {
@@ -161,10 +161,11 @@ pub(super) fn read(asks: &[&Ask<'_>], names: &[&str], answer: &Value) -> Option<
             }
             algorithm => {
                 let [a, b, c] = [next()?, next()?, next()?];
+                let nanos = |number| micros(number).as_nanos();
                 let numbers = match algorithm {
-                    Algorithm::TokenBucket | Algorithm::LeakyBucket => [a * 1000 + b, c * 1000, 0],
-                    Algorithm::Calendar => [a * 1000, b * 1000, c],
-                    _ => [a * 1000, b, c],
+                    Algorithm::TokenBucket | Algorithm::LeakyBucket => [nanos(a).saturating_add(b), nanos(c), 0],
+                    Algorithm::Calendar => [nanos(a), nanos(b), c],
+                    _ => [nanos(a), b, c],
                 };
                 let mut cell = Cell::of(algorithm, numbers)?;
                 let at = cell.advance(&rate, now);
