@@ -29,6 +29,11 @@ impl Key {
         Self(SmallVec::from_slice(&limit.to_be_bytes()))
     }
 
+    /// All of it in bytes; two keys have the same only if they are the same.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The limit's index.
     #[must_use]
     pub fn limit(&self) -> u32 {

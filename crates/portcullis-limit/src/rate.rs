@@ -149,7 +149,7 @@ pub enum RateError {
     #[error("months and years differ in length; use the algorithm calendar, or a quota such as \"1000 per 30d\"")]
     NotOneLength,
     /// A window that no calendar has.
-    #[error("a calendar counts per day, week, month or year; for shorter windows use fixed-window")]
+    #[error("a calendar counts per day, week, month or year; for any other window use fixed-window")]
     NotInCalendar,
     /// A time zone where there is no calendar.
     #[error("`time_zone` goes with the algorithm calendar only")]

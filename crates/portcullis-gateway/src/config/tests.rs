@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis::{Count, KeyPart, Otherwise, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, LimitRule, Otherwise, QuotaChoice, Scope};
 use portcullis_identity::SmtpProtection;
-use portcullis_limit::Algorithm;
+use portcullis_limit::{Algorithm, Period};
 
 use super::*;
 
@@ -104,6 +104,29 @@ fn presets_can_be_turned_off_and_are_replaced_by_what_is_written() {
     assert!(!rule.enforce && rule.message.is_some());
     let QuotaChoice::Fixed(rate) = &rule.quota else { panic!() };
     assert_eq!((rate.quota().count(), rate.algorithm()), (10, Algorithm::SlidingWindowLog), "the rest is the preset's");
+}
+
+#[test]
+fn l1_every_algorithm_is_reached_from_a_file_with_what_belongs_to_it() {
+    let rate = |limit: &str| {
+        let written = settings(&format!("{UPSTREAM}[[limit]]\nname = \"a\"\n{limit}"));
+        match written.gate.limits.as_slice() {
+            [LimitRule { quota: QuotaChoice::Fixed(rate), .. }] => *rate,
+            other => panic!("{other:?}"),
+        }
+    };
+    for algorithm in Algorithm::ALL {
+        let found = rate(&format!("quota = \"10 per day\"\nalgorithm = \"{algorithm}\""));
+        assert_eq!((found.algorithm(), found.max_delay()), (algorithm, Duration::ZERO));
+        assert_eq!(found.burst(), if algorithm == Algorithm::LeakyBucket { 1 } else { 10 }, "{algorithm}");
+    }
+    let leaky = rate("quota = \"10 per second\"\nalgorithm = \"leaky-bucket\"\nburst = 3\nmax_delay = \"2s\"");
+    assert_eq!((leaky.burst(), leaky.max_delay(), leaky.capacity()), (3, Duration::from_secs(2), 23));
+    let month = "quota = \"10,000 per month\"\nalgorithm = \"calendar\"";
+    let calendar = rate(month).calendar().unwrap();
+    assert_eq!((calendar.period(), calendar.time_zone()), (Period::Month, "UTC"));
+    let calendar = rate(&format!("{month}\ntime_zone = \"America/New_York\"")).calendar().unwrap();
+    assert_eq!(calendar.time_zone(), "America/New_York");
 }
 
 #[test]

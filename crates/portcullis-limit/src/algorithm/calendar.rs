@@ -15,9 +15,9 @@ use crate::rate::Rate;
 /// The period (its first moment and the next one's, in nanoseconds) and what was admitted in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    start: u64,
-    end: u64,
-    used: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) used: u64,
 }
 
 /// The period around a moment; a rate without a calendar has none that ends.

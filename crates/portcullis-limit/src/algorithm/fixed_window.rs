@@ -10,8 +10,8 @@ use crate::rate::Rate;
 /// The window (its start in nanoseconds) and what was admitted in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    start: u64,
-    used: u64,
+    pub(super) start: u64,
+    pub(super) used: u64,
 }
 
 impl State {

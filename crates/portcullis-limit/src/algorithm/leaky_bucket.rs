@@ -21,7 +21,7 @@ use crate::rate::Rate;
 
 /// The bucket, deeper by what may wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct State(token_bucket::State);
+pub(crate) struct State(pub(super) token_bucket::State);
 
 impl State {
     #[cfg(feature = "redis")]

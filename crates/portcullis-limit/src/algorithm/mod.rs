@@ -10,6 +10,7 @@
 mod calendar;
 mod fixed_window;
 mod leaky_bucket;
+mod packed;
 #[cfg(test)]
 mod promises;
 mod sliding_counter;
@@ -18,6 +19,7 @@ mod token_bucket;
 
 use std::time::Duration;
 
+pub(crate) use packed::{Logs, Packed};
 use portcullis_core::Timestamp;
 #[cfg(feature = "redis")]
 pub(crate) use sliding_log::Summary as LogSummary;
@@ -84,19 +86,6 @@ impl Cell {
             Algorithm::Calendar => Self::Calendar(calendar::State::of([a, b, c])),
             Algorithm::SlidingWindowLog => return None,
         })
-    }
-
-    /// Whether the cell was made by this algorithm; after a reload it may not have been.
-    pub(crate) const fn is_of(&self, algorithm: Algorithm) -> bool {
-        matches!(
-            (self, algorithm),
-            (Self::TokenBucket(_), Algorithm::TokenBucket)
-                | (Self::LeakyBucket(_), Algorithm::LeakyBucket)
-                | (Self::FixedWindow(_), Algorithm::FixedWindow)
-                | (Self::SlidingWindowCounter(_), Algorithm::SlidingWindowCounter)
-                | (Self::SlidingWindowLog(_), Algorithm::SlidingWindowLog)
-                | (Self::Calendar(_), Algorithm::Calendar)
-        )
     }
 
     /// Brings the cell up to the present, so that the other questions may be asked, and tells by which moment it judges:

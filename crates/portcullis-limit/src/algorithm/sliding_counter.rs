@@ -17,9 +17,9 @@ use crate::rate::Rate;
 /// The present window (its start in nanoseconds), its count and the previous one's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    start: u64,
-    current: u64,
-    previous: u64,
+    pub(super) start: u64,
+    pub(super) current: u64,
+    pub(super) previous: u64,
 }
 
 impl State {

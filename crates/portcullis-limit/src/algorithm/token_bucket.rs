@@ -11,8 +11,8 @@ use crate::rate::Rate;
 /// The theoretical arrival time, when the bucket will be full again; and since when it has not been full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    full_at: u64,
-    lacking_since: u64,
+    pub(super) full_at: u64,
+    pub(super) lacking_since: u64,
 }
 
 /// Nanoseconds that `units` take to flow in: a whole number for each, so that units taken one by one and all at once

@@ -5,6 +5,7 @@ mod memory;
 mod redis;
 mod shard;
 mod shared;
+mod table;
 
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]

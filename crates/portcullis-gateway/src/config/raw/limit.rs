@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{At, KeyText, OneOrMany, PatternText, QuotaText, ShortOrLong, Text};
+use super::{At, DurationText, KeyText, OneOrMany, PatternText, QuotaText, ShortOrLong, Text};
 
 /// What holds for all limits.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -45,13 +45,20 @@ pub(crate) struct LimitTable {
     /// What it counts by: `address`, `user`, `api-key`, `session`, `plan`, `role`, `route`, `header:NAME`, `claim:NAME`, or a list of them. A
     /// part that a request lacks is replaced by its address. Default: `address`.
     pub(crate) key: Option<OneOrMany<KeyText>>,
-    /// How it counts: `token-bucket`, `fixed-window`, `sliding-window-counter` or `sliding-window-log`. Default:
-    /// `sliding-window-counter`.
+    /// How it counts: `token-bucket`, `leaky-bucket`, `fixed-window`, `sliding-window-counter`, `sliding-window-log` or
+    /// `calendar` (real days, weeks, months or years). Default: `sliding-window-counter`.
     pub(crate) algorithm: Option<At<Text>>,
-    /// How much is allowed: `5 per 15m`, or by plan: `{ by = "plan", free = "60 per minute", otherwise = "free" }`.
+    /// How much is allowed: `5 per 15m`, `10,000 per month` (only for `calendar`), or by plan: `{ by = "plan", free = "60 per minute", otherwise = "free" }`.
     pub(crate) quota: Option<At<ShortOrLong<QuotaText, ByPlan>>>,
-    /// How many requests may come at once (only for `token-bucket`). Default: the quota's number.
+    /// How many requests may come at once (only for `token-bucket` and `leaky-bucket`). Default: the quota's number for
+    /// `token-bucket`, 1 for `leaky-bucket`.
     pub(crate) burst: Option<At<u64>>,
+    /// How long a request beyond the burst may wait for its turn before it is refused, up to `1m` (only for
+    /// `leaky-bucket`). Default: `0`, none waits.
+    pub(crate) max_delay: Option<At<DurationText>>,
+    /// Whose midnights begin a period, by its name in the IANA database, such as `Europe/Berlin` (only for `calendar`).
+    /// Default: `UTC`.
+    pub(crate) time_zone: Option<At<Text>>,
     /// Which requests stay counted once they are answered. Default: `all`.
     pub(crate) count: Option<At<CountName>>,
     /// What one request costs. Default: 1.

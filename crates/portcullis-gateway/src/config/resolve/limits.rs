@@ -1,20 +1,19 @@
 //! `[limits]` and `[[limit]]`, and the presets (L5).
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use http::{HeaderName, Method};
 use portcullis::{Count, KeyPart, LimitRule, QuotaChoice, Scope};
 use portcullis_auth::Issuer;
-use portcullis_limit::{Algorithm, Quota, Rate};
+use portcullis_limit::Rate;
 
 use super::context::Context;
 use super::preset;
+use super::quota::Keeping;
 use super::routes::{Roles, patterns, role_reference};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    At, ByPlan, CountName, KeyText, LimitTable, LimitsTable, ModeName, OneOrMany, PresetName, QuotaText, Raw,
-    ScopeName, ShortOrLong, Table,
+    At, CountName, KeyText, LimitTable, LimitsTable, ModeName, OneOrMany, PresetName, Raw, ScopeName, Table,
 };
 use crate::config::words::{alternatives, closest};
 
@@ -137,14 +136,15 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
         (None, Some(base)) => base.key.clone(),
         (None, None) => vec![KeyPart::Address],
     };
-    let (quota, algorithm) = quota(cx, raw, base.as_ref(), &span);
+    let keeping = Keeping::of(cx, raw, base.as_ref());
+    let quota = keeping.quota(cx, raw, base.as_ref(), &span);
     let exempt: Vec<Box<str>> = match (&raw.exempt, &base) {
         (Some(list), _) => list.0.iter().filter_map(|at| role_reference(cx, at, around.roles)).collect(),
         (None, Some(base)) => base.exempt.clone(),
         (None, None) => Vec::new(),
     };
     let ceiling = match &raw.ceiling {
-        Some(at) => quota_rate(cx, at, algorithm, None, None),
+        Some(at) => keeping.of_ceiling().rate(cx, at.get().as_str(), &at.span()),
         None => base.as_ref().and_then(|base| base.ceiling),
     };
     check_ceiling(cx, raw, &exempt, ceiling.as_ref(), path);
@@ -215,126 +215,6 @@ fn smallest(quota: &QuotaChoice) -> u64 {
         QuotaChoice::Fixed(rate) => rate.capacity(),
         QuotaChoice::ByPlan { plans, otherwise } => {
             plans.values().chain([otherwise]).map(Rate::capacity).min().unwrap_or(u64::MAX)
-        }
-    }
-}
-
-/// The quota and the algorithm.
-fn quota(
-    cx: &mut Context<'_>,
-    raw: &LimitTable,
-    base: Option<&LimitRule>,
-    span: &Range<usize>,
-) -> (Option<QuotaChoice>, Algorithm) {
-    let written = raw.algorithm.as_ref().and_then(|at| {
-        let name = at.get().as_str();
-        let algorithm = name.parse().ok();
-        if algorithm.is_none() {
-            let names = || Algorithm::ALL.into_iter().map(Algorithm::as_str);
-            let found = Diagnostic::error(at.span(), format!("there is no algorithm {name:?}"));
-            cx.push(match closest(name, names()) {
-                Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),
-                None => found.expected(alternatives(names())),
-            });
-        }
-        algorithm
-    });
-    let base_rate = base.map(|base| match &base.quota {
-        QuotaChoice::Fixed(rate) | QuotaChoice::ByPlan { otherwise: rate, .. } => *rate,
-    });
-    let algorithm =
-        written.or_else(|| base_rate.as_ref().map(|rate| rate.algorithm())).unwrap_or(Algorithm::SlidingWindowCounter);
-    let burst = raw.burst.as_ref().filter(|at| {
-        let fits = algorithm == Algorithm::TokenBucket;
-        if !fits {
-            let found = Diagnostic::error(at.span(), format!("\"burst\" means nothing for {}", algorithm.as_str()));
-            cx.push(found.hint("add algorithm = \"token-bucket\", or remove it"));
-        }
-        fits
-    });
-    let quota = match raw.quota.as_ref().map(|at| (at, at.get())) {
-        Some((at, ShortOrLong::Short(text))) => {
-            let text = text.as_str();
-            rate(cx, text, at.span(), algorithm, burst.map(At::get).copied(), burst.map(At::span))
-                .map(QuotaChoice::Fixed)
-        }
-        Some((at, ShortOrLong::Long(plans))) => by_plan(cx, plans, at.span(), algorithm, burst),
-        None => base_rate.and_then(|base| match Rate::new(base.quota(), algorithm, burst.map(At::get).copied()) {
-            Ok(rate) => Some(QuotaChoice::Fixed(rate)),
-            Err(error) => {
-                let span = raw.algorithm.as_ref().map_or_else(|| span.clone(), At::span);
-                cx.push(Diagnostic::error(span, error.to_string()));
-                None
-            }
-        }),
-    };
-    (quota, algorithm)
-}
-
-fn by_plan(
-    cx: &mut Context<'_>,
-    raw: &ByPlan,
-    span: Range<usize>,
-    algorithm: Algorithm,
-    burst: Option<&At<u64>>,
-) -> Option<QuotaChoice> {
-    if let Some(at) = raw.by.as_ref().filter(|at| at.get().as_str() != "plan") {
-        cx.push(
-            Diagnostic::error(at.span(), format!("{:?} is not a choice here", at.get().as_str())).expected("\"plan\""),
-        );
-    }
-    if raw.by.is_none() {
-        cx.push(Diagnostic::error(span.clone(), "\"by\" is missing").hint("add by = \"plan\""));
-    }
-    let mut plans = HashMap::new();
-    for (plan, at) in &raw.plans {
-        if let Some(rate) = quota_rate(cx, at, algorithm, burst.map(At::get).copied(), burst.map(At::span)) {
-            plans.insert(Box::from(plan.as_str()), rate);
-        }
-    }
-    let names = || raw.plans.keys().map(String::as_str);
-    let Some(at) = &raw.otherwise else {
-        let found = Diagnostic::error(span, "\"otherwise\" is missing: it names the plan for whoever has none");
-        cx.push(found.hint(format!("add otherwise = \"{}\"", names().next().unwrap_or("free"))));
-        return None;
-    };
-    let name = at.get().as_str();
-    if !raw.plans.contains_key(name) {
-        let found = Diagnostic::error(at.span(), format!("there is no plan {name:?} beside it"));
-        cx.push(match closest(name, names()) {
-            Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),
-            None => found.expected(alternatives(names())),
-        });
-        return None;
-    }
-    let otherwise = *plans.get(name)?;
-    Some(QuotaChoice::ByPlan { plans, otherwise })
-}
-
-fn quota_rate(
-    cx: &mut Context<'_>,
-    at: &At<QuotaText>,
-    algorithm: Algorithm,
-    burst: Option<u64>,
-    burst_span: Option<Range<usize>>,
-) -> Option<Rate> {
-    rate(cx, at.get().as_str(), at.span(), algorithm, burst, burst_span)
-}
-
-fn rate(
-    cx: &mut Context<'_>,
-    text: &str,
-    span: Range<usize>,
-    algorithm: Algorithm,
-    burst: Option<u64>,
-    burst_span: Option<Range<usize>>,
-) -> Option<Rate> {
-    let quota: Quota = cx.parse(text, span.clone())?;
-    match Rate::new(quota, algorithm, burst) {
-        Ok(rate) => Some(rate),
-        Err(error) => {
-            cx.push(Diagnostic::error(burst_span.unwrap_or(span), error.to_string()));
-            None
         }
     }
 }

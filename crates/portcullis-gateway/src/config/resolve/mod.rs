@@ -9,6 +9,7 @@ mod mail;
 mod operate;
 mod pages;
 mod preset;
+mod quota;
 mod routes;
 mod secrets;
 mod transport;

@@ -4,11 +4,11 @@
 //! when it changes, or cannot be read for a second, all is forgotten. It may be wrong by a charge that was given back:
 //! where that is common, a refusal is remembered for a quarter of a second only.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
