@@ -117,6 +117,8 @@ fn l10_a_server_that_hangs_costs_each_request_its_wait_and_nothing_else() {
     });
     let took = began.elapsed();
     assert!(kinds["overloaded"] > 10_000 && took < Duration::from_secs(5), "{kinds:?} in {took:?}");
+    // One that comes when all others have been given up does not wait for longer than they did.
+    assert!(matches!(house.error(&key("u")).kind(), "timeout" | "overloaded"));
     wait_until("the connection is given up", || house.error(&key("u")).kind() == "unavailable");
     house.server.signal("-CONT");
     let took = house.back();
@@ -328,4 +330,56 @@ fn l2_a_slot_that_moves_to_another_node_is_followed() {
     }
     let told = charge(&[ask(&rate, &key, 1)]).expect("there is room");
     assert_eq!(told.standings()[0].remaining, 7);
+}
+
+/// A key for each of the three nodes, and a rate for them.
+fn one_key_for_each(nodes: &[Server]) -> Vec<Key> {
+    let serves = |node: &Server, name: &str| {
+        let answer = node.cli(&["exists", name]);
+        !answer.starts_with("MOVED")
+    };
+    let candidates = || (0..1000_u32).map(|n| key(&n.to_string()));
+    let found = nodes.iter().map(|node| candidates().find(|key| serves(node, &key.name("tested"))).expect("a slot"));
+    found.collect()
+}
+
+#[test]
+fn l4_a_stack_across_a_cluster_is_charged_whole_or_not_at_all_even_where_a_node_is_dead() {
+    let mut nodes = servers::cluster();
+    let options = RedisOptions::parse(&format!("redis-cluster://127.0.0.1:{}", nodes[0].port)).expect("a URL");
+    let (store, runtime) = store(&options.timeout(WAIT * 4));
+    let keys = one_key_for_each(&nodes);
+    let (wide, narrow) = (rate(Algorithm::TokenBucket, 500, DAY), rate(Algorithm::SlidingWindowLog, 60, DAY));
+    let stack = [ask(&wide, &keys[0], 1), ask(&narrow, &keys[1], 1), ask(&wide, &keys[2], 1)];
+    // Many at once: those that find nothing left give back what they had reserved elsewhere.
+    let admitted = runtime.block_on(async {
+        let mut calls: Vec<_> = (0..200).map(|_| store.charge(&stack)).collect();
+        let mut admitted = 0;
+        std::future::poll_fn(|cx| {
+            calls.retain_mut(|call| match call.as_mut().poll(cx) {
+                std::task::Poll::Ready(answer) => {
+                    admitted += u64::from(answer.expect("the cluster answers").is_ok());
+                    false
+                }
+                std::task::Poll::Pending => true,
+            });
+            if calls.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        admitted
+    });
+    assert_eq!(admitted, 60);
+    let left = |at: usize| runtime.block_on(store.peek(&ask(&wide, &keys[at], 0))).map(|standing| standing.remaining);
+    wait_until("what was reserved in vain is back", || left(0) == Ok(440) && left(2) == Ok(440));
+
+    nodes[2].kill();
+    let outer = [ask(&wide, &keys[0], 1), ask(&wide, &keys[2], 1)];
+    wait_until("the loss is known", || runtime.block_on(store.charge(&outer)).is_err());
+    for _ in 0..20 {
+        runtime.block_on(store.charge(&outer)).expect_err("a node is dead");
+    }
+    // A cluster that is not whole serves nothing until it is; what was reserved before that is back.
+    nodes[0].cli(&["config", "set", "cluster-require-full-coverage", "no"]);
+    wait_until("the living node serves", || left(0).is_ok());
+    wait_until("what was reserved in vain is back", || left(0) == Ok(440));
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -17,12 +18,15 @@ pub(crate) struct Server {
     options: Vec<String>,
 }
 
-/// A port that was free a moment ago, and whose cluster bus port is in range.
+/// A port that was free a moment ago, and that no outgoing connection takes meanwhile: those have higher ones, and so has
+/// the port ten thousand above, on which nodes of a cluster speak to each other.
 pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        if port < 55_000 {
+        let next = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 10_500 + u16::try_from(next % 11_000).expect("it is below");
+        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
             return port;
         }
     }
@@ -60,8 +64,7 @@ impl Server {
         self.child = Some(child.unwrap_or_else(|error| panic!("{}: {error}; install it", self.program)));
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
-            let log = || fs::read_to_string(self.path("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "{} does not listen: {}", self.program, log());
+            assert!(Instant::now() < deadline, "{} does not listen: {}", self.program, self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -100,6 +103,10 @@ impl Server {
         let output = output.expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
 }
 
 impl Drop for Server {
@@ -132,9 +139,10 @@ pub(crate) fn cluster() -> Vec<Server> {
     let mut words = vec!["--cluster", "create"];
     words.extend(addresses.iter().map(String::as_str));
     words.extend(["--cluster-replicas", "0", "--cluster-yes"]);
-    let made = nodes[0].cli(&words);
+    let made = Command::new("redis-cli").args(&words).output().expect("redis-cli runs");
+    assert!(made.status.success(), "{made:?}: {}", nodes[0].log());
     let all = |node: &Server| node.cli(&["cluster", "info"]).contains("cluster_state:ok");
-    wait_until(&format!("the cluster is whole: {made}"), || nodes.iter().all(all));
+    wait_until("the cluster is whole", || nodes.iter().all(all));
     nodes
 }
 

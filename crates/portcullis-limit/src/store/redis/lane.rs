@@ -148,7 +148,7 @@ impl Lane {
 
     /// Asks without waiting for anything. What there is no room or no connection for is lost, and counted.
     pub(super) fn tell(&self, request: Request) {
-        let deadline = Instant::now() + self.shared.timeout.max(DEAD);
+        let deadline = Instant::now() + self.shared.timeout;
         let is_down = self.shared.is_down.load(Ordering::Acquire);
         if is_down || self.queue.try_send(Call { request, answer: None, deadline }).is_err() {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
@@ -295,6 +295,8 @@ struct Connection<'s> {
     writer: WriteHalf<Stream>,
     shared: &'s Shared,
     flights: VecDeque<Flight>,
+    /// How many at the front are past their deadline.
+    expired: usize,
     /// What is to be written, and how much of it was.
     out: Vec<u8>,
     written: usize,
@@ -312,6 +314,7 @@ impl<'s> Connection<'s> {
             writer,
             shared,
             flights: VecDeque::new(),
+            expired: 0,
             out: Vec::new(),
             written: 0,
             unflushed: false,
@@ -340,7 +343,10 @@ impl<'s> Connection<'s> {
             for call in batch.drain(..) {
                 self.push(call);
             }
-            if !armed && let Some(deadline) = self.next_deadline() {
+            // Earlier than it is set to, too: it may be set to when the connection will be given up.
+            if let Some(deadline) = self.next_deadline()
+                && (!armed || deadline < timer.deadline())
+            {
                 timer.as_mut().reset(deadline);
                 armed = true;
             }
@@ -377,19 +383,22 @@ impl<'s> Connection<'s> {
 
     /// The next moment at which something must be given up.
     fn next_deadline(&self) -> Option<Instant> {
-        let waited_for = self.flights.iter().find(|flight| flight.call.answer.is_some());
+        let waited_for = self.flights.get(self.expired).map(|flight| flight.call.deadline);
         let dead = self.flights.front().map(|oldest| oldest.call.deadline + DEAD);
-        waited_for.map(|flight| flight.call.deadline).into_iter().chain(dead).min()
+        waited_for.into_iter().chain(dead).min()
     }
 
     fn expire(&mut self) -> Result<(), StoreError> {
         let now = Instant::now();
-        for flight in self.flights.iter_mut().take_while(|flight| flight.call.deadline <= now) {
+        while let Some(flight) = self.flights.get_mut(self.expired)
+            && flight.call.deadline <= now
+        {
             // The place in the row stays: the answer may still come, and it is this one's.
             if let Some(answer) = flight.call.answer.take() {
                 // Whoever asked may have gone.
                 let _ = answer.send(Err(self.shared.timed_out()));
             }
+            self.expired += 1;
         }
         match self.flights.front() {
             Some(oldest) if oldest.call.deadline + DEAD <= now => {
@@ -438,6 +447,7 @@ impl<'s> Connection<'s> {
                     let Some(flight) = self.flights.pop_front() else {
                         return Err(self.protocol("more answers than questions".as_bytes()));
                     };
+                    self.expired = self.expired.saturating_sub(1);
                     if let Value::Error(error) = &value
                         && (error.starts_with("READONLY") || error.contains("READONLY You can't write"))
                     {
