@@ -80,5 +80,6 @@ fn test() -> Result<(), String> {
     tools::ensure_api_tools(&run::target_dir()?)?;
     house::check(&run::root())?;
     bench::check_instructions()?;
-    run::cargo(&["test", "--workspace", "--features", "portcullis-gateway/test-clock"])
+    let features = "portcullis-gateway/test-clock,portcullis-limit/test-clock,portcullis-limit/redis";
+    run::cargo(&["test", "--workspace", "--features", features])
 }

@@ -143,6 +143,13 @@ impl Charge {
 }
 
 impl Receipt {
+    /// Of a charge in a store over a network, which knows the key by this name.
+    #[cfg(feature = "redis")]
+    pub(crate) fn shared(ask: &Ask<'_>, at: Timestamp, name: &str) -> Self {
+        let (limit, id) = (ask.key.limit(), CellId::default());
+        Self { limit, id, rate: *ask.rate, cost: ask.cost, at, shared: Some(name.into()) }
+    }
+
     /// The limit's index.
     #[must_use]
     pub fn limit(&self) -> u32 {

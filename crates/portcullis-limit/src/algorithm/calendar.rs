@@ -27,6 +27,11 @@ fn around(rate: &Rate, at: Timestamp) -> Stretch {
 }
 
 impl State {
+    #[cfg(feature = "redis")]
+    pub(super) const fn of([start, end, used]: [u64; 3]) -> Self {
+        Self { start, end, used }
+    }
+
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         // No period is longer than its quota's window by more than a day; one that is was counted by another calendar, from
         // before a reload.

@@ -15,6 +15,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    #[cfg(feature = "redis")]
+    pub(super) const fn of([start, used]: [u64; 2]) -> Self {
+        Self { start, used }
+    }
+
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         let window = rate.quota().window_nanos();
         if is_just_ahead(self.start, now, window) {

@@ -23,6 +23,8 @@ use std::time::Duration;
 
 pub(crate) use packed::{Logs, Packed};
 use portcullis_core::Timestamp;
+#[cfg(feature = "redis")]
+pub(crate) use sliding_log::Summary as LogSummary;
 
 use crate::rate::{Algorithm, Rate};
 
@@ -72,6 +74,21 @@ impl Cell {
             Algorithm::SlidingWindowLog => Self::SlidingWindowLog(sliding_log::State::default()),
             Algorithm::Calendar => Self::Calendar(calendar::State::default()),
         }
+    }
+
+    /// The cell that a store over a network keeps as these numbers, moments in nanoseconds: of a bucket when it is full and
+    /// since when it is not, of windows their start and what was admitted, of a calendar start, end and what was admitted.
+    /// `None` for a log, whose moments stay in the store ([`LogSummary`]).
+    #[cfg(feature = "redis")]
+    pub(crate) const fn of(algorithm: Algorithm, [a, b, c]: [u64; 3]) -> Option<Self> {
+        Some(match algorithm {
+            Algorithm::TokenBucket => Self::TokenBucket(token_bucket::State::of([a, b])),
+            Algorithm::LeakyBucket => Self::LeakyBucket(leaky_bucket::State::of([a, b])),
+            Algorithm::FixedWindow => Self::FixedWindow(fixed_window::State::of([a, b])),
+            Algorithm::SlidingWindowCounter => Self::SlidingWindowCounter(sliding_counter::State::of([a, b, c])),
+            Algorithm::Calendar => Self::Calendar(calendar::State::of([a, b, c])),
+            Algorithm::SlidingWindowLog => return None,
+        })
     }
 
     /// Brings the cell up to the present, so that the other questions may be asked, and tells by which moment it judges:

@@ -29,6 +29,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    #[cfg(feature = "redis")]
+    pub(super) const fn of([start, current, previous]: [u64; 3]) -> Self {
+        Self { start, current, previous }
+    }
+
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         let window = rate.quota().window_nanos();
         if is_just_ahead(self.start, now, window) {
