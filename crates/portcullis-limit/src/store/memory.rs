@@ -132,17 +132,18 @@ impl MemoryStore {
     fn charge_one(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Charge, Denied> {
         let place = self.place(&ask.key);
         let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
-        if let Some(retry_at) = said.retry_at.filter(|_| ask.enforce) {
-            return Err(Denied { standing: Standing::new(ask, &said, now), retry_after: retry_at.since(now) });
-        }
-        // Filled where it is returned: moving it costs more than finding the cell.
+        let standing = Standing::new(ask, &said, now);
+        // One answer, filled where it is returned: moving it costs more than finding the cell.
         let mut answer = Ok(Charge::default());
-        if let Ok(charge) = &mut answer {
-            charge.push(Standing::new(ask, &said, now), charged.map(|charged| self.receipt(ask, place.id, &charged)));
+        if let Some(retry_at) = said.retry_at.filter(|_| ask.enforce) {
+            answer = Err(Denied { standing, retry_after: retry_at.since(now) });
+        } else if let Ok(charge) = &mut answer {
+            charge.push(standing, charged.map(|charged| self.receipt(ask, place.id, &charged)));
         }
         answer
     }
 
+    #[inline(never)]
     fn charge_all(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
         // All shards are locked in one order before anything is looked at, so that two stacks of limits neither wait
         // for each other nor see each other's halves.
