@@ -26,6 +26,8 @@ cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] 
                                  measure the CPU time of a request here and in other proxies, in one run
 cargo xtask bench identity [--rounds N] [--seconds N] [--binary FILE]
                                  measure logins, refreshes, what a flood of logins does to others, and memory
+cargo xtask bench limits [--rounds N] [--millis N]
+                                 measure a check in memory here and in governor, up to ten million live keys, and memory
 cargo xtask bench --instructions compare the instructions of a defended request with the recorded number (part of test)
 cargo xtask bench --record-instructions
                                  record that number anew
@@ -58,6 +60,9 @@ fn main() -> ExitCode {
         ["bench", "identity", options @ ..] => {
             bench::identity::Options::parse(options).and_then(|options| bench::identity::run(&options))
         }
+        ["bench", "limits", options @ ..] => {
+            bench::limits::Options::parse(options).and_then(|options| bench::limits::run(&options))
+        }
         ["bench", options @ ..] => bench::Options::parse(options).and_then(|options| bench::run(&options)),
         ["help" | "--help" | "-h"] => {
             println!("{HELP}");
@@ -80,5 +85,6 @@ fn test() -> Result<(), String> {
     tools::ensure_api_tools(&run::target_dir()?)?;
     house::check(&run::root())?;
     bench::check_instructions()?;
-    run::cargo(&["test", "--workspace", "--features", "portcullis-gateway/test-clock"])
+    let features = "portcullis-gateway/test-clock,portcullis-limit/test-clock,portcullis-limit/redis";
+    run::cargo(&["test", "--workspace", "--features", features])
 }

@@ -29,7 +29,13 @@ impl Key {
         Self(SmallVec::from_slice(&limit.to_be_bytes()))
     }
 
+    /// All of it in bytes; two keys have the same only if they are the same.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The limit's index.
+    #[inline]
     #[must_use]
     pub fn limit(&self) -> u32 {
         u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])

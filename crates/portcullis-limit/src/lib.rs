@@ -18,3 +18,8 @@ pub use outage::{Outage, PATIENCE, Patience, StoreEvent, StoreObserver};
 pub use quota::{Quota, QuotaError};
 pub use rate::{Algorithm, MAX_DELAY, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
 pub use store::{Answer, BoxFuture, Identity, MemoryStore, SharedStore, StoreError};
+#[cfg(feature = "redis")]
+pub use store::{RedisFigures, RedisOptions, RedisOptionsError, RedisStore};
+
+#[cfg(all(feature = "test-clock", not(debug_assertions)))]
+compile_error!("the feature `test-clock` lets anyone move time; a release build must not have it");

@@ -15,9 +15,9 @@ use crate::rate::Rate;
 /// The period (its first moment and the next one's, in nanoseconds) and what was admitted in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    start: u64,
-    end: u64,
-    used: u64,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) used: u64,
 }
 
 /// The period around a moment; a rate without a calendar has none that ends.
@@ -27,6 +27,11 @@ fn around(rate: &Rate, at: Timestamp) -> Stretch {
 }
 
 impl State {
+    #[cfg(feature = "redis")]
+    pub(super) const fn of([start, end, used]: [u64; 3]) -> Self {
+        Self { start, end, used }
+    }
+
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         // No period is longer than its quota's window by more than a day; one that is was counted by another calendar, from
         // before a reload.

@@ -10,11 +10,16 @@ use crate::rate::Rate;
 /// The window (its start in nanoseconds) and what was admitted in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    start: u64,
-    used: u64,
+    pub(super) start: u64,
+    pub(super) used: u64,
 }
 
 impl State {
+    #[cfg(feature = "redis")]
+    pub(super) const fn of([start, used]: [u64; 2]) -> Self {
+        Self { start, used }
+    }
+
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         let window = rate.quota().window_nanos();
         if is_just_ahead(self.start, now, window) {

@@ -21,9 +21,14 @@ use crate::rate::Rate;
 
 /// The bucket, deeper by what may wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct State(token_bucket::State);
+pub(crate) struct State(pub(super) token_bucket::State);
 
 impl State {
+    #[cfg(feature = "redis")]
+    pub(super) const fn of(numbers: [u64; 2]) -> Self {
+        Self(token_bucket::State::of(numbers))
+    }
+
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         self.0.advance(rate, now)
     }

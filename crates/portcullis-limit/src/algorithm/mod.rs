@@ -8,8 +8,11 @@
 //! longer than two windows (two periods of a calendar).
 
 mod calendar;
+#[cfg(test)]
+mod counter_error;
 mod fixed_window;
 mod leaky_bucket;
+mod packed;
 #[cfg(test)]
 mod promises;
 mod sliding_counter;
@@ -18,7 +21,10 @@ mod token_bucket;
 
 use std::time::Duration;
 
+pub(crate) use packed::{Logs, Packed};
 use portcullis_core::Timestamp;
+#[cfg(feature = "redis")]
+pub(crate) use sliding_log::Summary as LogSummary;
 
 use crate::rate::{Algorithm, Rate};
 
@@ -58,6 +64,7 @@ impl Assessment {
 
 impl Cell {
     /// The cell of a key that was never seen.
+    #[inline(always)]
     pub(crate) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::TokenBucket => Self::TokenBucket(token_bucket::State::default()),
@@ -69,21 +76,24 @@ impl Cell {
         }
     }
 
-    /// Whether the cell was made by this algorithm; after a reload it may not have been.
-    pub(crate) const fn is_of(&self, algorithm: Algorithm) -> bool {
-        matches!(
-            (self, algorithm),
-            (Self::TokenBucket(_), Algorithm::TokenBucket)
-                | (Self::LeakyBucket(_), Algorithm::LeakyBucket)
-                | (Self::FixedWindow(_), Algorithm::FixedWindow)
-                | (Self::SlidingWindowCounter(_), Algorithm::SlidingWindowCounter)
-                | (Self::SlidingWindowLog(_), Algorithm::SlidingWindowLog)
-                | (Self::Calendar(_), Algorithm::Calendar)
-        )
+    /// The cell that a store over a network keeps as these numbers, moments in nanoseconds: of a bucket when it is full and
+    /// since when it is not, of windows their start and what was admitted, of a calendar start, end and what was admitted.
+    /// `None` for a log, whose moments stay in the store ([`LogSummary`]).
+    #[cfg(feature = "redis")]
+    pub(crate) const fn of(algorithm: Algorithm, [a, b, c]: [u64; 3]) -> Option<Self> {
+        Some(match algorithm {
+            Algorithm::TokenBucket => Self::TokenBucket(token_bucket::State::of([a, b])),
+            Algorithm::LeakyBucket => Self::LeakyBucket(leaky_bucket::State::of([a, b])),
+            Algorithm::FixedWindow => Self::FixedWindow(fixed_window::State::of([a, b])),
+            Algorithm::SlidingWindowCounter => Self::SlidingWindowCounter(sliding_counter::State::of([a, b, c])),
+            Algorithm::Calendar => Self::Calendar(calendar::State::of([a, b, c])),
+            Algorithm::SlidingWindowLog => return None,
+        })
     }
 
     /// Brings the cell up to the present, so that the other questions may be asked, and tells by which moment it judges:
     /// `now`, or a later one that it has seen. Forgets only what no longer counts.
+    #[inline(always)]
     pub(crate) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.advance(rate, now),
@@ -96,11 +106,11 @@ impl Cell {
     }
 
     /// Whether a request of this cost would be admitted at a moment that [`Cell::advance`] told.
+    #[inline(always)]
     pub(crate) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
         // What can never be admitted is never promised; below this line a cost fits into the empty cell.
         if cost > rate.capacity() {
-            let said = self.assess(rate, 0, now);
-            return Assessment::refused(Timestamp::MAX, said.remaining, said.full_at);
+            return self.never(rate, now);
         }
         match self {
             Self::TokenBucket(state) => state.assess(rate, cost, now),
@@ -112,7 +122,15 @@ impl Cell {
         }
     }
 
+    /// How things stand for a request that no cell has room for.
+    #[cold]
+    fn never(&self, rate: &Rate, now: Timestamp) -> Assessment {
+        let said = self.assess(rate, 0, now);
+        Assessment::refused(Timestamp::MAX, said.remaining, said.full_at)
+    }
+
     /// Charges a request that was admitted at a moment that [`Cell::advance`] told.
+    #[inline(always)]
     pub(crate) fn charge(&mut self, rate: &Rate, cost: u64, now: Timestamp) {
         match self {
             Self::TokenBucket(state) => state.charge(rate, cost, now),
@@ -138,6 +156,7 @@ impl Cell {
     }
 
     /// From when on the cell says the same as an absent one.
+    #[inline(always)]
     pub(crate) fn expires_at(&self, rate: &Rate) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.expires_at(),

@@ -8,6 +8,12 @@
 //!
 //! Why: let the interval reach b into a window, and the window before have admitted P. At the last admission, at most b
 //! in, the count C of this window satisfies `C + P · (1 − b / window) <= count`, so `P + C <= count + P · b / window`.
+//!
+//! How often it decides otherwise than a log is measured by `counter_error`: hardly ever for clients below their limit, for
+//! one decision in twenty to ten where one client in a hundred sends twice what it may, with the same sum admitted. Finer
+//! windows were tried and change little: with sixty in place of one it is still one in 25 (steady, diurnal), and sixty
+//! numbers are no smaller than a log. Whoever is refused half of the time stands at the edge all of the time, where being a
+//! moment early or late is another decision. Whoever needs it exact takes the log.
 
 use portcullis_core::Timestamp;
 
@@ -17,12 +23,17 @@ use crate::rate::Rate;
 /// The present window (its start in nanoseconds), its count and the previous one's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    start: u64,
-    current: u64,
-    previous: u64,
+    pub(super) start: u64,
+    pub(super) current: u64,
+    pub(super) previous: u64,
 }
 
 impl State {
+    #[cfg(feature = "redis")]
+    pub(super) const fn of([start, current, previous]: [u64; 3]) -> Self {
+        Self { start, current, previous }
+    }
+
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         let window = rate.quota().window_nanos();
         if is_just_ahead(self.start, now, window) {

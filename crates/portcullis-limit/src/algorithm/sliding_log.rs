@@ -18,6 +18,35 @@ pub(crate) struct State {
     seen: u64,
 }
 
+/// What an assessment needs of a log, without the log itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    /// How many units count.
+    pub(crate) used: u64,
+    /// The latest of them.
+    pub(crate) newest: Option<u64>,
+    /// The one after whose leaving the cost fits, if it does not yet.
+    pub(crate) last_to_leave: Option<u64>,
+}
+
+impl Summary {
+    pub(crate) fn assess(self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
+        let (count, window) = (rate.quota().count(), rate.quota().window_nanos());
+        let left = count.saturating_sub(self.used);
+        let leaves = |moment: u64| Timestamp::from_nanos(moment.saturating_add(window));
+        match left.checked_sub(cost) {
+            Some(remaining) => {
+                let last = if cost > 0 { now.as_nanos() } else { self.newest.unwrap_or_default() };
+                Assessment::admitted(remaining, leaves(last))
+            }
+            None => {
+                let retry_at = leaves(self.last_to_leave.unwrap_or(now.as_nanos()));
+                Assessment::refused(retry_at, left, leaves(self.newest.unwrap_or(now.as_nanos())))
+            }
+        }
+    }
+}
+
 impl State {
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         let window = rate.quota().window_nanos();
@@ -45,25 +74,12 @@ impl State {
     }
 
     pub(super) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
-        let (count, window) = (rate.quota().count(), rate.quota().window_nanos());
         let used = self.moments.len() as u64;
-        let left = count.saturating_sub(used);
-        let leaves = |moment: u64| Timestamp::from_nanos(moment.saturating_add(window));
+        // So many of the oldest must leave.
+        let must_leave = usize::try_from((used + cost).saturating_sub(rate.quota().count())).unwrap_or(usize::MAX);
         let newest = self.moments.back().copied();
-        match left.checked_sub(cost) {
-            Some(remaining) => {
-                let last = if cost > 0 { now.as_nanos() } else { newest.unwrap_or_default() };
-                Assessment::admitted(remaining, leaves(last))
-            }
-            None => {
-                // So many of the oldest must leave.
-                let must_leave = usize::try_from((used + cost).saturating_sub(count)).unwrap_or(usize::MAX);
-                let last_to_leave = self.moments.get(must_leave.saturating_sub(1)).copied().or(newest);
-                let retry_at = leaves(last_to_leave.unwrap_or(now.as_nanos()));
-                let full_at = leaves(newest.unwrap_or(now.as_nanos()));
-                Assessment::refused(retry_at, left, full_at)
-            }
-        }
+        let last_to_leave = self.moments.get(must_leave.saturating_sub(1)).copied().or(newest);
+        Summary { used, newest, last_to_leave }.assess(rate, cost, now)
     }
 
     pub(super) fn charge(&mut self, cost: u64, now: Timestamp) {

@@ -11,8 +11,8 @@ use crate::rate::Rate;
 /// The theoretical arrival time, when the bucket will be full again; and since when it has not been full.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    full_at: u64,
-    lacking_since: u64,
+    pub(super) full_at: u64,
+    pub(super) lacking_since: u64,
 }
 
 /// Nanoseconds that `units` take to flow in: a whole number for each, so that units taken one by one and all at once
@@ -22,6 +22,11 @@ pub(super) fn inflow(rate: &Rate, units: u64) -> u64 {
 }
 
 impl State {
+    #[cfg(feature = "redis")]
+    pub(super) const fn of([full_at, lacking_since]: [u64; 2]) -> Self {
+        Self { full_at, lacking_since }
+    }
+
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         // A full bucket's worth ahead is the most that admission can cause. A little more is another core's clock: cutting
         // it off would give away that much inflow each time two cores take turns. Much more is a clock that was set back.

@@ -5,35 +5,46 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use portcullis_core::Timestamp;
+use siphasher::sip128::SipHasher13;
 use smallvec::SmallVec;
 
-use super::shard::Shard;
-use crate::algorithm::Cell;
+use super::shard::{Charged, Shard};
+use super::table::CellId;
 use crate::key::Key;
 use crate::limiter::{Ask, Charge, Denied, Receipt, Standing, Standings};
 
-/// A power of two: enough that cores seldom meet at one lock.
-const SHARDS: usize = 256;
+/// Enough that cores seldom meet at one lock; a power of two.
+const FEWEST_SHARDS: usize = 256;
+/// About how many keys a shard holds when the store is full, so that a shard that grows under its lock, and copies them all,
+/// keeps others waiting for microseconds only.
+const SHARD_KEYS: usize = 4_096;
 
 /// Cells in this process's memory.
 ///
-/// A key costs about 250 bytes at worst (a sliding window log 8 to 16 more for each admitted request it holds, at most
-/// its quota), so the default bound of a million keys is about 250 MB, taken only as keys come. When it is reached and
-/// nothing is idle, the cell that runs out first among a small sample is evicted: that key's limit starts anew, which is
-/// counted.
+/// A key costs 40 to 60 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
+/// quota), so the default bound of a million keys is 60 MB, taken only as keys come. Keys themselves are not kept: a cell
+/// is found by 120 bits of their hash (SipHash-1-3, 128 bits), which is seeded at random, so that nobody outside can choose
+/// keys that collide.
+///
+/// When the bound is reached and nothing is idle, the cell that runs out first among a small sample is evicted: that key's
+/// limit starts anew, which is counted.
 #[derive(Debug)]
 pub struct MemoryStore {
-    shards: Box<[Mutex<Shard>]>,
-    /// Seeded at random (SipHash): nobody outside can choose keys that collide.
-    hasher: RandomState,
+    shards: Box<[Line]>,
+    hasher: SipHasher13,
     shard_capacity: usize,
     evictions: AtomicU64,
 }
 
-/// Where a key is: its hash, and the shard that follows from it.
+/// A shard on a line of memory of its own, so that cores which lock two neighbours do not wait for each other.
+#[repr(align(64))]
+#[derive(Debug, Default)]
+struct Line(Mutex<Shard>);
+
+/// Where a key is: its identity, and the shard that follows from it.
 #[derive(Clone, Copy)]
 struct Place {
-    hash: u64,
+    id: CellId,
     shard: usize,
 }
 
@@ -47,15 +58,20 @@ impl MemoryStore {
     /// A store for at most about `keys` keys.
     #[must_use]
     pub fn with_capacity(keys: usize) -> Self {
-        let shards = std::iter::repeat_with(Mutex::default).take(SHARDS).collect();
-        let shard_capacity = keys.div_ceil(SHARDS).max(1);
-        Self { shards, hasher: RandomState::new(), shard_capacity, evictions: AtomicU64::new(0) }
+        let shards = keys.div_ceil(SHARD_KEYS).next_power_of_two().max(FEWEST_SHARDS);
+        let seed = RandomState::new();
+        Self {
+            shards: std::iter::repeat_with(Line::default).take(shards).collect(),
+            hasher: SipHasher13::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
+            shard_capacity: keys.div_ceil(shards).max(1),
+            evictions: AtomicU64::new(0),
+        }
     }
 
     /// Keys that are held, idle ones that were not yet reclaimed included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        self.shards.iter().map(|shard| shard.0.lock().len()).sum()
     }
 
     /// Whether no key is held.
@@ -73,27 +89,62 @@ impl MemoryStore {
     /// Reclaims every idle cell, one shard after the other.
     pub fn sweep(&self, now: Timestamp) {
         for shard in &self.shards {
-            shard.lock().sweep(now);
+            shard.0.lock().sweep(now);
         }
     }
 
     /// Forgets a key; `true` if it was held.
     pub fn reset(&self, key: &Key) -> bool {
         let place = self.place(key);
-        self.lock(place).remove(place.hash, key)
+        self.lock(place).remove(place.id)
     }
 
     /// How a key stands. It looks at a copy, so that asking about another moment than the present changes nothing.
     pub(crate) fn peek(&self, ask: &Ask<'_>, now: Timestamp) -> Standing {
-        let (place, algorithm) = (self.place(&ask.key), ask.rate.algorithm());
-        let held = self.lock(place).cell(place.hash, &ask.key);
-        let mut cell = held.filter(|cell| cell.is_of(algorithm)).unwrap_or_else(|| Cell::new(algorithm));
+        let place = self.place(&ask.key);
+        let mut cell = self.lock(place).cell(place.id, ask.rate);
         let at = cell.advance(ask.rate, now);
         Standing::new(ask, &cell.assess(ask.rate, ask.cost, at), now)
     }
 
+    /// Charges one ask for good: without a receipt, which costs as much as the rest. For whoever counts one limit and never
+    /// gives back.
+    ///
+    /// # Errors
+    /// [`Denied`] where the limit refuses.
+    pub fn check(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, Denied> {
+        let place = self.place(&ask.key);
+        let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
+        self.note(charged.as_ref());
+        let standing = Standing::new(ask, &said, now);
+        match said.retry_at.filter(|_| ask.enforce) {
+            Some(retry_at) => Err(Denied { standing, retry_after: retry_at.since(now) }),
+            None => Ok(standing),
+        }
+    }
+
     /// Charges all asks or none. Asks that are not enforced never refuse.
     pub(crate) fn charge(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
+        if let [ask] = asks { self.charge_one(ask, now) } else { self.charge_all(asks, now) }
+    }
+
+    /// The same for the request that asks for one limit, as most do: one lock, one look.
+    fn charge_one(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Charge, Denied> {
+        let place = self.place(&ask.key);
+        let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
+        let standing = Standing::new(ask, &said, now);
+        // One answer, filled where it is returned: moving it costs more than finding the cell.
+        let mut answer = Ok(Charge::default());
+        if let Some(retry_at) = said.retry_at.filter(|_| ask.enforce) {
+            answer = Err(Denied { standing, retry_after: retry_at.since(now) });
+        } else if let Ok(charge) = &mut answer {
+            charge.push(standing, charged.map(|charged| self.receipt(ask, place.id, &charged)));
+        }
+        answer
+    }
+
+    #[inline(never)]
+    fn charge_all(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
         // All shards are locked in one order before anything is looked at, so that two stacks of limits neither wait
         // for each other nor see each other's halves.
         let places: SmallVec<[Place; 4]> = asks.iter().map(|ask| self.place(&ask.key)).collect();
@@ -101,16 +152,15 @@ impl MemoryStore {
         order.sort_unstable();
         order.dedup();
         let mut guards: SmallVec<[MutexGuard<'_, Shard>; 4]> =
-            order.iter().map(|index| self.shards[*index].lock()).collect();
+            order.iter().map(|index| self.shards[*index].0.lock()).collect();
         let guard_of = |place: Place| order.iter().position(|held| *held == place.shard).unwrap_or_default();
 
         let mut standings = Standings::new();
         let mut denied: Option<Denied> = None;
         for (index, (ask, place)) in asks.iter().zip(&places).enumerate() {
-            let twin = |(earlier, at): &(&Ask<'_>, &Place)| at.hash == place.hash && earlier.key == ask.key;
-            let before = asks[..index].iter().zip(&places).filter(twin);
+            let before = asks[..index].iter().zip(&places).filter(|(_, earlier)| earlier.id == place.id);
             let before = before.fold(0, |sum: u64, (earlier, _)| sum.saturating_add(earlier.cost));
-            let assessment = guards[guard_of(*place)].assess(place.hash, ask, before, now);
+            let assessment = guards[guard_of(*place)].assess(place.id, ask, before, now);
             let standing = Standing::new(ask, &assessment, now);
             if let Some(retry_at) = assessment.retry_at
                 && ask.enforce
@@ -132,28 +182,48 @@ impl MemoryStore {
             if standing.would_refuse || ask.cost == 0 {
                 continue;
             }
-            let (at, evicted) = guards[guard_of(*place)].commit(place.hash, ask, now, self.shard_capacity);
-            if evicted {
-                self.evictions.fetch_add(1, Ordering::Relaxed);
-            }
-            receipts.push(Receipt { key: ask.key.clone(), rate: *ask.rate, cost: ask.cost, at, shared: None });
+            let charged = guards[guard_of(*place)].commit(place.id, ask, now, self.shard_capacity);
+            receipts.push(self.receipt(ask, place.id, &charged));
         }
         Ok(Charge::new(receipts, standings))
     }
 
-    /// Gives back what a receipt stands for.
+    /// Gives back what a receipt stands for. One of another store is none of a cell's here.
     pub(crate) fn give_back(&self, receipt: &Receipt, now: Timestamp) {
-        let place = self.place(&receipt.key);
-        self.lock(place).give_back(place.hash, receipt, now);
+        self.lock(self.place_of(receipt.id)).give_back(receipt.id, receipt, now);
+    }
+
+    fn receipt(&self, ask: &Ask<'_>, id: CellId, charged: &Charged) -> Receipt {
+        self.note(Some(charged));
+        Receipt { limit: ask.key.limit(), id, rate: *ask.rate, cost: ask.cost, at: charged.at, shared: None }
+    }
+
+    fn note(&self, charged: Option<&Charged>) {
+        if charged.is_some_and(|charged| charged.evicted) {
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn place(&self, key: &Key) -> Place {
-        let hash = self.hasher.hash_one(key);
-        // Bits from the middle: the table inside takes its bucket from the lowest and its tag from the highest.
-        Place { hash, shard: (hash >> 32) as usize % SHARDS }
+        let hash = self.hasher.hash(key.as_bytes());
+        self.place_of(CellId::new(hash.h1, hash.h2))
+    }
+
+    const fn place_of(&self, id: CellId) -> Place {
+        Place { id, shard: id.spread() as usize & (self.shards.len() - 1) }
     }
 
     fn lock(&self, place: Place) -> MutexGuard<'_, Shard> {
-        self.shards[place.shard].lock()
+        self.shards[place.shard].0.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l2_a_shard_and_its_lock_share_a_line_of_memory() {
+        assert_eq!(size_of::<Line>(), 64);
     }
 }

@@ -1,14 +1,13 @@
 //! One lock's worth of cells.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use portcullis_core::Timestamp;
 
-use crate::algorithm::{Assessment, Cell};
-use crate::key::Key;
+use super::table::{CellId, Table};
+use crate::algorithm::{Assessment, Cell, Logs, Packed};
 use crate::limiter::{Ask, Receipt};
+use crate::rate::{Algorithm, Rate};
 
-/// How many buckets an insertion looks at for idle cells to reclaim. More than one cell for each that comes, even where
+/// How many slots an insertion looks at for idle cells to reclaim. More than one cell for each that comes, even where
 /// the table is half empty, so that idle ones do not pile up.
 const RECLAIM_STEPS: usize = 8;
 /// From how many cells the one that runs out first is evicted when a shard is full of live ones. They lie where their
@@ -18,145 +17,236 @@ const EVICTION_SAMPLE: usize = 8;
 /// The cells whose keys hash to one lock.
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    slots: HashTable<Slot>,
-    /// The bucket where reclaiming goes on.
+    cells: Table,
+    /// The slot where reclaiming goes on.
     cursor: usize,
+    /// Boxed, so that a shard fits into a line of memory with its lock: few limits keep logs.
+    logs: Box<Logs>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    /// Kept, so that a table that grows under its lock need not hash every key anew.
-    hash: u64,
-    key: Key,
-    cell: Cell,
-    expires_at: Timestamp,
+/// What became of a charge.
+pub(super) struct Charged {
+    /// By which moment the cell judged.
+    pub(super) at: Timestamp,
+    /// Whether a live cell had to make room for it.
+    pub(super) evicted: bool,
 }
 
 impl Shard {
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.cells.len()
     }
 
-    /// What the cell says of an ask, where asks before it in the same stack will have taken `before` of the same key. The
-    /// cell itself is brought up to date, which changes no answer.
-    pub(super) fn assess(&mut self, hash: u64, ask: &Ask<'_>, before: u64, now: Timestamp) -> Assessment {
+    /// What the cell says of an ask, where asks before it in the same stack will have taken `before` of the same key.
+    pub(super) fn assess(&mut self, id: CellId, ask: &Ask<'_>, before: u64, now: Timestamp) -> Assessment {
         let cost = ask.cost.saturating_add(before);
-        match self.find_mut(hash, &ask.key) {
-            Some(slot) if slot.cell.is_of(ask.rate.algorithm()) => {
-                let now = slot.cell.advance(ask.rate, now);
-                slot.cell.assess(ask.rate, cost, now)
-            }
-            _ => {
-                let mut fresh = Cell::new(ask.rate.algorithm());
-                let now = fresh.advance(ask.rate, now);
-                fresh.assess(ask.rate, cost, now)
-            }
+        let (slot, mut cell) = self.open(id, ask.rate);
+        let at = cell.advance(ask.rate, now);
+        let said = cell.assess(ask.rate, cost, at);
+        self.keep(slot, cell, ask.rate);
+        said
+    }
+
+    /// Charges an ask that was assessed.
+    pub(super) fn commit(&mut self, id: CellId, ask: &Ask<'_>, now: Timestamp, capacity: usize) -> Charged {
+        let (slot, mut cell) = self.open(id, ask.rate);
+        let at = cell.advance(ask.rate, now);
+        cell.charge(ask.rate, ask.cost, at);
+        Charged { at, evicted: self.close(id, slot, cell, ask.rate, now, capacity) }
+    }
+
+    /// Both in one look, for a request that asks nothing else.
+    #[inline(always)]
+    pub(super) fn charge(
+        &mut self,
+        id: CellId,
+        ask: &Ask<'_>,
+        now: Timestamp,
+        capacity: usize,
+    ) -> (Assessment, Option<Charged>) {
+        // Compiled by itself, without the questions which algorithm it is and without moving what it answers.
+        if ask.rate.algorithm() == Algorithm::TokenBucket {
+            self.charge_as(Algorithm::TokenBucket, id, ask, now, capacity)
+        } else {
+            self.charge_other(id, ask, now, capacity)
         }
     }
 
-    /// Charges the ask; tells by which moment, and whether a live cell had to make room for it.
-    pub(super) fn commit(&mut self, hash: u64, ask: &Ask<'_>, now: Timestamp, capacity: usize) -> (Timestamp, bool) {
-        if let Some(slot) = self.find_mut(hash, &ask.key) {
-            return (slot.charge(ask, now), false);
+    fn charge_other(
+        &mut self,
+        id: CellId,
+        ask: &Ask<'_>,
+        now: Timestamp,
+        capacity: usize,
+    ) -> (Assessment, Option<Charged>) {
+        match ask.rate.algorithm() {
+            Algorithm::SlidingWindowCounter => self.charge_as(Algorithm::SlidingWindowCounter, id, ask, now, capacity),
+            other => self.charge_as(other, id, ask, now, capacity),
         }
-        self.reclaim(now);
-        let evicted = self.slots.len() >= capacity && self.evict(now);
-        let mut slot = Slot { hash, key: ask.key.clone(), cell: Cell::new(ask.rate.algorithm()), expires_at: now };
-        let at = slot.charge(ask, now);
-        self.slots.insert_unique(hash, slot, |slot| slot.hash);
-        (at, evicted)
+    }
+
+    #[inline(always)]
+    fn charge_as(
+        &mut self,
+        algorithm: Algorithm,
+        id: CellId,
+        ask: &Ask<'_>,
+        now: Timestamp,
+        capacity: usize,
+    ) -> (Assessment, Option<Charged>) {
+        let slot = self.find(id);
+        let mut cell = match slot {
+            Some((_, packed)) => packed.open(algorithm, ask.rate, &mut self.logs),
+            None => Cell::new(algorithm),
+        };
+        let at = cell.advance(ask.rate, now);
+        let said = cell.assess(ask.rate, ask.cost, at);
+        if said.retry_at.is_some() || ask.cost == 0 {
+            self.keep(slot, cell, ask.rate);
+            return (said, None);
+        }
+        cell.charge(ask.rate, ask.cost, at);
+        let before = slot.map(|(_, packed)| packed);
+        let evicted = slot.is_none() && self.make_room(now, capacity);
+        let packed = Packed::close(cell, algorithm, ask.rate, before, &mut self.logs);
+        match slot {
+            Some((slot, _)) => self.cells.set(slot, packed),
+            None => self.cells.insert(id, packed),
+        }
+        (said, Some(Charged { at, evicted }))
     }
 
     /// Gives back what a receipt stands for, as far as the cell still holds it.
-    pub(super) fn give_back(&mut self, hash: u64, receipt: &Receipt, now: Timestamp) {
-        if let Some(slot) = self.find_mut(hash, &receipt.key)
-            && slot.cell.is_of(receipt.rate.algorithm())
-        {
-            slot.cell.advance(&receipt.rate, now);
-            slot.cell.give_back(&receipt.rate, receipt.cost, receipt.at);
-            slot.expires_at = slot.cell.expires_at(&receipt.rate);
+    pub(super) fn give_back(&mut self, id: CellId, receipt: &Receipt, now: Timestamp) {
+        let Some((slot, packed)) = self.find(id) else { return };
+        if packed.algorithm == receipt.rate.algorithm() {
+            let mut cell = packed.open(packed.algorithm, &receipt.rate, &mut self.logs);
+            cell.advance(&receipt.rate, now);
+            cell.give_back(&receipt.rate, receipt.cost, receipt.at);
+            self.cells.set(slot, Packed::close(cell, packed.algorithm, &receipt.rate, Some(packed), &mut self.logs));
         }
     }
 
-    /// A copy of a key's cell.
-    pub(super) fn cell(&self, hash: u64, key: &Key) -> Option<Cell> {
-        self.slots.find(hash, |slot| slot.key == *key).map(|slot| slot.cell.clone())
+    /// A copy of a key's cell; a fresh one where there is none.
+    pub(super) fn cell(&self, id: CellId, rate: &Rate) -> Cell {
+        self.find(id).map_or_else(|| Cell::new(rate.algorithm()), |(_, packed)| packed.copy(rate, &self.logs))
     }
 
     /// Forgets a key; `true` if it was held.
-    pub(super) fn remove(&mut self, hash: u64, key: &Key) -> bool {
-        match self.slots.entry(hash, |slot| slot.key == *key, |slot| slot.hash) {
-            Entry::Occupied(held) => {
-                held.remove();
-                true
-            }
-            Entry::Vacant(_) => false,
+    pub(super) fn remove(&mut self, id: CellId) -> bool {
+        let found = self.find(id);
+        if let Some((slot, packed)) = found {
+            self.drop_cell(slot, packed);
         }
+        found.is_some()
     }
 
     /// Drops every idle cell, and memory that a past flood has left behind.
     pub(super) fn sweep(&mut self, now: Timestamp) {
-        self.slots.retain(|slot| slot.expires_at > now);
-        if self.slots.len() < self.slots.capacity() / 4 {
-            self.slots.shrink_to_fit(|slot| slot.hash);
+        let mut slot = 0;
+        while slot < self.cells.slots() {
+            match self.cells.get(slot) {
+                // Another may have moved up into the slot.
+                Some(packed) if packed.expires_at <= now.as_nanos() => self.drop_cell(slot, packed),
+                _ => slot += 1,
+            }
+        }
+        self.cells.shrink();
+        self.logs.shrink_to_fit();
+    }
+
+    fn find(&self, id: CellId) -> Option<(usize, Packed)> {
+        let slot = self.cells.find(id)?;
+        Some((slot, self.cells.get(slot)?))
+    }
+
+    /// Where a key's cell is, and the cell; a fresh one where there is none of the rate's algorithm. A log is taken out until
+    /// it is closed.
+    fn open(&mut self, id: CellId, rate: &Rate) -> (Option<(usize, Packed)>, Cell) {
+        match self.find(id) {
+            Some((slot, packed)) => (Some((slot, packed)), packed.open(rate.algorithm(), rate, &mut self.logs)),
+            None => (None, Cell::new(rate.algorithm())),
         }
     }
 
-    fn find_mut(&mut self, hash: u64, key: &Key) -> Option<&mut Slot> {
-        self.slots.find_mut(hash, |slot| slot.key == *key)
+    /// Puts a cell back that was brought up to date and nothing else, which changes no answer, but has to be kept where a
+    /// clock was set back: the cell moved with it.
+    fn keep(&mut self, slot: Option<(usize, Packed)>, cell: Cell, rate: &Rate) {
+        if let Some((slot, packed)) = slot
+            && packed.algorithm == rate.algorithm()
+        {
+            self.cells.set(slot, Packed::close(cell, rate.algorithm(), rate, Some(packed), &mut self.logs));
+        }
     }
 
-    /// Looks at the next few buckets and drops the idle cells.
+    /// Puts a cell back where it was, or in where there was none; tells whether a live one had to make room.
+    fn close(
+        &mut self,
+        id: CellId,
+        slot: Option<(usize, Packed)>,
+        cell: Cell,
+        rate: &Rate,
+        now: Timestamp,
+        capacity: usize,
+    ) -> bool {
+        if let Some((slot, packed)) = slot {
+            self.cells.set(slot, Packed::close(cell, rate.algorithm(), rate, Some(packed), &mut self.logs));
+            return false;
+        }
+        let evicted = self.make_room(now, capacity);
+        let packed = Packed::close(cell, rate.algorithm(), rate, None, &mut self.logs);
+        self.cells.insert(id, packed);
+        evicted
+    }
+
+    /// Reclaims what is idle nearby, and evicts where that is not enough; tells whether it was a live one.
+    #[inline(never)]
+    fn make_room(&mut self, now: Timestamp, capacity: usize) -> bool {
+        self.reclaim(now);
+        self.cells.len() >= capacity && self.evict(now)
+    }
+
+    fn drop_cell(&mut self, slot: usize, packed: Packed) {
+        packed.drop_log(&mut self.logs);
+        self.cells.remove(slot);
+    }
+
+    /// Looks at the next few slots and drops the idle cells.
     fn reclaim(&mut self, now: Timestamp) {
-        for _ in 0..RECLAIM_STEPS.min(self.slots.num_buckets()) {
-            let bucket = self.next_bucket();
-            if let Ok(held) = self.slots.get_bucket_entry(bucket)
-                && held.get().expires_at <= now
+        for _ in 0..RECLAIM_STEPS.min(self.cells.slots()) {
+            let slot = self.next_slot();
+            if let Some(packed) = self.cells.get(slot)
+                && packed.expires_at <= now.as_nanos()
             {
-                held.remove();
+                self.drop_cell(slot, packed);
             }
         }
     }
 
     /// Evicts, among the next few cells, the one that runs out first; `true` if it was still live.
     fn evict(&mut self, now: Timestamp) -> bool {
-        let mut first: Option<(Timestamp, usize)> = None;
+        let mut first: Option<(usize, Packed)> = None;
         let mut seen = 0;
-        for _ in 0..self.slots.num_buckets() {
-            let bucket = self.next_bucket();
-            let Some(slot) = self.slots.get_bucket(bucket) else { continue };
-            if first.is_none_or(|(expires_at, _)| slot.expires_at < expires_at) {
-                first = Some((slot.expires_at, bucket));
+        for _ in 0..self.cells.slots() {
+            let slot = self.next_slot();
+            let Some(packed) = self.cells.get(slot) else { continue };
+            if first.is_none_or(|(_, first)| packed.expires_at < first.expires_at) {
+                first = Some((slot, packed));
             }
             seen += 1;
             if seen == EVICTION_SAMPLE {
                 break;
             }
         }
-        let Some((expires_at, bucket)) = first else { return false };
-        if let Ok(held) = self.slots.get_bucket_entry(bucket) {
-            held.remove();
-        }
-        expires_at > now
+        let Some((slot, packed)) = first else { return false };
+        self.drop_cell(slot, packed);
+        packed.expires_at > now.as_nanos()
     }
 
-    /// The bucket under the cursor, which moves on; tables grow and shrink, so it may have to begin anew.
-    fn next_bucket(&mut self) -> usize {
-        let bucket = if self.cursor < self.slots.num_buckets() { self.cursor } else { 0 };
-        self.cursor = bucket + 1;
-        bucket
-    }
-}
-
-impl Slot {
-    /// Charges what was admitted; tells by which moment. A cell of another algorithm, from before a reload, is replaced.
-    fn charge(&mut self, ask: &Ask<'_>, now: Timestamp) -> Timestamp {
-        if !self.cell.is_of(ask.rate.algorithm()) {
-            self.cell = Cell::new(ask.rate.algorithm());
-        }
-        let at = self.cell.advance(ask.rate, now);
-        self.cell.charge(ask.rate, ask.cost, at);
-        self.expires_at = self.cell.expires_at(ask.rate);
-        at
+    /// The slot under the cursor, which moves on; tables grow and shrink, so it may have to begin anew.
+    fn next_slot(&mut self) -> usize {
+        let slot = if self.cursor < self.cells.slots() { self.cursor } else { 0 };
+        self.cursor = slot + 1;
+        slot
     }
 }

@@ -1,4 +1,4 @@
-//! Stacks of limits: charged together or not at all, given back exactly, reported without being enforced.
+//! What is memory's own: how many keys it holds, and which it drops; and rates that cannot be made.
 
 use std::time::Duration;
 
@@ -6,18 +6,6 @@ use crate::support::{START, ask, charge, charge_one, key, rate, window};
 use portcullis_limit::{Algorithm, Ask, Limiter, MemoryStore, Quota, Rate, RateError};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-#[test]
-fn l1_a_bucket_admits_its_whole_burst_at_once_even_where_the_quota_does_not_divide_the_window() {
-    for count in [3, 7, 11, 13, 70, 299] {
-        for algorithm in Algorithm::ALL {
-            let window = window(algorithm);
-            let (limiter, rate, key) = (Limiter::default(), rate(algorithm, count, window), key(0, "u"));
-            let admitted = (0..2 * count).filter(|_| charge_one(&limiter, &rate, &key, 1, START).is_ok()).count();
-            assert_eq!(admitted as u64, count, "{algorithm}");
-        }
-    }
-}
 
 #[test]
 fn l1_a_bucket_that_would_never_refuse_cannot_be_made() {
@@ -28,120 +16,37 @@ fn l1_a_bucket_that_would_never_refuse_cannot_be_made() {
 }
 
 #[test]
-fn l6_a_refused_request_is_charged_nowhere() {
-    for algorithm in Algorithm::ALL {
-        let window = window(algorithm);
-        let limiter = Limiter::default();
-        let (wide, narrow) = (rate(algorithm, 10, window), rate(algorithm, 1, window));
-        let (a, b) = (key(0, "u"), key(1, "u"));
-        let stack = [ask(&wide, &a, 1), ask(&narrow, &b, 1)];
-        charge(&limiter, &stack, START).unwrap();
-        for _ in 0..50 {
-            assert_eq!(charge(&limiter, &stack, START).unwrap_err().standing.limit, 1, "{algorithm}");
-        }
-        assert_eq!(limiter.peek(&ask(&wide, &a, 0), START).remaining, 9, "{algorithm}");
-    }
-}
-
-#[test]
-fn l6_the_longest_wait_is_told_and_whoever_waits_it_is_admitted() {
+fn l1_a_request_waits_for_the_slowest_of_its_queues_and_not_for_one_that_only_reports() {
     let limiter = Limiter::default();
-    let rates = [
-        rate(Algorithm::FixedWindow, 1, MINUTE),
-        rate(Algorithm::SlidingWindowLog, 1, MINUTE * 60),
-        rate(Algorithm::TokenBucket, 2, MINUTE),
-    ];
-    let keys = [key(0, "u"), key(1, "u"), key(2, "u")];
-    let stack: Vec<Ask<'_>> = rates.iter().zip(&keys).map(|(rate, key)| ask(rate, key, 1)).collect();
-    charge(&limiter, &stack, START).unwrap();
-    let denied = charge(&limiter, &stack, START).unwrap_err();
-    assert_eq!((denied.standing.limit, denied.retry_after), (1, MINUTE * 60));
-    let wait = denied.retry_after;
-    assert!(charge(&limiter, &stack, START.after(wait - Duration::from_nanos(1))).is_err());
-    assert!(charge(&limiter, &stack, START.after(wait)).is_ok());
+    let queue = |quota: &str| {
+        let rate = Rate::new(quota.parse().unwrap(), Algorithm::LeakyBucket, None).unwrap();
+        rate.with_max_delay(Duration::from_secs(10)).unwrap()
+    };
+    let (slow, fast) = (queue("1 per second"), queue("10 per second"));
+    let (a, b) = (key(0, "u"), key(1, "u"));
+    for turn in 0..5 {
+        let charge = charge(&limiter, &[ask(&fast, &b, 1), ask(&slow, &a, 1)], START).unwrap();
+        assert_eq!(charge.delay(), Duration::from_secs(turn));
+        assert_eq!(charge.standings()[0].delay, Duration::from_millis(100 * turn));
+    }
+    let reported = Ask { enforce: false, ..ask(&slow, &a, 1) };
+    assert_eq!(charge(&limiter, &[reported], START).unwrap().delay(), Duration::ZERO);
+    // Whoever leaves the queue lets those behind come sooner.
+    let last = charge_one(&limiter, &slow, &a, 1, START).unwrap();
+    limiter.give_back(&last.receipts()[0], START);
+    assert_eq!(charge_one(&limiter, &slow, &a, 1, START).unwrap().delay(), last.delay());
 }
 
 #[test]
-fn l6_one_key_asked_twice_in_a_stack_is_spent_twice() {
+fn l2_one_check_for_good_counts_like_a_charge_and_refuses_alike() {
     for algorithm in Algorithm::ALL {
         let window = window(algorithm);
-        let limiter = Limiter::default();
+        let (charged, checked) = (Limiter::default(), Limiter::default());
         let (rate, key) = (rate(algorithm, 3, window), key(0, "u"));
-        let twice = [ask(&rate, &key, 1), ask(&rate, &key, 1)];
-        assert!(charge(&limiter, &twice, START).is_ok(), "{algorithm}");
-        assert!(charge(&limiter, &twice, START).is_err(), "{algorithm}: four of three");
-        assert!(charge_one(&limiter, &rate, &key, 1, START).is_ok(), "{algorithm}");
-    }
-}
-
-#[test]
-fn l6_a_cost_over_the_capacity_is_never_admitted_and_never_promised() {
-    for algorithm in Algorithm::ALL {
-        let window = window(algorithm);
-        let (limiter, rate, key) = (Limiter::default(), rate(algorithm, 3, window), key(0, "u"));
-        let denied = charge_one(&limiter, &rate, &key, 4, START).unwrap_err();
-        assert_eq!(denied.standing.reset_at, portcullis_core::Timestamp::MAX, "{algorithm}");
-        let reported = Ask { enforce: false, ..ask(&rate, &key, u64::MAX) };
-        assert!(charge(&limiter, &[reported], START).unwrap().standings()[0].would_refuse, "{algorithm}");
-    }
-}
-
-#[test]
-fn l6_what_is_given_back_is_as_if_it_had_never_been_charged() {
-    for algorithm in Algorithm::ALL {
-        let window = window(algorithm);
-        let limiter = Limiter::default();
-        let (rate, key) = (rate(algorithm, 10, window), key(0, "u"));
-        charge_one(&limiter, &rate, &key, 3, START).unwrap();
-        let before = limiter.peek(&ask(&rate, &key, 1), START);
-        let charge = charge_one(&limiter, &rate, &key, 5, START).unwrap();
-        assert_ne!(limiter.peek(&ask(&rate, &key, 1), START), before, "{algorithm}");
-        limiter.give_back(&charge.receipts()[0], START);
-        assert_eq!(limiter.peek(&ask(&rate, &key, 1), START), before, "{algorithm}");
-    }
-}
-
-#[test]
-fn l6_a_late_refund_gives_nothing_that_had_already_run_out() {
-    for algorithm in Algorithm::ALL {
-        let window = window(algorithm);
-        let limiter = Limiter::default();
-        let (rate, key) = (rate(algorithm, 10, window), key(0, "u"));
-        let charge = charge_one(&limiter, &rate, &key, 10, START).unwrap();
-        let later = START.after(window * 2);
-        charge_one(&limiter, &rate, &key, 4, later).unwrap();
-        limiter.give_back(&charge.receipts()[0], later);
-        let admitted = (0..20).filter(|_| charge_one(&limiter, &rate, &key, 1, later).is_ok()).count();
-        assert_eq!(admitted, 6, "{algorithm}");
-    }
-}
-
-#[test]
-fn l6_a_key_that_is_reset_starts_anew() {
-    for algorithm in Algorithm::ALL {
-        let window = window(algorithm);
-        let limiter = Limiter::default();
-        let (rate, key) = (rate(algorithm, 2, window), key(0, "u"));
-        charge_one(&limiter, &rate, &key, 2, START).unwrap();
-        assert!(charge_one(&limiter, &rate, &key, 1, START).is_err());
-        assert!(limiter.local().reset(&key) && !limiter.local().reset(&key));
-        assert!(charge_one(&limiter, &rate, &key, 2, START).is_ok());
-    }
-}
-
-#[test]
-fn l9_a_limit_that_only_reports_says_exactly_what_it_would_have_done() {
-    for algorithm in Algorithm::ALL {
-        let window = window(algorithm);
-        let (enforcing, reporting) = (Limiter::default(), Limiter::default());
-        let (rate, key) = (rate(algorithm, 5, window), key(0, "u"));
-        // A client that never stops: it must be seen to be admitted again, as it would be (a refused one costs nothing).
-        for second in 0..300 {
-            let now = START.after(Duration::from_secs(second));
-            let refused = charge_one(&enforcing, &rate, &key, 1, now).is_err();
-            let reported = charge(&reporting, &[Ask { enforce: false, ..ask(&rate, &key, 1) }], now).unwrap();
-            assert_eq!(reported.standings()[0].would_refuse, refused, "{algorithm} at {second} s");
-            assert_eq!(reported.receipts().len(), usize::from(!refused), "{algorithm} at {second} s");
+        for second in 0..200 {
+            let now = START.after(window * second / 60);
+            let charge = charge_one(&charged, &rate, &key, 1, now).map(|charge| charge.standings()[0].clone());
+            assert_eq!(checked.local().check(&ask(&rate, &key, 1), now), charge, "{algorithm} at {second}");
         }
     }
 }

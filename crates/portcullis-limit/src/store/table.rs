@@ -1,0 +1,221 @@
+//! A table of cells by their identities: open addressing with linear probing, 32 bytes a slot and nothing beside, so that a
+//! check touches one line of memory, and mostly no second.
+//!
+//! Identities are hashed with a secret, so they lie evenly and nobody outside can make them crowd.
+
+use crate::algorithm::Packed;
+use crate::rate::Algorithm;
+
+/// Whose a cell is: 120 bits of a keyed hash of its key. That two of a hundred million keys share one is a matter of
+/// 2^-67, and nobody outside can aim at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CellId {
+    high: u64,
+    /// The lowest byte is zero.
+    low: u64,
+}
+
+/// Cells by their identities.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    slots: Box<[Slot]>,
+    len: u32,
+}
+
+/// An identity and its packed cell; two in a line of memory.
+#[repr(align(32))]
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    high: u64,
+    /// The lowest byte tells the algorithm; zero means that the slot is empty.
+    low: u64,
+    expires_at: u64,
+    word: u64,
+}
+
+/// At most four slots of five are taken: beyond that, runs of taken ones grow long.
+const FULLEST: (usize, usize) = (4, 5);
+/// A table that is too full grows by half, so that it is at least eight slots of fifteen full: 60 bytes a cell at most.
+const SMALLEST: usize = 8;
+
+impl CellId {
+    pub(super) const fn new(high: u64, low: u64) -> Self {
+        Self { high, low: low & !0xff }
+    }
+
+    /// Bits that are not those by which a table finds its slot.
+    pub(super) const fn spread(self) -> u64 {
+        self.low >> 8
+    }
+}
+
+impl Slot {
+    const EMPTY: Self = Self { high: 0, low: 0, expires_at: 0, word: 0 };
+
+    fn new(id: CellId, cell: Packed) -> Self {
+        let tag = Algorithm::ALL.iter().position(|known| *known == cell.algorithm).map_or(0, |index| index as u64 + 1);
+        Self { high: id.high, low: id.low | tag, expires_at: cell.expires_at, word: cell.word }
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.low & 0xff == 0
+    }
+
+    const fn is_of(&self, id: CellId) -> bool {
+        self.high == id.high && self.low & !0xff == id.low && !self.is_empty()
+    }
+
+    fn cell(&self) -> Option<Packed> {
+        let algorithm = *Algorithm::ALL.get(((self.low & 0xff) as usize).wrapping_sub(1))?;
+        Some(Packed { algorithm, expires_at: self.expires_at, word: self.word })
+    }
+}
+
+impl Table {
+    /// Cells that are held.
+    pub(super) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Slots that there are, taken or not.
+    pub(super) const fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The slot that holds an identity.
+    pub(super) fn find(&self, id: CellId) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        let mut at = self.home(id.high);
+        loop {
+            let slot = &self.slots[at];
+            if slot.is_of(id) {
+                return Some(at);
+            }
+            if slot.is_empty() {
+                return None;
+            }
+            at = self.next(at);
+        }
+    }
+
+    /// What a slot holds; `None` if it is empty.
+    pub(super) fn get(&self, at: usize) -> Option<Packed> {
+        self.slots.get(at).and_then(Slot::cell)
+    }
+
+    /// Puts another cell into a slot that is taken.
+    pub(super) fn set(&mut self, at: usize, cell: Packed) {
+        let Slot { high, low, .. } = self.slots[at];
+        self.slots[at] = Slot::new(CellId::new(high, low), cell);
+    }
+
+    /// Puts a cell in under an identity that is not held.
+    pub(super) fn insert(&mut self, id: CellId, cell: Packed) {
+        if (self.len() + 1) * FULLEST.1 > self.slots.len() * FULLEST.0 {
+            self.resize((self.slots.len() + self.slots.len() / 2).max(SMALLEST));
+        }
+        self.put(Slot::new(id, cell));
+        self.len += 1;
+    }
+
+    /// Empties a slot. What follows it moves up, so it may be taken again by another.
+    pub(super) fn remove(&mut self, at: usize) {
+        let (mut hole, mut next) = (at, self.next(at));
+        while !self.slots[next].is_empty() {
+            // A cell may move up as far as its home, and no further.
+            let home = self.home(self.slots[next].high);
+            if self.distance(home, next) >= self.distance(hole, next) {
+                self.slots[hole] = self.slots[next];
+                hole = next;
+            }
+            next = self.next(next);
+        }
+        self.slots[hole] = Slot::EMPTY;
+        self.len -= 1;
+    }
+
+    /// Gives memory back that a past flood has left behind.
+    pub(super) fn shrink(&mut self) {
+        if self.len() < self.slots.len() / 4 {
+            self.resize(if self.len == 0 { 0 } else { (self.len() * 3 / 2).max(SMALLEST) });
+        }
+    }
+
+    fn resize(&mut self, slots: usize) {
+        let before = std::mem::replace(&mut self.slots, vec![Slot::EMPTY; slots].into());
+        for slot in before.into_iter().filter(|slot| !slot.is_empty()) {
+            self.put(slot);
+        }
+    }
+
+    fn put(&mut self, slot: Slot) {
+        let mut at = self.home(slot.high);
+        while !self.slots[at].is_empty() {
+            at = self.next(at);
+        }
+        self.slots[at] = slot;
+    }
+
+    /// Where an identity would lie if nobody else did: its share of the way through the table.
+    fn home(&self, high: u64) -> usize {
+        ((u128::from(high) * self.slots.len() as u128) >> 64) as usize
+    }
+
+    const fn next(&self, at: usize) -> usize {
+        if at + 1 < self.slots.len() { at + 1 } else { 0 }
+    }
+
+    const fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.slots.len() - from }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cell(word: u64) -> Packed {
+        Packed { algorithm: Algorithm::ALL[(word % 6) as usize], expires_at: word + 7, word }
+    }
+
+    proptest! {
+        /// Identities that crowd at the table's end, around it and at its beginning.
+        #[test]
+        fn l2_a_table_holds_what_was_put_in_and_nothing_else(
+            steps in prop::collection::vec((0_u64..40, prop::bool::weighted(0.6)), 1..300),
+        ) {
+            let (mut table, mut model) = (Table::default(), HashMap::new());
+            let id = |key: u64| CellId::new(if key < 20 { u64::MAX - key / 3 } else { key }, key << 8);
+            for (step, (key, puts)) in steps.into_iter().enumerate() {
+                match (table.find(id(key)), puts) {
+                    (Some(at), true) => table.set(at, cell(step as u64)),
+                    (None, true) => table.insert(id(key), cell(step as u64)),
+                    (Some(at), false) => table.remove(at),
+                    (None, false) => table.shrink(),
+                }
+                if puts { model.insert(key, cell(step as u64)); } else { model.remove(&key); }
+                prop_assert_eq!(table.len(), model.len());
+                for key in 0..40 {
+                    prop_assert_eq!(table.find(id(key)).and_then(|at| table.get(at)), model.get(&key).copied());
+                }
+            }
+            prop_assert_eq!((0..table.slots()).filter_map(|at| table.get(at)).count(), model.len());
+        }
+    }
+
+    #[test]
+    fn l2_a_cell_never_costs_more_than_64_bytes() {
+        assert_eq!(size_of::<Slot>(), 32);
+        let mut table = Table::default();
+        for number in 0..100_000_u64 {
+            table.insert(CellId::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number << 8), cell(number));
+            assert!(table.len() < 20 || table.slots() * size_of::<Slot>() <= 64 * table.len(), "{number}");
+        }
+    }
+}
