@@ -112,6 +112,35 @@ fn l14_a_thousand_at_once_through_four_processes_are_exactly_a_hundred() {
 }
 
 #[test]
+fn l14_a_thousand_at_once_from_the_runtimes_of_four_cores_are_exactly_a_hundred() {
+    let server = Server::start(&[]);
+    let (store, _runtime) = store(&options(&server.url()).connections(2));
+    let rates = Algorithm::ALL.map(long);
+    let admitted: Vec<[u64; 6]> = std::thread::scope(|scope| {
+        let core = || {
+            // Each core has a runtime of its own, as in the gateway; the connections are on another.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            rates.each_ref().map(|rate| {
+                let (key, mut admitted) = (key(rate.algorithm().as_str()), 0);
+                for _ in 0..25 {
+                    let asks: Vec<_> = (0..10).map(|_| [ask(rate, &key, 1)]).collect();
+                    let mut calls: Vec<_> = asks.iter().map(|ask| store.charge(ask)).collect();
+                    for call in &mut calls {
+                        admitted += u64::from(runtime.block_on(call).expect("the server answers").is_ok());
+                    }
+                }
+                admitted
+            })
+        };
+        let cores: Vec<_> = (0..4).map(|_| scope.spawn(core)).collect();
+        cores.into_iter().map(|core| core.join().expect("it ends")).collect()
+    });
+    for (at, algorithm) in Algorithm::ALL.into_iter().enumerate() {
+        assert_eq!(admitted.iter().map(|core| core[at]).sum::<u64>(), 100, "{algorithm}: {admitted:?}");
+    }
+}
+
+#[test]
 fn l14_a_process_that_is_killed_in_the_middle_admits_no_more_and_leaves_nothing_eternal() {
     let server = Server::start(&[]);
     let mut clients = clients(&server.url(), 4);
