@@ -189,6 +189,73 @@ fn l14_a_server_that_is_killed_and_comes_back_with_what_it_acknowledged_admits_n
     }
 }
 
+/// Whatever befalls the server and those who ask it, in whatever order: no more than the quota, and nothing eternal.
+#[test]
+fn l14_random_faults_never_admit_more_than_the_quota() {
+    for seed in 1..4_u64 {
+        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut below = |bound: u64| {
+            // Marsaglia's xorshift.
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % bound
+        };
+        let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+        let options = options(&server.url()).timeout(Duration::from_millis(60));
+        let mut clients: Vec<_> = (0..3).map(|_| store(&options)).collect();
+        let rates = Algorithm::ALL.map(long);
+        let keys = Algorithm::ALL.map(|algorithm| key(algorithm.as_str()));
+        let mut admitted = [0_u64; 6];
+        let mut faults = 0;
+        for _ in 0..220 {
+            match below(40) {
+                0 => {
+                    server.kill();
+                    server.run();
+                }
+                1 => {
+                    server.signal("-STOP");
+                    let (store, runtime) = &clients[below(3) as usize];
+                    let stack: Vec<_> = rates.iter().zip(&keys).map(|(rate, key)| ask(rate, key, 1)).collect();
+                    if let Ok(answer) = runtime.block_on(store.charge(&stack)) {
+                        assert!(answer.is_err(), "it hangs, and can only be known to refuse");
+                    }
+                    server.signal("-CONT");
+                }
+                2 => drop(server.cli(&["client", "kill", "type", "normal"])),
+                3 => drop(server.cli(&["script", "flush"])),
+                4 => clients[below(3) as usize] = store(&options),
+                _ => {
+                    let (store, runtime) = &clients[below(3) as usize];
+                    let (from, many) = (below(6) as usize, 1 + below(3) as usize);
+                    let stack: Vec<_> =
+                        (from..6).map(|at| ask(&rates[at], &keys[at], 1 + below(3))).take(many).collect();
+                    match runtime.block_on(store.charge(&stack)) {
+                        Ok(Ok(charge)) if below(6) == 0 => {
+                            charge.into_receipts().into_iter().for_each(|receipt| store.give_back(receipt));
+                        }
+                        Ok(Ok(_)) => stack.iter().enumerate().for_each(|(at, ask)| admitted[from + at] += ask.cost),
+                        Ok(Err(_)) => {}
+                        Err(_) => faults += 1,
+                    }
+                }
+            }
+        }
+        assert!(faults > 0, "seed {seed}: nothing befell anyone");
+        wait_until("it has loaded", || server.cli(&["ping"]) == "PONG");
+        every_key_runs_out(&server);
+        let (store, runtime) = store(&options);
+        for (at, algorithm) in Algorithm::ALL.into_iter().enumerate() {
+            let asked = ask(&rates[at], &keys[at], 0);
+            wait_until("it answers", || runtime.block_on(store.peek(&asked)).is_ok());
+            let left = runtime.block_on(store.peek(&asked)).map(|standing| standing.remaining).unwrap_or_default();
+            // What was charged and never told may be missing; what was told is not there again.
+            assert!(admitted[at] + left <= 100, "seed {seed}, {algorithm}: {} and {left} left", admitted[at]);
+        }
+    }
+}
+
 /// No key without a time to live, and none that outlives what its cell can mean.
 fn every_key_runs_out(server: &Server) {
     let script = "local without = {} for _, key in ipairs(redis.call('keys', '*')) do \

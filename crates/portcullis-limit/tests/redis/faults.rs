@@ -284,9 +284,7 @@ fn l2_what_does_not_speak_as_redis_does_is_an_error() {
 #[test]
 fn l10_a_failover_by_sentinels_is_followed_within_two_seconds_of_its_end() {
     let mut watched = servers::watched();
-    let hosts: Vec<String> = watched.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
-    let options = RedisOptions::parse(&format!("redis-sentinel://{}/mymaster", hosts.join(","))).expect("a URL");
-    let (store, runtime) = store(&options.timeout(WAIT));
+    let (store, runtime) = store(&watched.options().timeout(WAIT));
     let rate = rate(Algorithm::FixedWindow, 100, DAY);
     let charge = || runtime.block_on(store.charge(&[ask(&rate, &key("u"), 1)]));
     wait_until("the store is connected", || charge().is_ok());

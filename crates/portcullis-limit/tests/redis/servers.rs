@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use portcullis_core::Secret;
+use portcullis_limit::RedisOptions;
 use tempfile::TempDir;
 
 /// A server that lives as long as this.
@@ -146,11 +148,22 @@ pub(crate) fn cluster() -> Vec<Server> {
     nodes
 }
 
+/// The password of the Sentinels, which is not that of the servers.
+pub(crate) const SENTINEL_PASSWORD: &str = "s3ntinel";
+
 /// Three Sentinels that watch a master and its replica as `mymaster`.
 pub(crate) struct Watched {
     pub(crate) master: Server,
     pub(crate) replica: Server,
     pub(crate) sentinels: Vec<Server>,
+}
+
+impl Watched {
+    pub(crate) fn options(&self) -> RedisOptions {
+        let hosts: Vec<String> = self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let options = RedisOptions::parse(&format!("redis-sentinel://{}/mymaster", hosts.join(","))).expect("a URL");
+        options.sentinel_login(None, Secret::new(SENTINEL_PASSWORD.to_owned()))
+    }
 }
 
 pub(crate) fn watched() -> Watched {
@@ -163,7 +176,8 @@ pub(crate) fn watched() -> Watched {
             let file = directory.path().join("sentinel.conf");
             let text = format!(
                 "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds mymaster 400\nsentinel failover-timeout mymaster 2000\n",
+                 sentinel down-after-milliseconds mymaster 400\nsentinel failover-timeout mymaster 2000\n\
+                 requirepass {SENTINEL_PASSWORD}\nsentinel sentinel-pass {SENTINEL_PASSWORD}\n",
                 master.port
             );
             fs::write(&file, text).expect("a file");
@@ -174,7 +188,7 @@ pub(crate) fn watched() -> Watched {
         })
         .collect();
     let knows = |sentinel: &Server| {
-        let said = sentinel.cli(&["sentinel", "master", "mymaster"]);
+        let said = sentinel.cli(&["-a", SENTINEL_PASSWORD, "sentinel", "master", "mymaster"]);
         let value = |name: &str| said.lines().skip_while(|line| *line != name).nth(1).map(str::to_owned);
         value("num-slaves").as_deref() == Some("1") && value("num-other-sentinels").as_deref() == Some("2")
     };
