@@ -108,7 +108,7 @@ fn l2_redis_over_tls_with_a_user_that_may_do_no_more_keeps_the_contract() {
 
 #[test]
 fn l2_a_redis_cluster_of_three_nodes_keeps_the_contract() {
-    let nodes = servers::cluster();
+    let nodes = servers::cluster(0);
     keeps_the_contract(&options(&format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", nodes[1].port, nodes[2].port)));
 }
 

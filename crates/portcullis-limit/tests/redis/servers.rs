@@ -133,14 +133,15 @@ pub(crate) fn certificates(directory: &Path) {
     openssl("x509 -req -in cert.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile names");
 }
 
-/// Three masters that share the slots.
-pub(crate) fn cluster() -> Vec<Server> {
+/// Three masters that share the slots, and after them so many replicas of each.
+pub(crate) fn cluster(replicas: usize) -> Vec<Server> {
     let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
-    let nodes: Vec<Server> = (0..3).map(|_| Server::start(&options)).collect();
+    let nodes: Vec<Server> = (0..3 + 3 * replicas).map(|_| Server::start(&options)).collect();
     let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let mut words = vec!["--cluster", "create"];
     words.extend(addresses.iter().map(String::as_str));
-    words.extend(["--cluster-replicas", "0", "--cluster-yes"]);
+    let replicas = replicas.to_string();
+    words.extend(["--cluster-replicas", &replicas, "--cluster-yes"]);
     let made = Command::new("redis-cli").args(&words).output().expect("redis-cli runs");
     assert!(made.status.success(), "{made:?}: {}", nodes[0].log());
     let all = |node: &Server| node.cli(&["cluster", "info"]).contains("cluster_state:ok");
