@@ -30,6 +30,8 @@ const QUEUE: usize = 4096;
 const UNDER_WAY: usize = 8192;
 /// How many calls are taken from the queue at once.
 const BATCH: usize = 128;
+/// How many written bytes are kept before they are let go.
+const WRITTEN: usize = 64 * 1024;
 /// A connection on which the oldest call was not answered for so long is given up.
 const DEAD: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to connect.
@@ -367,8 +369,9 @@ impl<'s> Connection<'s> {
                     let count = wrote.map_err(|error| self.shared.unavailable(error))?;
                     self.written += count;
                     self.unflushed = unwritten > 0;
-                    if self.written == self.out.len() {
-                        self.out.clear();
+                    // Not each time: what remains is moved. But a server that is always a little behind must not make it grow.
+                    if self.written == self.out.len() || self.written >= WRITTEN {
+                        self.out.drain(..self.written);
                         self.written = 0;
                     }
                 }
