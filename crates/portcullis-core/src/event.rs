@@ -27,6 +27,10 @@ pub enum EventKind {
     LimitWouldHit,
     /// A limit slowed a request down instead of refusing it.
     LimitSlowed,
+    /// The store in which instances count together does not answer.
+    LimitStoreLost,
+    /// It answers again.
+    LimitStoreBack,
     /// A login succeeded.
     LoginSucceeded,
     /// A login failed.
@@ -47,11 +51,13 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
         Self::LimitSlowed,
+        Self::LimitStoreLost,
+        Self::LimitStoreBack,
         Self::LoginSucceeded,
         Self::LoginFailed,
         Self::RefreshGrace,
@@ -70,6 +76,8 @@ impl EventKind {
             Self::LimitHit => "limit_hit",
             Self::LimitWouldHit => "limit_would_hit",
             Self::LimitSlowed => "limit_slowed",
+            Self::LimitStoreLost => "limit_store_lost",
+            Self::LimitStoreBack => "limit_store_back",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
             Self::RefreshGrace => "refresh_grace",
@@ -88,11 +96,12 @@ impl EventKind {
             Self::Refused | Self::LoginSucceeded | Self::Reloaded | Self::LimitWouldHit => Severity::Info,
             Self::LimitHit
             | Self::LimitSlowed
+            | Self::LimitStoreBack
             | Self::LoginFailed
             | Self::RefreshGrace
             | Self::UpstreamFailed
             | Self::MailDropped => Severity::Notice,
-            Self::RefreshReuse | Self::ReloadRefused => Severity::Warning,
+            Self::RefreshReuse | Self::ReloadRefused | Self::LimitStoreLost => Severity::Warning,
         }
     }
 }

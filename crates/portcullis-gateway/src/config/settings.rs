@@ -9,6 +9,7 @@ use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, RouteRule}
 use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
+use portcullis_limit::RedisOptions;
 
 /// Everything that one configuration file (or none) means.
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub struct Settings {
 
 impl Settings {
     /// The keys that take effect at the start only; a reload leaves them as they were.
-    pub const FIXED_AT_START: [&'static str; 10] = [
+    pub const FIXED_AT_START: [&'static str; 11] = [
         "listen",
         "public_url",
         "state_dir",
@@ -45,9 +46,19 @@ impl Settings {
         "[mail]",
         "[tokens]",
         "limits.max_keys",
+        "limits.store",
         "[admin]",
         "[log]",
     ];
+}
+
+/// A store in which several instances count together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitStore {
+    /// Where it is.
+    pub options: RedisOptions,
+    /// How long a decision waits for it in all (40 ms).
+    pub patience: Duration,
 }
 
 /// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].
@@ -67,6 +78,8 @@ pub struct GateSettings {
     pub limit_headers: LimitHeaders,
     /// How many keys the limits count at once (1,000,000).
     pub max_limit_keys: usize,
+    /// The store that instances share; `None`: this process's memory.
+    pub limit_store: Option<LimitStore>,
     /// How many verified tokens are remembered (100,000).
     pub remembered_tokens: usize,
     /// What roles permit, the built-in ones included.

@@ -2,6 +2,7 @@
 
 mod holders;
 mod identity;
+mod limits;
 mod log;
 mod policy;
 mod reload;

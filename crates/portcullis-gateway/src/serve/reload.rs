@@ -55,6 +55,7 @@ fn keep_fixed(old: &Settings, mut new: Settings) -> Settings {
     new.log = old.log.clone();
     new.transport.cores = old.transport.cores;
     new.gate.max_limit_keys = old.gate.max_limit_keys;
+    new.gate.limit_store.clone_from(&old.gate.limit_store);
     new.gate.remembered_tokens = old.gate.remembered_tokens;
     new
 }

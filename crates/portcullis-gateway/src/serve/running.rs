@@ -9,7 +9,7 @@ use portcullis::{Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, EventSink};
 use portcullis_identity::{Forgets, Identity};
-use portcullis_limit::{Limiter, MemoryStore};
+use portcullis_limit::{Limiter, StoreError};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
+use super::limits;
 use super::policy::{build_policy, role_names};
 use super::state_dir::{StateDir, StateDirError};
 use crate::admin::{self, Accounts, AdminParts, CaughtMail, MailSource, OperatorToken, OperatorTokenError, ReadyCheck};
@@ -88,6 +89,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The store of the limits cannot be used.
+    #[error(transparent)]
+    Store(StoreError),
     /// The system gives no threads.
     #[error("cannot start: {0}")]
     Threads(io::Error),
@@ -125,7 +129,8 @@ impl Running {
         };
         let own = identity.as_ref().map(|identity| identity::own_issuer(&settings, identity));
         let policy = build_policy(&settings, own).map_err(StartError::Policy)?;
-        let limiter = Arc::new(Limiter::new(MemoryStore::with_capacity(settings.gate.max_limit_keys)));
+        let limiter =
+            limits::limiter(&settings.gate, &metrics, Arc::clone(&recorder) as _).map_err(StartError::Store)?;
         let blocks = Arc::new(BlockTable::default());
         let revocations: Arc<dyn Revocations> = match &identity {
             Some(identity) => identity.revocations(),
@@ -140,7 +145,7 @@ impl Running {
         if let Some(identity) = &identity {
             identity.revocations().forget_by(Box::new(Failures(Arc::downgrade(&gate), Handle::current())));
         }
-        sample(&metrics, &gate, &limiter, events.as_ref());
+        sample(&metrics, &gate, events.as_ref());
         if let MailWay::Server(server) = &mail {
             let (server, name) = (server.clone(), "portcullis_mails_under_way");
             let value = Box::new(move || server.under_way() as u64);
@@ -148,6 +153,7 @@ impl Running {
         }
 
         let mut chores = vec![tokio::spawn(ProcessClock.keep()), tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
+        chores.push(tokio::spawn(async move { limiter.keep().await }));
         let mut handle = None;
         if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
@@ -300,15 +306,8 @@ fn start_events(settings: &Settings) -> Result<Option<Arc<EventLog>>, StartError
     EventLog::start(options, Arc::new(ProcessClock)).map(|log| Some(Arc::new(log))).map_err(failed)
 }
 
-fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, events: Option<&Arc<EventLog>>) {
+fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, events: Option<&Arc<EventLog>>) {
     let add = |name, help, value: Box<dyn Fn() -> u64 + Send + Sync>| metrics.sample(Sample { name, help, value });
-    let (keys, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
-    add("portcullis_limit_keys", "Keys that limits hold at the moment.", Box::new(move || keys.local().len() as u64));
-    add(
-        "portcullis_limit_evictions_total",
-        "Live limit cells that were evicted because the store was full.",
-        Box::new(move || evicted.local().evictions()),
-    );
     let (hits, misses, held) = (Arc::clone(gate), Arc::clone(gate), Arc::clone(gate));
     add(
         "portcullis_tokens_remembered_hits",

@@ -115,7 +115,11 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::RefreshReuse
         | EventKind::UpstreamFailed
         | EventKind::MailDropped => true,
-        EventKind::LoginSucceeded | EventKind::Reloaded | EventKind::ReloadRefused => false,
+        EventKind::LoginSucceeded
+        | EventKind::Reloaded
+        | EventKind::ReloadRefused
+        | EventKind::LimitStoreLost
+        | EventKind::LimitStoreBack => false,
     }
 }
 

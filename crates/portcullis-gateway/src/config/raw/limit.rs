@@ -6,14 +6,22 @@ use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{At, DurationText, KeyText, OneOrMany, PatternText, QuotaText, ShortOrLong, Text};
+use super::{At, DurationText, KeyText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong, Text};
 
 /// What holds for all limits.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LimitsTable {
-    /// Where counts are kept: `memory`. Default: `memory`.
+    /// Where counts are kept: `memory`, which is this instance's, or a Redis that instances share: `redis://HOST`,
+    /// `rediss://…` for TLS, `redis-sentinel://…`, `redis-cluster://…`. Default: `memory`.
     pub(crate) store: Option<At<Text>>,
+    /// The file that holds the password of the store; otherwise `PORTCULLIS_LIMITS_PASSWORD` or
+    /// `PORTCULLIS_LIMITS_PASSWORD_FILE`.
+    pub(crate) password_file: Option<At<PathText>>,
+    /// Certificates (PEM) that alone vouch for the store. Default: those that Mozilla trusts.
+    pub(crate) ca_file: Option<At<PathText>>,
+    /// How long a decision waits for the store in all before each limit does what its `outage` says. Default: 40ms.
+    pub(crate) patience: Option<At<DurationText>>,
     /// The limits that apply where the file writes none. Default: `default`.
     pub(crate) preset: Option<At<PresetName>>,
     /// How a client is told of its limits. Default: `legacy`.

@@ -12,11 +12,13 @@ use super::context::Context;
 use super::preset;
 use super::quota::Keeping;
 use super::routes::{Roles, patterns, role_reference};
+use super::store;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     At, CountName, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName,
     Raw, ScopeName, Table,
 };
+use crate::config::settings::LimitStore;
 use crate::config::words::{alternatives, closest};
 
 /// The file's limits, or the presets where it writes none.
@@ -24,6 +26,7 @@ pub(super) struct Limits {
     pub(super) rules: Vec<LimitRule>,
     pub(super) headers: LimitHeaders,
     pub(super) max_keys: usize,
+    pub(super) store: Option<LimitStore>,
 }
 
 /// What limits refer to.
@@ -37,13 +40,7 @@ pub(super) struct Around<'a> {
 pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Limits {
     let none = LimitsTable::default();
     let table = raw.limits.as_ref().map_or(&none, Table::get);
-    if let Some(at) = &table.store
-        && at.get().as_str() != "memory"
-    {
-        // The URL of a store may hold a password.
-        let found = Diagnostic::error(at.span(), "this store is not available in this version").concealed();
-        cx.push(found.expected("\"memory\""));
-    }
+    let store = store::store(cx, table);
     let headers = match table.headers.as_ref().map(At::get) {
         None | Some(LimitHeadersName::Legacy) => LimitHeaders::Legacy,
         Some(LimitHeadersName::Draft) => LimitHeaders::Draft,
@@ -57,9 +54,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         if let Some(at) = off {
             let found = Diagnostic::warning(at.span(), "there are no limits at all");
             cx.push(found.hint("passwords can then be guessed as fast as the machine answers"));
-            return Limits { rules: Vec::new(), headers, max_keys };
+            return Limits { rules: Vec::new(), headers, max_keys, store };
         }
-        return Limits { rules: preset::all(around.identity), headers, max_keys };
+        return Limits { rules: preset::all(around.identity), headers, max_keys, store };
     }
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
@@ -74,7 +71,7 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
     if rules.len() == raw.limit.as_ref().map_or(0, Vec::len) && !cx.is_damaged_below("limit") {
         warn_of_gaps(cx, &rules, raw, around.identity);
     }
-    Limits { rules, headers, max_keys }
+    Limits { rules, headers, max_keys, store }
 }
 
 /// Writing one limit turns the presets off; what they shielded may then stand open.

@@ -12,6 +12,7 @@ mod preset;
 mod quota;
 mod routes;
 mod secrets;
+mod store;
 mod transport;
 
 use std::net::SocketAddr;
@@ -98,6 +99,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         limits: limits.rules,
         limit_headers: limits.headers,
         max_limit_keys: limits.max_keys,
+        limit_store: limits.store,
         remembered_tokens: identity::remembered_tokens(cx, &raw),
         roles: resolved,
         issuers,

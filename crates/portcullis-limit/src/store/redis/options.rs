@@ -1,5 +1,6 @@
 //! Where Redis is and how it is spoken to.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -134,6 +135,27 @@ impl RedisOptions {
             timeout: Duration::from_millis(40),
             connections: 1,
         })
+    }
+
+    /// Whether a password was told.
+    #[must_use]
+    pub const fn holds_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// Whether what is said, the password included, goes unprotected to another machine.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        let here = |host: &str| {
+            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        };
+        !self.tls && !self.hosts.iter().all(|address| here(&address.host))
     }
 
     /// The user of Redis's access control lists, in place of one in the URL.

@@ -1,0 +1,87 @@
+//! The limiter of a running gate: this process's memory, and the store that instances share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use portcullis_core::{Clock as _, Event, EventKind, EventSink};
+use portcullis_limit::{Limiter, MemoryStore, RedisStore, StoreError, StoreEvent, StoreObserver};
+use portcullis_watch::{Metrics, Sample};
+use tokio::runtime::Handle;
+
+use crate::clock::ProcessClock;
+use crate::config::GateSettings;
+
+/// Makes the limiter, and shows its figures. It does not wait for the store: until that answers, each limit does what its
+/// policy for outages says.
+///
+/// # Errors
+/// [`StoreError`] where the certificates that shall vouch for the store cannot be used.
+pub(super) fn limiter(
+    settings: &GateSettings,
+    metrics: &Arc<Metrics>,
+    sink: Arc<dyn EventSink>,
+) -> Result<Arc<Limiter>, StoreError> {
+    let limiter = Limiter::new(MemoryStore::with_capacity(settings.max_limit_keys));
+    let Some(shared) = &settings.limit_store else {
+        let limiter = Arc::new(limiter);
+        show_memory(metrics, &limiter);
+        return Ok(limiter);
+    };
+    let store = Arc::new(RedisStore::new(&shared.options, &Handle::current())?);
+    let failures = Arc::new(AtomicU64::new(0));
+    let observer = observer(Arc::clone(&failures), sink);
+    let limiter = Arc::new(limiter.sharing(Arc::clone(&store) as _, shared.patience, observer));
+    show_memory(metrics, &limiter);
+    show_store(metrics, &limiter, &store, failures);
+    Ok(limiter)
+}
+
+/// Counts, records and tells what happens to the store.
+fn observer(failures: Arc<AtomicU64>, sink: Arc<dyn EventSink>) -> StoreObserver {
+    let record =
+        move |kind, reason| sink.record(Event { reason: Some(reason), ..Event::new(ProcessClock.now(), kind) });
+    Arc::new(move |event| match event {
+        StoreEvent::Failed(_) => {
+            failures.fetch_add(1, Ordering::Relaxed);
+        }
+        StoreEvent::Lost(error) => {
+            tracing::error!(%error, "the store of the limits is away; each limit does what its `outage` says");
+            record(EventKind::LimitStoreLost, error.kind());
+        }
+        StoreEvent::Back => {
+            tracing::info!("the store of the limits is back");
+            record(EventKind::LimitStoreBack, "answers");
+        }
+    })
+}
+
+fn add(metrics: &Metrics, name: &'static str, help: &'static str, value: impl Fn() -> u64 + Send + Sync + 'static) {
+    metrics.sample(Sample { name, help, value: Box::new(value) });
+}
+
+fn show_memory(metrics: &Metrics, limiter: &Arc<Limiter>) {
+    let (keys, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
+    add(metrics, "portcullis_limit_keys", "Keys that limits hold in memory at the moment.", move || {
+        keys.local().len() as u64
+    });
+    let help = "Live limit cells that were evicted because the memory for them was full.";
+    add(metrics, "portcullis_limit_evictions_total", help, move || evicted.local().evictions());
+}
+
+fn show_store(metrics: &Metrics, limiter: &Arc<Limiter>, store: &Arc<RedisStore>, failures: Arc<AtomicU64>) {
+    let (up, alone) = (Arc::clone(limiter), Arc::clone(limiter));
+    add(metrics, "portcullis_limit_store_up", "Whether the store that instances share is asked: 1, or 0.", move || {
+        u64::from(up.shared_works() == Some(true))
+    });
+    let help = "Questions to the shared store that it did not answer.";
+    add(metrics, "portcullis_limit_store_failures_total", help, move || failures.load(Ordering::Relaxed));
+    let help = "Charges that were decided without the shared store.";
+    add(metrics, "portcullis_limit_decided_alone_total", help, move || alone.decided_alone());
+    let (refused, late, lost) = (Arc::clone(store), Arc::clone(store), Arc::clone(store));
+    let help = "Requests that were refused without a question, because their key was known to be refused.";
+    add(metrics, "portcullis_limit_refused_locally_total", help, move || refused.figures().refused_locally);
+    let help = "Charges whose answer came after they had been given up; they stay charged.";
+    add(metrics, "portcullis_limit_store_late_total", help, move || late.figures().late);
+    let help = "Charges that could not be given back to the shared store; they stay charged.";
+    add(metrics, "portcullis_limit_store_lost_give_backs_total", help, move || lost.figures().lost_give_backs);
+}
