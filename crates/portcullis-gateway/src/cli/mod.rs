@@ -148,8 +148,8 @@ pub enum Demo {
 pub struct NewUser {
     /// The e-mail address it logs in with, not yet checked.
     pub email: String,
-    /// Its roles, at least one.
-    pub roles: Vec<String>,
+    /// Its role.
+    pub role: String,
     /// Its owner's name.
     pub name: Option<String>,
     /// Its plan; `None` for the configured default.

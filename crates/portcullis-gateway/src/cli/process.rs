@@ -38,15 +38,19 @@ impl Commands for Process {
     }
 
     fn create_user(&self, settings: Settings, user: NewUser) -> Result<String, Failure> {
-        let [role] = <[String; 1]>::try_from(user.roles)
-            .map_err(|_| Failure::Usage("an account has one role in this version; give --role once".to_owned()))?;
-        if !users::knows_role(&settings, &role) {
-            return Err(users::no_role(&settings, &role));
+        if !users::knows_role(&settings, &user.role) {
+            return Err(users::no_role(&settings, &user.role));
         }
         let made = user.password.is_none();
         let password =
             user.password.unwrap_or_else(|| Secret::new(format!("{}-Aa1", hex::encode(&admin::random()[..12]))));
-        let new = NewAccount { email: user.email, password: password.clone(), name: user.name, role, plan: user.plan };
+        let new = NewAccount {
+            email: user.email,
+            password: password.clone(),
+            name: user.name,
+            role: user.role,
+            plan: user.plan,
+        };
         with_identity(&settings, async |identity| {
             let account = identity.create_account(new, Origin::default()).await.map_err(in_words)?;
             let mut text = format!("created {} with role {} and plan {}", account.email, account.role, account.plan);

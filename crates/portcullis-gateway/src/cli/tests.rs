@@ -30,7 +30,7 @@ impl Commands for Recorder {
 
     fn create_user(&self, settings: Settings, user: NewUser) -> Result<String, Failure> {
         let password = user.password.as_ref().map(|password| password.expose().clone());
-        self.note(format!("create {} {:?} {password:?} in {}", user.email, user.roles, settings.state_dir.display()))
+        self.note(format!("create {} {} {password:?} in {}", user.email, user.role, settings.state_dir.display()))
     }
 
     fn list_users(&self, _: Settings, show: &mut dyn FnMut(&str)) -> Result<(), Failure> {

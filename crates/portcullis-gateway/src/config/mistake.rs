@@ -139,10 +139,10 @@ fn unavailable(section: &str, key: &str) -> Option<&'static str> {
         ("tokens", "delivery") => "a client chooses it when it logs in",
         ("issuer", "jwks_url" | "discovery") => "fetch the key set into a file and name it with \"jwks_file\"",
         ("route", "policy" | "owner" | "response" | "headers" | "schema" | "allow" | "scopes") => "",
-        ("limit", "delay" | "lease" | "outage") => "",
-        ("limits", "outage" | "lease") => "",
+        ("limit" | "limits", "lease") => "",
+        ("limits", "outage") => "each [[limit]] has an \"outage\" of its own",
         ("upstreams", "tls") => "",
-        ("identity", "oauth" | "sessions") => "",
+        ("identity", "oauth") => "",
         ("identity", "mail") => "the mail server is named in a section of its own, [mail]",
         _ => return None,
     })

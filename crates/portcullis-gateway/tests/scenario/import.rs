@@ -43,6 +43,16 @@ fn a3_users_of_another_system_are_imported_beside_a_running_gate_and_log_in() {
     assert!(!report.contains(&BCRYPT[29..]), "no hash stands in the report");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(at("report.jsonl")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
+    let users = std::fs::read(at("users.csv")).unwrap();
+    for (report, more) in [("users.csv", &[][..]), ("users.csv", &["--dry-run"]), ("portcullis.toml", &[])] {
+        let before = std::fs::read(at(report)).unwrap();
+        let arguments = ["users", "import", &at("users.csv"), "--report", &at(report)];
+        let wrong = gateway.command(&[&arguments, more].concat());
+        assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong));
+        assert!(text(&wrong).contains("is no report of an import"), "{}", text(&wrong));
+        assert_eq!(std::fs::read(at(report)).unwrap(), before, "a slip of the hand takes nothing away");
+    }
+    assert_eq!(std::fs::read(at("users.csv")).unwrap(), users);
     assert!(text(&import(&[])).contains("imported 0, skipped 1 that exist"));
     gateway.login("mia@example.com");
     gateway.login("mia@example.com");
@@ -175,7 +185,8 @@ fn has_a_terminal() -> bool {
     let found = Command::new("script").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
     assert!(found || std::env::var_os("CI").is_none(), "script (bsdutils) is absent");
     if !found {
-        eprintln!("SKIPPED: script (bsdutils) is absent");
+        // The test harness would keep what `eprintln!` prints to itself.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: script (bsdutils) is absent");
     }
     found
 }

@@ -221,14 +221,3 @@ fn a4_at_most_three_pending_registrations_are_kept() {
     assert!(!is_success(&verify(&gateway, &tokens[0])), "the oldest of four is gone");
     assert!(is_success(&verify(&gateway, &tokens[1])), "the second of four is kept");
 }
-
-#[test]
-fn a10_without_mail_registration_is_closed() {
-    let (_origin, mut gateway) = projects();
-    gateway.kill();
-    let text = gateway.config_text().replace("registration = true\ndanger_mail_catcher = true\n", "");
-    std::fs::write(&gateway.config, text).unwrap();
-    gateway.launch();
-    let reply = register(&gateway, "closed@example.com", PASSWORD);
-    assert!((400..500).contains(&reply.status), "{}: {}", reply.status, reply.text());
-}

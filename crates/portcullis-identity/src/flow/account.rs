@@ -169,8 +169,10 @@ impl Identity {
         let mut broken = self.password_violations(&new.password, &new.email, new.name.as_deref());
         let email = Email::parse(&new.email).map_err(|violation| broken.push(violation)).ok();
         let name = new.name.as_deref().map(policy::parse_name).transpose().map_err(|violation| broken.push(violation));
-        if !policy::is_plain_name(&new.role) || !new.plan.as_deref().is_none_or(policy::is_plain_name) {
-            broken.push(policy::Violation { field: "role", message: "Must be letters, digits, - and _" });
+        for (field, word) in [("role", Some(&*new.role)), ("plan", new.plan.as_deref())] {
+            if !word.is_none_or(policy::is_plain_name) {
+                broken.push(policy::Violation { field, message: "Must be letters, digits, - and _" });
+            }
         }
         match (email, name) {
             (Some(email), Ok(name)) if broken.is_empty() => Ok((email, name)),

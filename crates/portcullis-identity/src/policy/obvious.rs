@@ -353,6 +353,13 @@ mod tests {
             "Minecraft",
             "Patricia",
             "Jonathan",
+            "Washington",
+            "Volkswagen",
+            "Playstation",
+            "Firebird",
+            "Submarine",
+            "Snowboard",
+            "Marlboro",
         ] {
             for added in ["1234", "123!", "2024", "1!", "99"] {
                 let password = format!("{word}{added}");

@@ -15,9 +15,9 @@ pub(in crate::cli) enum UsersCommand {
         /// The e-mail address it logs in with.
         #[arg(long)]
         email: String,
-        /// Its role; may be given several times.
+        /// Its role.
         #[arg(long, default_value = "viewer")]
-        role: Vec<String>,
+        role: String,
         /// Its owner's name.
         #[arg(long)]
         name: Option<String>,

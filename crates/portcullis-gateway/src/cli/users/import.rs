@@ -1,7 +1,7 @@
 //! `portcullis users import`: a file, a bar while it is read, and a report.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Seek as _, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -71,12 +71,33 @@ fn open(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
     Ok((Box::new(BufReader::with_capacity(BUFFER, file)), metadata.is_file().then_some(metadata.len())))
 }
 
-/// The report holds addresses, so it is nobody else's to read.
+/// The report holds addresses, so it is nobody else's to read. It takes the place of the report of an import before it, and of
+/// nothing else: whoever types the wrong name must not lose what lies there, the users least of all.
 fn make_report(path: &Path) -> Result<BufWriter<File>, Failure> {
     let failed = |error: io::Error| Failure::Usage(format!("cannot write {}: {error}", path.display()));
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(failed)?;
-    file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.is_file() {
+        if !is_report(&file).map_err(failed)? {
+            let what = "is there already and is no report of an import; name another file with --report";
+            return Err(Failure::Usage(format!("{} {what}", path.display())));
+        }
+        file.set_len(0).map_err(failed)?;
+        (&file).rewind().map_err(failed)?;
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+    }
     Ok(BufWriter::new(file))
+}
+
+/// Whether a file is empty, or its first line is one of a report.
+fn is_report(file: &File) -> io::Result<bool> {
+    // No line of a report is longer: it holds an address and a reason.
+    const LONGEST: u64 = 8 << 10;
+    let mut first = Vec::new();
+    BufReader::new(file.take(LONGEST)).read_until(b'\n', &mut first)?;
+    let line: serde_json::Value = serde_json::from_slice(&first).unwrap_or_default();
+    let is_line = ["line", "email", "status", "reason"].iter().all(|member| line.get(member).is_some());
+    Ok(first.is_empty() || is_line)
 }
 
 /// A bar on standard error; nothing where that is no terminal.

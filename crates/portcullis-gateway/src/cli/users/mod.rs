@@ -82,7 +82,7 @@ pub(super) fn dispatch(
         UsersCommand::Create { email, role, name, plan, password_file, deployment } => {
             let settings = load(&deployed(deployment), console)?;
             let password = password_file.map(|path| read_secret(&path)).transpose()?;
-            console.say(commands.create_user(settings, NewUser { email, roles: role, name, plan, password })?);
+            console.say(commands.create_user(settings, NewUser { email, role, name, plan, password })?);
             return Ok(());
         }
         UsersCommand::List { deployment } => {
