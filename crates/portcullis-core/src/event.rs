@@ -41,11 +41,13 @@ pub enum EventKind {
     ReloadRefused,
     /// A mail was given up; whoever waits for it has to ask again.
     MailDropped,
+    /// Too many wrong passwords were tried for an address, or on a device.
+    LoginsExhausted,
 }
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -57,6 +59,7 @@ impl EventKind {
         Self::Reloaded,
         Self::ReloadRefused,
         Self::MailDropped,
+        Self::LoginsExhausted,
     ];
 
     /// The stable word for this kind.
@@ -74,6 +77,7 @@ impl EventKind {
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload_refused",
             Self::MailDropped => "mail_dropped",
+            Self::LoginsExhausted => "logins_exhausted",
         }
     }
 
@@ -85,7 +89,7 @@ impl EventKind {
             Self::LimitHit | Self::LoginFailed | Self::RefreshGrace | Self::UpstreamFailed | Self::MailDropped => {
                 Severity::Notice
             }
-            Self::RefreshReuse | Self::ReloadRefused => Severity::Warning,
+            Self::RefreshReuse | Self::ReloadRefused | Self::LoginsExhausted => Severity::Warning,
         }
     }
 }

@@ -2,11 +2,13 @@
 //! behind them.
 
 mod database;
+mod device;
 mod error;
 mod flow;
 mod import;
 mod keyring;
 mod last_use;
+mod lockout;
 mod mail;
 mod mark;
 mod password;
@@ -33,6 +35,7 @@ pub use import::{
     RoleNames, RowRefused,
 };
 pub use keyring::{KeyImportError, KeyInfo};
+pub use lockout::{Allowance, Answer, Attempts, Charged, Exhausted, Lockout, Pool};
 pub use mail::{
     Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
     SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,

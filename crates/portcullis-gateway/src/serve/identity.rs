@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Limited};
 use portcullis_auth::{Algorithm, ClaimNames, Issuer};
 use portcullis_core::EventSink;
 use portcullis_identity::{
-    Database, Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports, SmtpError, SmtpMailer,
+    Attempts, Database, Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports, SmtpError, SmtpMailer,
 };
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
@@ -77,6 +77,7 @@ impl Mailer for Nowhere {
 pub async fn open_identity(
     settings: &Settings,
     events: Arc<dyn EventSink>,
+    attempts: Arc<dyn Attempts>,
 ) -> Result<(Identity, MailWay), OpenIdentityError> {
     let identity = settings.identity.as_ref().ok_or(OpenIdentityError::Disabled)?;
     let config = identity_config(settings, identity);
@@ -92,7 +93,7 @@ pub async fn open_identity(
         MailWay::Catcher(catcher) => Arc::clone(catcher) as _,
         MailWay::Server(server) => Arc::new(server.clone()),
     };
-    let identity = Identity::open(config, Ports { clock: Arc::new(ProcessClock), mailer, events }).await?;
+    let identity = Identity::open(config, Ports { clock: Arc::new(ProcessClock), mailer, events, attempts }).await?;
     Ok((identity, way))
 }
 
@@ -124,6 +125,7 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
         leeway: tokens.leeway,
         max_staleness: tokens.max_staleness,
         rotate_every: tokens.rotate_every,
+        lockout: identity.lockout,
         hash_threads: (settings.transport.cores / 2).max(1),
     }
 }

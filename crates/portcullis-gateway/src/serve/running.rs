@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::attempts::CountedAttempts;
 use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
 use super::policy::{build_policy, role_names};
@@ -115,10 +116,12 @@ impl Running {
         let metrics = Arc::new(Metrics::new());
         let events = start_events(&settings)?;
         let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), events.clone()));
+        let attempts = CountedAttempts::default();
         let (identity, mail) = match &settings.identity {
             Some(_) => {
                 let sink = Arc::clone(&recorder) as Arc<dyn EventSink>;
-                let (identity, mail) = identity::open_identity(&settings, sink).await?;
+                let attempts = Arc::new(attempts.clone());
+                let (identity, mail) = identity::open_identity(&settings, sink, attempts).await?;
                 (Some(Arc::new(identity)), mail)
             }
             None => (None, MailWay::Nowhere),
@@ -138,13 +141,15 @@ impl Running {
             None => gate,
         });
         sample(&metrics, &gate, &limiter, events.as_ref());
+        sample_attempts(&metrics, attempts.limiter());
         if let MailWay::Server(server) = &mail {
             let (server, name) = (server.clone(), "portcullis_mails_under_way");
             let value = Box::new(move || server.under_way() as u64);
             metrics.sample(Sample { name, help: "Mails that are being sent or wait for their next attempt.", value });
         }
 
-        let mut chores = vec![tokio::spawn(ProcessClock.keep()), tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
+        let limiters = [Arc::clone(&limiter), Arc::clone(attempts.limiter())];
+        let mut chores = vec![tokio::spawn(ProcessClock.keep()), tokio::spawn(sweep(limiters, blocks))];
         let mut handle = None;
         if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
@@ -320,6 +325,20 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, even
     }
 }
 
+fn sample_attempts(metrics: &Arc<Metrics>, limiter: &Arc<Limiter>) {
+    let (pools, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
+    metrics.sample(Sample {
+        name: "portcullis_lockout_pools",
+        help: "Addresses and devices whose failed logins are remembered at the moment.",
+        value: Box::new(move || pools.store().len() as u64),
+    });
+    metrics.sample(Sample {
+        name: "portcullis_lockout_evictions_total",
+        help: "Addresses and devices whose failed logins were forgotten because the store was full.",
+        value: Box::new(move || evicted.store().evictions()),
+    });
+}
+
 fn ready_checks(identity: Option<Arc<Identity>>, draining: Arc<AtomicBool>) -> Vec<ReadyCheck> {
     let mut checks = vec![ReadyCheck::flag("stopping", move || !draining.load(Ordering::SeqCst))];
     if let Some(identity) = identity {
@@ -350,13 +369,15 @@ fn mail_source(mail: &MailWay) -> Option<MailSource> {
     Some(Arc::new(move || catcher.mails().into_iter().map(caught).collect()))
 }
 
-async fn sweep(limiter: Arc<Limiter>, blocks: Arc<BlockTable>) {
+async fn sweep(limiters: [Arc<Limiter>; 2], blocks: Arc<BlockTable>) {
     let mut poll = tokio::time::interval(SWEEP);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         poll.tick().await;
         let now = ProcessClock.now();
-        limiter.store().sweep(now);
+        for limiter in &limiters {
+            limiter.store().sweep(now);
+        }
         blocks.purge(now);
     }
 }

@@ -15,6 +15,7 @@ mod cookies;
 mod hardening;
 mod identity_headers;
 mod limits;
+mod lockout;
 mod login;
 mod mail;
 mod operator;

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod api_key;
+pub(crate) mod attempt;
 pub(crate) mod link;
 pub(crate) mod login;
 pub(crate) mod logout;

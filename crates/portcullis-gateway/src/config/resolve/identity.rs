@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS};
 use portcullis_core::HumanDuration;
-use portcullis_identity::{Database, Letters, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError};
+use portcullis_identity::{Database, Letters, Lockout, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError};
 
 use super::context::Context;
 use super::pages;
 use super::secrets::{self, Origin};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    ApiKeysTable, At, HashName, IdentityTable, PasswordTable, PolicyName, Raw, SessionsTable, Table, TokensTable,
+    ApiKeysTable, At, HashName, IdentityTable, LockoutTable, PasswordTable, PolicyName, Raw, SessionsTable, Table,
+    TokensTable,
 };
 use crate::config::settings::{IdentitySettings, MailDelivery, SessionSettings, TokenSettings};
 use crate::config::words::{alternatives, closest};
@@ -81,6 +82,7 @@ pub(super) fn identity(
         letters,
         tokens,
         sessions: sessions(cx, table),
+        lockout: lockout(cx, table),
         pages: pages::pages(cx, table),
         api_keys_per_account: {
             let none = ApiKeysTable::default();
@@ -106,6 +108,26 @@ fn sessions(cx: &mut Context<'_>, table: &IdentityTable) -> SessionSettings {
         cx.push(Diagnostic::warning(at.span(), format!("a session of {life} never rests for {idle}")));
     }
     settings
+}
+
+fn lockout(cx: &mut Context<'_>, table: &IdentityTable) -> Option<Lockout> {
+    let none = LockoutTable::default();
+    let given = table.lockout.as_ref().map_or(&none, Table::get);
+    let lockout = Lockout {
+        // NIST SP 800-63B-4 §3.2.2: no more than 100 in a row.
+        attempts: u32::try_from(cx.number(given.attempts.as_ref(), 5, 1..=100)).unwrap_or(5),
+        window: cx.duration(given.window.as_ref(), 15 * MINUTE, MINUTE..=DAY),
+        device_life: cx.duration(given.device_life.as_ref(), 90 * DAY, DAY..=366 * DAY),
+        notice: given.notice.as_ref().is_none_or(|at| *at.get()),
+    };
+    match &given.enabled {
+        Some(at) if !*at.get() => {
+            let found = Diagnostic::warning(at.span(), "whoever has many addresses can try any number of passwords");
+            cx.push(found.hint("leave it on: it lets no stranger lock an owner out"));
+            None
+        }
+        _ => Some(lockout),
+    }
 }
 
 fn database(cx: &mut Context<'_>, raw: &Raw, table: &IdentityTable, has_master_key: bool) -> Database {

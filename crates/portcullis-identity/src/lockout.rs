@@ -1,0 +1,178 @@
+//! How many wrong passwords an account takes, and from whom (L13).
+//!
+//! An allowance that everybody shared would let any stranger lock an owner out (CWE-645). So there are pools: one that all
+//! unknown clients of an address share, and one for each device on which its owner has logged in before. Strangers exhaust
+//! the first and no other.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use portcullis_core::Timestamp;
+
+use crate::policy::Email;
+
+/// How accounts are kept from being guessed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lockout {
+    /// Wrong passwords that each pool admits in a window.
+    pub attempts: u32,
+    /// The window, a sliding one.
+    pub window: Duration,
+    /// How long a device is known after its last login.
+    pub device_life: Duration,
+    /// Whether the owner is told by mail.
+    pub notice: bool,
+}
+
+/// What is counted together. Its name tells neither the address nor the device: it may stand in a store that others read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pool(String);
+
+impl Pool {
+    /// Up to 40 characters, letters and digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How much a pool admits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// So many units, at least one.
+    pub count: u32,
+    /// In any window of this length.
+    pub window: Duration,
+}
+
+/// What a port's method gives: it may ask a store over the network.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Counts attempts. What is behind it is exact however many ask at once, and where it cannot count it refuses, or counts
+/// for itself: an attempt that nobody counts is a guess for free.
+pub trait Attempts: Send + Sync {
+    /// Takes one unit of a pool.
+    ///
+    /// # Errors
+    /// [`Exhausted`] where none is left; nothing is taken then.
+    fn charge<'a>(
+        &'a self,
+        pool: &'a Pool,
+        allowance: Allowance,
+        now: Timestamp,
+    ) -> Answer<'a, Result<Charged, Exhausted>>;
+
+    /// Forgets what a pool has taken.
+    fn clear<'a>(&'a self, pool: &'a Pool) -> Answer<'a, ()>;
+}
+
+/// One unit that was taken. Dropped, it stays taken.
+pub struct Charged {
+    /// Units that are left in the pool.
+    pub left: u64,
+    /// Gives the unit back at a moment.
+    pub give_back: Box<dyn FnOnce(Timestamp) -> Answer<'static, ()> + Send>,
+}
+
+impl fmt::Debug for Charged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Charged").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+/// A pool that has nothing left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exhausted {
+    /// What the pool admits in a window.
+    pub count: u64,
+    /// How long until it admits one more, if nobody else takes it.
+    pub retry_after: Duration,
+    /// The moment when that is.
+    pub reset_at: Timestamp,
+}
+
+impl Exhausted {
+    /// The wait in whole seconds, rounded up: whoever comes then is not too early.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        (self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0)).max(1)
+    }
+}
+
+/// Names pools.
+#[derive(Debug)]
+pub(crate) struct Pools {
+    key: hmac::Key,
+}
+
+impl Pools {
+    pub(crate) fn new(root: &hmac::Key) -> Self {
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(root, b"portcullis lockout").as_ref()) }
+    }
+
+    /// The one that all unknown clients of an address share, whether or not it has an account.
+    pub(crate) fn strangers(&self, address: &str) -> Pool {
+        self.named('s', address)
+    }
+
+    /// A known device's own.
+    pub(crate) fn device(&self, id: &str) -> Pool {
+        self.named('d', id)
+    }
+
+    /// That of letters about an address.
+    pub(crate) fn notices(&self, address: &str) -> Pool {
+        self.named('n', address)
+    }
+
+    fn named(&self, kind: char, what: &str) -> Pool {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&[kind as u8]);
+        context.update(what.as_bytes());
+        // 128 bits: nobody finds two addresses that share a pool, and nobody without the key finds any.
+        Pool(format!("{kind}{}", hex::encode(&context.sign().as_ref()[..16])))
+    }
+}
+
+/// The one spelling in which an address is counted. What is none is counted too: nobody is to tell by it which texts the
+/// store is asked for.
+pub(crate) fn spelling(address: &str) -> String {
+    match Email::parse(address) {
+        Ok(email) => email.as_str().to_owned(),
+        Err(_) => address.trim().to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pools(seed: u8) -> Pools {
+        Pools::new(&hmac::Key::new(hmac::HMAC_SHA256, &[seed; 32]))
+    }
+
+    #[test]
+    fn l13_a_pool_tells_nothing_of_whose_it_is() {
+        let ours = pools(1);
+        let (strangers, device) = (ours.strangers("ann@example.com"), ours.device("ann@example.com"));
+        assert_eq!(strangers, ours.strangers("ann@example.com"));
+        assert_ne!(strangers, ours.strangers("bob@example.com"));
+        assert_ne!(strangers, pools(2).strangers("ann@example.com"), "only who has the key can name it");
+        for pool in [&strangers, &device, &ours.notices("ann@example.com")] {
+            assert!(pool.as_str().len() <= 40 && pool.as_str().bytes().all(|b| b.is_ascii_alphanumeric()), "{pool:?}");
+        }
+        assert_ne!(strangers.as_str()[1..], device.as_str()[1..]);
+    }
+
+    #[test]
+    fn l13_an_address_has_one_pool_however_it_is_typed() {
+        for typed in ["Ann@Example.com", " ann@example.com ", "ANN@EXAMPLE.COM\n"] {
+            assert_eq!(spelling(typed), "ann@example.com", "{typed:?}");
+        }
+        // What is no address is counted by itself.
+        assert_ne!(spelling("ann@"), spelling("bob@"));
+        assert_eq!(spelling(" ANN@ "), "ann@");
+    }
+}
