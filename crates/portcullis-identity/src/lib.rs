@@ -35,7 +35,7 @@ pub use import::{
     RoleNames, RowRefused,
 };
 pub use keyring::{KeyImportError, KeyInfo};
-pub use lockout::{Allowance, Answer, Attempts, Charged, Exhausted, Lockout, Pool};
+pub use lockout::{Allowance, Answer, Attempts, Charged, Exhausted, Lockout, MOST_ALLOWANCES, Pool};
 pub use mail::{
     Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
     SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,

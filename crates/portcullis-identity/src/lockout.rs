@@ -4,12 +4,17 @@
 //! unknown clients of an address share, and one for each device on which its owner has logged in before. Strangers exhaust
 //! the first and no other.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
+use parking_lot::Mutex;
 use portcullis_core::Timestamp;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::policy::Email;
 
@@ -20,10 +25,20 @@ pub struct Lockout {
     pub attempts: u32,
     /// The window, a sliding one.
     pub window: Duration,
+    /// Wrong passwords that each pool admits in any 24 hours: whoever goes on and on has to wait longer.
+    pub per_day: u32,
     /// How long a device is known after its last login.
     pub device_life: Duration,
     /// Whether the owner is told by mail.
     pub notice: bool,
+}
+
+impl Lockout {
+    /// What each pool admits.
+    pub(crate) const fn allowances(&self) -> [Allowance; 2] {
+        let day = Allowance { count: self.per_day, window: Duration::from_secs(86_400) };
+        [Allowance { count: self.attempts, window: self.window }, day]
+    }
 }
 
 /// What is counted together. Its name tells neither the address nor the device: it may stand in a store that others read.
@@ -53,14 +68,14 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Counts attempts. What is behind it is exact however many ask at once, and where it cannot count it refuses, or counts
 /// for itself: an attempt that nobody counts is a guess for free.
 pub trait Attempts: Send + Sync {
-    /// Takes one unit of a pool.
+    /// Takes one unit of a pool by each of its allowances, at most [`MOST_ALLOWANCES`], or by none.
     ///
     /// # Errors
-    /// [`Exhausted`] where none is left; nothing is taken then.
+    /// [`Exhausted`] where one of them has none left, of the one with the longest wait.
     fn charge<'a>(
         &'a self,
         pool: &'a Pool,
-        allowance: Allowance,
+        allowances: &'a [Allowance],
         now: Timestamp,
     ) -> Answer<'a, Result<Charged, Exhausted>>;
 
@@ -68,9 +83,12 @@ pub trait Attempts: Send + Sync {
     fn clear<'a>(&'a self, pool: &'a Pool) -> Answer<'a, ()>;
 }
 
+/// How many allowances a pool has at most.
+pub const MOST_ALLOWANCES: usize = 2;
+
 /// One unit that was taken. Dropped, it stays taken.
 pub struct Charged {
-    /// Units that are left in the pool.
+    /// Units that are left in the pool, by the allowance that has the least.
     pub left: u64,
     /// Gives the unit back at a moment.
     pub give_back: Box<dyn FnOnce(Timestamp) -> Answer<'static, ()> + Send>,
@@ -85,7 +103,7 @@ impl fmt::Debug for Charged {
 /// A pool that has nothing left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
-    /// What the pool admits in a window.
+    /// What the pool admits in a window, or in a day.
     pub count: u64,
     /// How long until it admits one more, if nobody else takes it.
     pub retry_after: Duration,
@@ -133,6 +151,54 @@ impl Pools {
         context.update(what.as_bytes());
         // 128 bits: nobody finds two addresses that share a pool, and nobody without the key finds any.
         Pool(format!("{kind}{}", hex::encode(&context.sign().as_ref()[..16])))
+    }
+}
+
+/// The attempts of this process whose end is not known yet, by pool.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay(Arc<Ends>);
+
+#[derive(Debug, Default)]
+struct Ends {
+    pools: Mutex<HashMap<Pool, usize>>,
+    ended: Notify,
+}
+
+/// One of them, until it goes.
+#[derive(Debug)]
+pub(crate) struct OneUnderWay {
+    all: Arc<Ends>,
+    pool: Pool,
+}
+
+impl UnderWay {
+    pub(crate) fn begin(&self, pool: Pool) -> OneUnderWay {
+        *self.0.pools.lock().entry(pool.clone()).or_default() += 1;
+        OneUnderWay { all: Arc::clone(&self.0), pool }
+    }
+
+    /// Whether a pool has any.
+    pub(crate) fn holds(&self, pool: &Pool) -> bool {
+        self.0.pools.lock().contains_key(pool)
+    }
+
+    /// The end of the next one, of whatever pool.
+    pub(crate) fn ended(&self) -> Notified<'_> {
+        self.0.ended.notified()
+    }
+}
+
+impl Drop for OneUnderWay {
+    fn drop(&mut self) {
+        let mut pools = self.all.pools.lock();
+        if let Some(count) = pools.get_mut(&self.pool) {
+            *count -= 1;
+            if *count == 0 {
+                pools.remove(&self.pool);
+            }
+        }
+        drop(pools);
+        self.all.ended.notify_waiters();
     }
 }
 

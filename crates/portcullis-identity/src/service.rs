@@ -12,7 +12,7 @@ use crate::device::Devices;
 use crate::error::{IdentityError, OpenError};
 use crate::keyring::{KeyImportError, KeyInfo, Keyring};
 use crate::last_use::LastUses;
-use crate::lockout::{Attempts, Lockout, Pools};
+use crate::lockout::{Attempts, Lockout, Pools, UnderWay};
 use crate::mail::{Letters, Mailer};
 use crate::mark::Mark;
 use crate::password::{Decoys, Hasher, PasswordHash};
@@ -103,6 +103,7 @@ pub struct Identity {
     pub(crate) decoys: Decoys,
     pub(crate) devices: Devices,
     pub(crate) pools: Pools,
+    pub(crate) under_way: UnderWay,
     pub(crate) keyring: Keyring,
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
@@ -165,6 +166,7 @@ impl Identity {
             decoys,
             devices: Devices::new(&refresh_key),
             pools: Pools::new(&refresh_key),
+            under_way: UnderWay::default(),
             keyring,
             refresh_key,
             revocations,

@@ -49,9 +49,12 @@ impl Api {
         held.filter(|_| self.same_site(headers).is_ok())
     }
 
-    /// Makes this browser a known device, where attempts to log in are counted and cookies can be kept.
-    pub(super) fn set_device(&self, response: &mut Response, device: Option<&Secret<String>>) {
-        if let (Some(device), Some(lockout), true) = (device, self.identity.config().lockout, self.cookies_allowed) {
+    /// Makes this browser a known device, where attempts to log in are counted and cookies can be kept. Not for another site's
+    /// page: with a link of its own it could put its author's device into the place of the visitor's, who would be a stranger
+    /// then.
+    pub(super) fn set_device(&self, response: &mut Response, headers: &HeaderMap, device: Option<&Secret<String>>) {
+        let allowed = self.cookies_allowed && self.same_site(headers).is_ok();
+        if let (Some(device), Some(lockout), true) = (device, self.identity.config().lockout, allowed) {
             append(response, &self.cookies, self.cookies.device(), device.expose(), lockout.device_life.as_secs());
         }
     }

@@ -73,9 +73,9 @@ pub(super) async fn login(State(api): State<Arc<Api>>, caller: Caller, headers: 
         let (password, agent) = (Secret::new(password), agent(&headers));
         let credentials = Credentials { email, password, delivery: kind, agent, device };
         let mut response = if delivery == Wish::Session {
-            open(&api, &api.identity.open_session(&credentials, origin(caller)).await?)
+            open(&api, &headers, &api.identity.open_session(&credentials, origin(caller)).await?)
         } else {
-            hand_over(&api, &api.identity.login(credentials, origin(caller)).await?)
+            hand_over(&api, &headers, &api.identity.login(credentials, origin(caller)).await?)
         };
         if delivery != Wish::Body {
             end_former(&api, &headers, origin(caller)).await?;
@@ -135,7 +135,7 @@ pub(super) async fn refresh(State(api): State<Arc<Api>>, caller: Caller, headers
     answered(caller, async {
         let token = presented(&api, &headers, &bytes)?.unwrap_or_default();
         let tokens = api.identity.refresh(&token, origin(caller)).await?;
-        Ok(hand_over(&api, &tokens))
+        Ok(hand_over(&api, &headers, &tokens))
     })
     .await
 }
@@ -206,18 +206,18 @@ pub(super) struct Handed<'a> {
 }
 
 /// Hands a server session over: nothing of it is in the body.
-pub(super) fn open(api: &Api, session: &ServerSession) -> Response {
+pub(super) fn open(api: &Api, headers: &HeaderMap, session: &ServerSession) -> Response {
     let expires_in = session.idle.min(session.life).as_secs();
     let told =
         Handed { access_token: None, refresh_token: None, device_token: None, expires_in, token_type: "Session" };
     let mut response = answer::json(StatusCode::OK, &told);
     api.set_session(&mut response, session);
-    api.set_device(&mut response, session.device.as_ref());
+    api.set_device(&mut response, headers, session.device.as_ref());
     response
 }
 
 /// Hands tokens over in the way their session began with.
-pub(super) fn hand_over(api: &Api, tokens: &Tokens) -> Response {
+pub(super) fn hand_over(api: &Api, headers: &HeaderMap, tokens: &Tokens) -> Response {
     let bare = Handed {
         access_token: None,
         refresh_token: None,
@@ -235,7 +235,7 @@ pub(super) fn hand_over(api: &Api, tokens: &Tokens) -> Response {
         Delivery::Cookie => {
             let mut response = answer::json(StatusCode::OK, &bare);
             api.set_cookies(&mut response, tokens);
-            api.set_device(&mut response, tokens.device.as_ref());
+            api.set_device(&mut response, headers, tokens.device.as_ref());
             response
         }
     }

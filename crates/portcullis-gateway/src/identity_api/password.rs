@@ -58,7 +58,7 @@ pub(super) async fn reset(State(api): State<Arc<Api>>, caller: Caller, headers: 
         delivery.is_possible(&api, &headers)?;
         let held = api.device(&headers);
         let device = api.identity.reset_password(&token, &Secret::new(password), held, origin(caller)).await?;
-        Ok(known(&api, "The password is set. Log in with it.", delivery, device.as_ref()))
+        Ok(known(&api, &headers, "The password is set. Log in with it.", delivery, device.as_ref()))
     })
     .await
 }
@@ -85,7 +85,7 @@ pub(super) async fn confirm_device(
         let ConfirmDevice { token, delivery } = body::json(&headers, &bytes)?;
         delivery.is_possible(&api, &headers)?;
         let device = api.identity.confirm_device(&token, api.device(&headers), origin(caller)).await?;
-        Ok(known(&api, "This device is known now. Log in on it.", delivery, device.as_ref()))
+        Ok(known(&api, &headers, "This device is known now. Log in on it.", delivery, device.as_ref()))
     })
     .await
 }
@@ -101,11 +101,17 @@ pub(super) struct Known<'a> {
     device_token: Option<&'a str>,
 }
 
-fn known(api: &Api, message: &'static str, delivery: Wish, device: Option<&Secret<String>>) -> Response {
+fn known(
+    api: &Api,
+    headers: &HeaderMap,
+    message: &'static str,
+    delivery: Wish,
+    device: Option<&Secret<String>>,
+) -> Response {
     let device_token = device.filter(|_| delivery == Wish::Body).map(|device| device.expose().as_str());
     let mut response = answer::json(StatusCode::OK, &Known { message, device_token });
     if delivery != Wish::Body {
-        api.set_device(&mut response, device);
+        api.set_device(&mut response, headers, device);
     }
     response
 }
@@ -136,8 +142,8 @@ pub(super) async fn change(
         let (agent, device) = (agent.as_deref(), api.device(&headers));
         let renewed = api.identity.change_password(&principal, &present, &new, agent, device, origin(caller)).await;
         Ok(match renewed.map_err(by_member)? {
-            Renewed::Tokens(tokens) => login::hand_over(&api, &tokens),
-            Renewed::Session(session) => login::open(&api, &session),
+            Renewed::Tokens(tokens) => login::hand_over(&api, &headers, &tokens),
+            Renewed::Session(session) => login::open(&api, &headers, &session),
         })
     })
     .await

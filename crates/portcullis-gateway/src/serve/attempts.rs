@@ -1,15 +1,16 @@
 //! What counts attempts to log in: the limiter, behind the accounts' own port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_core::Timestamp;
-use portcullis_identity::{Allowance, Answer, Attempts, Charged, Exhausted, Pool};
+use portcullis_identity::{Allowance, Answer, Attempts, Charged, Exhausted, MOST_ALLOWANCES, Pool};
 use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Quota, Rate};
+use smallvec::SmallVec;
 
-/// The number in the keys of every pool. The limiter holds nothing else, so that it collides with no limit's.
-const LIMIT: u32 = 0;
-/// Pools that are remembered. Each costs whoever fills it a hash of ours, and no machine makes so many in a window.
-const POOLS: usize = 250_000;
+/// Cells that are remembered, two for each pool. Each pool costs whoever fills it a hash of ours, and what is evicted first is
+/// what ends first.
+const CELLS: usize = 500_000;
 
 /// Counts attempts by a sliding log: what is taken comes back a window later, to the moment.
 ///
@@ -22,7 +23,7 @@ pub struct CountedAttempts {
 
 impl Default for CountedAttempts {
     fn default() -> Self {
-        Self { limiter: Arc::new(Limiter::new(MemoryStore::with_capacity(POOLS))) }
+        Self { limiter: Arc::new(Limiter::new(MemoryStore::with_capacity(CELLS))) }
     }
 }
 
@@ -37,20 +38,23 @@ impl Attempts for CountedAttempts {
     fn charge<'a>(
         &'a self,
         pool: &'a Pool,
-        allowance: Allowance,
+        allowances: &'a [Allowance],
         now: Timestamp,
     ) -> Answer<'a, Result<Charged, Exhausted>> {
         Box::pin(async move {
-            let Some(rate) = rate(allowance) else {
+            let rates: Option<SmallVec<[Rate; MOST_ALLOWANCES]>> = allowances.iter().map(rate).collect();
+            let Some(rates) = rates.filter(|rates| (1..=MOST_ALLOWANCES).contains(&rates.len())) else {
                 // No configuration leads here; what cannot be counted is refused.
-                let Allowance { count, window } = allowance;
-                let reset_at = now.after(window);
-                return Err(Exhausted { count: count.into(), retry_after: window, reset_at });
+                let retry_after = Duration::from_secs(60);
+                return Err(Exhausted { count: 0, retry_after, reset_at: now.after(retry_after) });
             };
-            let ask = Ask { key: key(pool), rate: &rate, cost: 1, enforce: true };
-            match self.limiter.charge(&[ask], now).await {
+            let asks: SmallVec<[Ask<'_>; MOST_ALLOWANCES]> = (0..)
+                .zip(&rates)
+                .map(|(number, rate)| Ask { key: key(pool, number), rate, cost: 1, enforce: true })
+                .collect();
+            match self.limiter.charge(&asks, now).await {
                 Ok(charge) => {
-                    let left = charge.standings().first().map_or(0, |standing| standing.remaining);
+                    let left = charge.standings().iter().map(|standing| standing.remaining).min().unwrap_or(0);
                     let (limiter, receipts) = (Arc::clone(&self.limiter), charge.into_receipts());
                     let give_back = move |now| -> Answer<'static, ()> {
                         Box::pin(async move { receipts.iter().for_each(|receipt| limiter.give_back(receipt, now)) })
@@ -68,18 +72,21 @@ impl Attempts for CountedAttempts {
 
     fn clear<'a>(&'a self, pool: &'a Pool) -> Answer<'a, ()> {
         Box::pin(async move {
-            self.limiter.reset(&key(pool));
+            for number in 0..MOST_ALLOWANCES as u32 {
+                self.limiter.reset(&key(pool, number));
+            }
         })
     }
 }
 
-fn key(pool: &Pool) -> Key {
-    let mut key = Key::new(LIMIT);
+/// A pool's cell for one of its allowances.
+fn key(pool: &Pool, number: u32) -> Key {
+    let mut key = Key::new(number);
     key.push_text('p', pool.as_str());
     key
 }
 
-fn rate(allowance: Allowance) -> Option<Rate> {
+fn rate(allowance: &Allowance) -> Option<Rate> {
     let quota = Quota::new(allowance.count.into(), allowance.window).ok()?;
     Rate::new(quota, Algorithm::SlidingWindowLog, None).ok()
 }

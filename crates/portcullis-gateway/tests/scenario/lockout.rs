@@ -415,15 +415,32 @@ fn l13_the_sign_in_page_counts_in_the_same_pools_and_knows_the_browser_again() {
     let known = device_cookie(&sign_in(&gateway, PASSWORD, Some(&known)).expect(303));
     sign_in(&gateway, PASSWORD, Some(&known)).expect(303);
 
-    // The page behind the letter's link makes another browser known.
+    // The page behind the letter's link makes another browser known, and no page of another site does: with a link of its own
+    // it could put a device of its author's into the place of the owner's.
     gateway.operator().await_mails(CEO, 1);
     let [link] = notices(&gateway, CEO).try_into().expect("one letter");
     let client = gateway.client();
-    let request = client.post("/auth/confirm-device").header("Content-Type", "application/x-www-form-urlencoded");
-    let confirmed = request.body(format!("token={link}").as_bytes()).send().expect(303);
+    let confirm = |link: &str, from: &str| {
+        let request = client.post("/auth/confirm-device").header("Content-Type", "application/x-www-form-urlencoded");
+        request.header("Origin", from).body(format!("token={link}").as_bytes()).send()
+    };
+    let confirmed = confirm(&link, PUBLIC_URL).expect(303);
     assert_eq!(confirmed.header("location"), Some("/auth/login?done=device"));
     sign_in(&gateway, PASSWORD, Some(&device_cookie(&confirmed))).expect(303);
     sign_in(&gateway, PASSWORD, None).expect(429);
+
+    gateway.create_user("eve@example.com", "viewer");
+    exhaust(&gateway, "eve@example.com");
+    gateway.operator().await_mails("eve@example.com", 1);
+    let [eves] = notices(&gateway, "eve@example.com").try_into().expect("one letter");
+    assert!(confirm(&eves, "https://evil.example").set_cookie("device").is_none());
+    post(&gateway, "/auth/forgot-password", &json!({ "email": "eve@example.com" })).expect(202);
+    let mails = gateway.operator().await_mails("eve@example.com", 2);
+    let reset = mails.iter().find(|mail| mail.subject == "Set another password").unwrap().token();
+    let request = client.post("/auth/reset-password").header("Content-Type", "application/x-www-form-urlencoded");
+    let request = request.header("Origin", "https://evil.example");
+    let reply = request.body(format!("token={reset}&password={OTHER}").as_bytes()).send().expect(303);
+    assert!(reply.set_cookie("device").is_none(), "{:?}", reply.headers);
 }
 
 #[test]

@@ -4,14 +4,17 @@
 //! out. Strangers share the pool of the address, whether or not it has an account; a device on which the owner has logged
 //! in before has its own, so that no stranger's guesses are counted there.
 
+use std::time::Duration;
+
 use portcullis_core::{Event, EventKind, Secret, Timestamp};
+use tokio::time::Instant;
 
 use super::link::{self, Purpose};
 use super::login::Credentials;
 use super::manage::AccountName;
 use crate::device::{self, BoundTo};
 use crate::error::IdentityError;
-use crate::lockout::{Allowance, Charged, Lockout, spelling};
+use crate::lockout::{Allowance, Charged, Exhausted, Lockout, OneUnderWay, Pool, spelling};
 use crate::policy::Email;
 use crate::service::Identity;
 use crate::store::audit::{self, Origin};
@@ -21,12 +24,16 @@ use crate::token;
 /// The name under which refusals are recorded.
 const LIMIT: &str = "lockout";
 
+/// How long an attempt waits for others that are under way.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// An attempt that was charged.
 pub(crate) struct Attempt {
     /// The address as it is counted.
     address: String,
     charged: Charged,
     by: By,
+    _under_way: OneUnderWay,
 }
 
 /// Whose pool an attempt was charged to.
@@ -64,8 +71,8 @@ impl Identity {
             Some(device) => (self.pools.device(device), By::Device),
             None => (self.pools.strangers(&address), By::Strangers),
         };
-        match self.ports.attempts.charge(&pool, allowance(lockout), self.now()).await {
-            Ok(charged) => Ok(Some(Attempt { address, charged, by })),
+        match self.charge_or_wait(&pool, &lockout.allowances()).await {
+            Ok(charged) => Ok(Some(Attempt { address, charged, by, _under_way: self.under_way.begin(pool) })),
             Err(exhausted) => {
                 self.ports.events.record(Event {
                     client: origin.client.map(portcullis_core::ClientAddress::ip),
@@ -83,7 +90,8 @@ impl Identity {
     /// failed here was nobody's guess.
     pub(crate) async fn settle<T>(&self, attempt: Option<Attempt>, outcome: &Result<T, IdentityError>, origin: Origin) {
         use IdentityError::{Disabled, InvalidCredentials, NotVerified};
-        let Some(Attempt { address, charged, by }) = attempt else { return };
+        // What waits for it is woken at the very end, when the charge is back.
+        let Some(Attempt { address, charged, by, _under_way }) = attempt else { return };
         match outcome {
             Err(InvalidCredentials | NotVerified | Disabled) if charged.left > 0 => {}
             Err(InvalidCredentials | NotVerified | Disabled) => {
@@ -147,6 +155,25 @@ impl Identity {
         life.map(|life| self.devices.make(to, presented, life, now)).transpose()
     }
 
+    /// Charges a pool. One that is exhausted only by attempts under way may have room at once, when some of them succeed: many
+    /// programs that log in to one account at the same moment, all with its password, shall all get in.
+    async fn charge_or_wait(&self, pool: &Pool, allowances: &[Allowance]) -> Result<Charged, Exhausted> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // Listened to before it is looked at, so that no end is missed between the two.
+            let ended = self.under_way.ended();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            let refused = match self.ports.attempts.charge(pool, allowances, self.now()).await {
+                Ok(charged) => return Ok(charged),
+                Err(exhausted) => exhausted,
+            };
+            if !self.under_way.holds(pool) || tokio::time::timeout_at(deadline, ended).await.is_err() {
+                return Err(refused);
+            }
+        }
+    }
+
     /// The device that is known to the account of an address, if there is one.
     async fn known_device(
         &self,
@@ -155,7 +182,7 @@ impl Identity {
         lockout: Lockout,
     ) -> Result<Option<String>, IdentityError> {
         let account: Option<(String, String)> = sql("SELECT id, password FROM account WHERE email = $1")
-            .bind(address)
+            .bind(asked_for(Email::parse(address).as_ref().ok()))
             .fetch_optional(self.store.read())
             .await?;
         // Looked at in any case, so that the time does not tell whether there is an account.
@@ -170,16 +197,16 @@ impl Identity {
     async fn tell_of_exhaustion(&self, address: &str, by: By, origin: Origin) -> Result<(), IdentityError> {
         let Some(lockout) = self.config.lockout else { return Ok(()) };
         let now = self.now();
-        let once = Allowance { count: 1, window: lockout.window };
+        let once = [Allowance { count: 1, window: lockout.window }];
         // One at a time: under fire a pool is exhausted again and again.
-        if self.ports.attempts.charge(&self.pools.notices(address), once, now).await.is_err() {
+        if self.ports.attempts.charge(&self.pools.notices(address), &once, now).await.is_err() {
             return Ok(());
         }
-        let secret = token::random()?;
+        let (email, secret) = (Email::parse(address).ok(), token::random()?);
         let mut transaction = self.store.write().await?;
         let account: Option<(String,)> =
             sql(locking!("SELECT id FROM account WHERE email = $1 AND disabled_at IS NULL", "FOR UPDATE"))
-                .bind(address)
+                .bind(asked_for(email.as_ref()))
                 .fetch_optional(&mut transaction)
                 .await?;
         let account = account.map(|(id,)| id);
@@ -190,7 +217,7 @@ impl Identity {
         transaction.commit().await?;
         self.record(EventKind::LoginsExhausted, account.as_deref(), origin, Some(by.as_str()));
         // Where there are as many links as there may be, the owner has the letters already.
-        if let (Ok(email), true) = (Email::parse(address), made) {
+        if let (Some(email), true) = (email, made) {
             let letters = &self.config.letters;
             self.ports.mailer.send(letters.logins_exhausted(email, &self.config.public_url, secret.expose(), now));
         }
@@ -198,6 +225,7 @@ impl Identity {
     }
 }
 
-const fn allowance(lockout: Lockout) -> Allowance {
-    Allowance { count: lockout.attempts, window: lockout.window }
+/// What the database is asked for: nothing that is no address, however long it is and whatever it holds.
+fn asked_for(email: Option<&Email>) -> &str {
+    email.map_or("", Email::as_str)
 }

@@ -22,26 +22,34 @@ impl Attempts for Ledger {
     fn charge<'a>(
         &'a self,
         pool: &'a Pool,
-        allowance: Allowance,
+        allowances: &'a [Allowance],
         now: Timestamp,
     ) -> Answer<'a, Result<Charged, Exhausted>> {
         Box::pin(async move {
             let mut pools = self.0.lock().unwrap();
             let taken = pools.entry(pool.as_str().to_owned()).or_default();
-            taken.retain(|at| at.after(allowance.window) > now);
-            let count = allowance.count as usize;
-            if taken.len() >= count {
-                let reset_at = taken[0].after(allowance.window);
-                return Err(Exhausted { count: count as u64, retry_after: reset_at.since(now), reset_at });
+            let mut left = u64::MAX;
+            let mut denied: Option<Exhausted> = None;
+            for Allowance { count, window } in allowances {
+                let (count, within) = (*count as usize, taken.iter().filter(|at| at.after(*window) > now).count());
+                left = left.min((count.saturating_sub(within + 1)) as u64);
+                if within >= count {
+                    let reset_at = taken[taken.len() - count].after(*window);
+                    let this = Exhausted { count: count as u64, retry_after: reset_at.since(now), reset_at };
+                    denied = denied.filter(|held| held.reset_at > reset_at).or(Some(this));
+                }
+            }
+            if let Some(denied) = denied {
+                return Err(denied);
             }
             taken.push(now);
-            let (left, name, ledger) = (count - taken.len(), pool.as_str().to_owned(), Arc::clone(&self.0));
+            let (name, ledger) = (pool.as_str().to_owned(), Arc::clone(&self.0));
             let give_back = move |_| -> Answer<'static, ()> {
                 Box::pin(async move {
                     ledger.lock().unwrap().get_mut(&name).and_then(Vec::pop);
                 })
             };
-            Ok(Charged { left: left as u64, give_back: Box::new(give_back) })
+            Ok(Charged { left, give_back: Box::new(give_back) })
         })
     }
 

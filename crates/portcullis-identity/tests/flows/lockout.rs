@@ -10,12 +10,17 @@ const NOBODY: Origin = Origin { client: None, request: None, operator: false };
 const LOCKOUT: Lockout = Lockout {
     attempts: 5,
     window: Duration::from_secs(900),
+    per_day: 50,
     device_life: Duration::from_secs(90 * 86_400),
     notice: true,
 };
 
 async fn house() -> House {
-    let house = House::with(|config| config.lockout = Some(LOCKOUT)).await;
+    house_with(LOCKOUT).await
+}
+
+async fn house_with(lockout: Lockout) -> House {
+    let house = House::with(|config| config.lockout = Some(lockout)).await;
     house.create(ANN).await;
     house
 }
@@ -31,7 +36,7 @@ fn device(tokens: &Tokens) -> &str {
 }
 
 async fn exhaust(house: &House, email: &str) {
-    for _ in 0..5 {
+    for _ in 0..house.identity.config().lockout.unwrap().attempts {
         let told = login(house, email, WRONG, None).await.unwrap_err();
         assert!(matches!(told, IdentityError::InvalidCredentials), "{told}");
     }
@@ -73,10 +78,41 @@ async fn l13_of_fifty_guesses_at_once_five_are_heard_and_the_right_one_among_the
     is_refused(&house, ANN, None).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn l13_thirty_who_log_in_at_once_with_the_right_password_all_get_in() {
+    let house = Arc::new(house().await);
+    let all: Vec<_> = (0..30)
+        .map(|_| {
+            let house = Arc::clone(&house);
+            tokio::spawn(async move { login(&house, ANN, PASSWORD, None).await })
+        })
+        .collect();
+    for one in all {
+        one.await.unwrap().unwrap();
+    }
+    assert_eq!(house.ledger.taken('s'), 0);
+}
+
+#[tokio::test]
+async fn l13_what_is_no_address_is_counted_and_breaks_nothing() {
+    let house = house_with(Lockout { attempts: 2, ..LOCKOUT }).await;
+    let known = device(&login(&house, ANN, PASSWORD, None).await.unwrap()).to_owned();
+    let long = "a".repeat(100_000);
+    for email in ["ann\0@example.com", "\0", "", &long, "' OR 1=1 --", "ann@example.com\u{200b}"] {
+        for _ in 0..2 {
+            let told = login(&house, email, WRONG, Some(&known)).await.unwrap_err();
+            assert!(matches!(told, IdentityError::InvalidCredentials), "{told}");
+        }
+        is_refused(&house, email, Some(&known)).await;
+    }
+    login(&house, ANN, PASSWORD, Some(&known)).await.unwrap();
+    assert_eq!(notices(&house), 0);
+}
+
 #[tokio::test]
 async fn l13_successes_take_nothing_and_everything_that_is_told_as_a_failure_does() {
     let house = house().await;
-    for _ in 0..20 {
+    for _ in 0..8 {
         login(&house, ANN, PASSWORD, None).await.unwrap();
     }
     assert_eq!(house.ledger.taken('s'), 0);
@@ -97,7 +133,7 @@ async fn l13_successes_take_nothing_and_everything_that_is_told_as_a_failure_doe
 #[tokio::test]
 async fn l13_what_failed_here_was_nobodys_guess() {
     let house = house().await;
-    for _ in 0..20 {
+    for _ in 0..8 {
         // The write after the right password fails; the next one finds the table again.
         house.execute("ALTER TABLE session RENAME TO away").await;
         assert!(matches!(login(&house, ANN, PASSWORD, None).await, Err(IdentityError::Database(_))));
@@ -142,8 +178,8 @@ async fn l13_the_work_for_an_address_without_an_account_is_the_same() {
 
 #[tokio::test]
 async fn l13_the_owner_gets_one_letter_in_a_window_and_three_in_a_day() {
-    let house = house().await;
-    for window in 1..=8 {
+    let house = house_with(Lockout { attempts: 2, ..LOCKOUT }).await;
+    for window in 1..=6 {
         exhaust(&house, ANN).await;
         assert_eq!(notices(&house), window.min(3));
         house.clock.advance(LOCKOUT.window);
@@ -158,6 +194,26 @@ async fn l13_the_owner_gets_one_letter_in_a_window_and_three_in_a_day() {
     assert!(matches!(login(&house, ANN, WRONG, Some(known.expose())).await, Err(IdentityError::InvalidCredentials)));
     login(&house, ANN, PASSWORD, Some(known.expose())).await.unwrap();
     is_refused(&house, ANN, None).await;
+}
+
+#[tokio::test]
+async fn l13_whoever_goes_on_has_so_many_guesses_in_a_day_and_then_waits_for_the_next() {
+    let house = house_with(Lockout { per_day: 15, ..LOCKOUT }).await;
+    let known = login(&house, ANN, PASSWORD, None).await.unwrap();
+    for _ in 0..3 {
+        exhaust(&house, ANN).await;
+        house.clock.advance(LOCKOUT.window);
+    }
+    is_refused(&house, ANN, None).await;
+    house.clock.advance(LOCKOUT.window);
+    let told = login(&house, ANN, WRONG, None).await.unwrap_err();
+    let IdentityError::TooManyAttempts(exhausted) = told else { panic!("{told}") };
+    // The first five were tried four windows ago, and come back a day after they were.
+    let wait = Duration::from_secs(86_400) - 4 * LOCKOUT.window;
+    assert_eq!((exhausted.count, exhausted.retry_after), (15, wait));
+    login(&house, ANN, PASSWORD, Some(device(&known))).await.expect("the owner's device has its own day");
+    house.clock.advance(wait);
+    exhaust(&house, ANN).await;
 }
 
 #[tokio::test]

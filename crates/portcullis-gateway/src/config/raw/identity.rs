@@ -73,6 +73,8 @@ pub(crate) struct LockoutTable {
     pub(crate) attempts: Option<At<u64>>,
     /// The window. Default: `15m`.
     pub(crate) window: Option<At<DurationText>>,
+    /// How many each allowance admits in any 24 hours: whoever goes on and on waits longer. Default: 50.
+    pub(crate) per_day: Option<At<u64>>,
     /// How long a device is known after its last login. Default: `90d`.
     pub(crate) device_life: Option<At<DurationText>>,
     /// Whether the owner is told by mail when an allowance is exhausted, with a link that lets a new device in. Default:

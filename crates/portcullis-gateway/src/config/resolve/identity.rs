@@ -117,6 +117,7 @@ fn lockout(cx: &mut Context<'_>, table: &IdentityTable) -> Option<Lockout> {
         // NIST SP 800-63B-4 §3.2.2: no more than 100 in a row.
         attempts: u32::try_from(cx.number(given.attempts.as_ref(), 5, 1..=100)).unwrap_or(5),
         window: cx.duration(given.window.as_ref(), 15 * MINUTE, MINUTE..=DAY),
+        per_day: u32::try_from(cx.number(given.per_day.as_ref(), 50, 1..=10_000)).unwrap_or(50),
         device_life: cx.duration(given.device_life.as_ref(), 90 * DAY, DAY..=366 * DAY),
         notice: given.notice.as_ref().is_none_or(|at| *at.get()),
     };

@@ -146,7 +146,7 @@ pub(in crate::identity_api) async fn change_password(
                     tokens.device
                 }
             };
-            api.set_device(&mut response, device.as_ref());
+            api.set_device(&mut response, headers, device.as_ref());
             response
         }
         Err(error) => page(api, headers, principal, None, Some(Trouble::from(error))).await,

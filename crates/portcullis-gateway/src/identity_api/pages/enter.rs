@@ -133,7 +133,7 @@ pub(in crate::identity_api) async fn sign_in_form(
     }
     let mut response = see_other(api.pages.targets.choose(form.get("next")));
     api.set_session(&mut response, &session);
-    api.set_device(&mut response, session.device.as_ref());
+    api.set_device(&mut response, headers, session.device.as_ref());
     response
 }
 

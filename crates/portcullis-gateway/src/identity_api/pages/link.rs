@@ -114,7 +114,7 @@ pub(in crate::identity_api) async fn confirm_device_form(
         Ok(device) => {
             let title = "This device can sign in";
             let mut response = to_sign_in(api, "device", title, "Log in on it with your password.");
-            api.set_device(&mut response, device.as_ref());
+            api.set_device(&mut response, headers, device.as_ref());
             response
         }
         Err(error) => failed(api, &Trouble::from(error), "/auth/login"),
@@ -154,7 +154,7 @@ pub(in crate::identity_api) async fn reset_form(
     match api.identity.reset_password(token, &password, api.device(headers), origin).await {
         Ok(device) => {
             let mut response = to_sign_in(api, "password", "The password is set", "Log in with it.");
-            api.set_device(&mut response, device.as_ref());
+            api.set_device(&mut response, headers, device.as_ref());
             response
         }
         // The link is not spent by a password that breaks a rule.
