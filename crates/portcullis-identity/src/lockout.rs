@@ -13,8 +13,8 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use parking_lot::Mutex;
 use portcullis_core::Timestamp;
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use crate::policy::Email;
 
@@ -154,9 +154,15 @@ impl Pools {
     }
 }
 
+/// How many attempts may wait for others: a flood of them must not take the room of those who only refresh a token.
+const MOST_WAITING: usize = 32;
+
 /// The attempts of this process whose end is not known yet, by pool.
-#[derive(Debug, Default)]
-pub(crate) struct UnderWay(Arc<Ends>);
+#[derive(Debug)]
+pub(crate) struct UnderWay {
+    all: Arc<Ends>,
+    turns: Semaphore,
+}
 
 #[derive(Debug, Default)]
 struct Ends {
@@ -171,20 +177,31 @@ pub(crate) struct OneUnderWay {
     pool: Pool,
 }
 
+impl Default for UnderWay {
+    fn default() -> Self {
+        Self { all: Arc::default(), turns: Semaphore::new(MOST_WAITING) }
+    }
+}
+
 impl UnderWay {
     pub(crate) fn begin(&self, pool: Pool) -> OneUnderWay {
-        *self.0.pools.lock().entry(pool.clone()).or_default() += 1;
-        OneUnderWay { all: Arc::clone(&self.0), pool }
+        *self.all.pools.lock().entry(pool.clone()).or_default() += 1;
+        OneUnderWay { all: Arc::clone(&self.all), pool }
     }
 
     /// Whether a pool has any.
     pub(crate) fn holds(&self, pool: &Pool) -> bool {
-        self.0.pools.lock().contains_key(pool)
+        self.all.pools.lock().contains_key(pool)
     }
 
     /// The end of the next one, of whatever pool.
     pub(crate) fn ended(&self) -> Notified<'_> {
-        self.0.ended.notified()
+        self.all.ended.notified()
+    }
+
+    /// The right to wait for one; `None` where too many wait already.
+    pub(crate) fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.try_acquire().ok()
     }
 }
 

@@ -168,7 +168,8 @@ impl Identity {
                 Ok(charged) => return Ok(charged),
                 Err(exhausted) => exhausted,
             };
-            if !self.under_way.holds(pool) || tokio::time::timeout_at(deadline, ended).await.is_err() {
+            let Some(_turn) = self.under_way.turn().filter(|_| self.under_way.holds(pool)) else { return Err(refused) };
+            if tokio::time::timeout_at(deadline, ended).await.is_err() {
                 return Err(refused);
             }
         }

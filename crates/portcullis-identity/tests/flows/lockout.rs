@@ -187,6 +187,14 @@ async fn l13_the_owner_gets_one_letter_in_a_window_and_three_in_a_day() {
     house.clock.advance(Duration::from_secs(86_400));
     exhaust(&house, ANN).await;
     assert_eq!(notices(&house), 4);
+    // Under steady fire a pool is exhausted again with every attempt that comes back; that is no new letter.
+    let steady = house_with(Lockout { attempts: 2, ..LOCKOUT }).await;
+    for letters in [0, 1, 1, 2, 2] {
+        let told = login(&steady, ANN, WRONG, None).await.unwrap_err();
+        assert!(matches!(told, IdentityError::InvalidCredentials), "{told}");
+        assert_eq!(notices(&steady), letters);
+        steady.clock.advance(LOCKOUT.window / 2);
+    }
     // The letter lets a device in that was never known, once, and asks for the password all the same.
     let link = house.mailed(ANN);
     let known = house.identity.confirm_device(&link, None, NOBODY).await.unwrap().unwrap();
