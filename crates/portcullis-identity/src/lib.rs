@@ -23,6 +23,7 @@ pub use database::{Database, PostgresUrl, PostgresUrlError};
 pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
 pub use flow::api_key::{ApiKeyInfo, MadeApiKey, NewApiKey};
+pub use flow::claims::{ExtraClaim, longest_access_token};
 pub use flow::login::{Credentials, Delivery, Tokens};
 pub use flow::manage::{AccountChange, AccountDetails, AccountName};
 pub use flow::operate::{AccountFilter, AccountPage, AccountPatch, MAX_PAGE};

@@ -48,14 +48,31 @@ pub(crate) async fn write(
     Ok(())
 }
 
+/// Writes a revocation for every account of which a session ended at this very moment. An account without one has no living
+/// token, so that as many are remembered as somebody is logged in to.
+pub(crate) async fn write_for_sessions_ended_at(
+    transaction: &mut Write,
+    ended: Timestamp,
+    expires: Timestamp,
+) -> Result<(), sqlx::Error> {
+    transaction.lock("revocations", "").await?;
+    sql("INSERT INTO revocation (kind, subject, version, expires_at) SELECT 'user', id, version, $1 FROM account \
+         WHERE id IN (SELECT account_id FROM session WHERE revoked_at = $2)")
+    .bind(millis(expires))
+    .bind(millis(ended))
+    .execute(&mut *transaction)
+    .await?;
+    Ok(())
+}
+
 /// The greatest number that was ever given to a revocation; those of forgotten ones count.
 const NEWEST: Text = Text {
     sqlite: "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'revocation'",
     postgres: "SELECT last_value FROM revocation_seq_seq",
 };
 
-/// The mirror in memory. It holds only what can still revoke a living token, so it is bounded by the revocations of one
-/// access token's life.
+/// The mirror in memory. It holds only what can still revoke something, so it is bounded by the revocations of one access
+/// token's life, or of `max_staleness` where that is longer.
 #[derive(Debug)]
 pub struct RevocationView {
     entries: RwLock<Entries>,
@@ -83,14 +100,14 @@ impl RevocationView {
     /// are seen too.
     pub(crate) async fn catch_up(&self, store: &Store, now: Timestamp) -> Result<(), sqlx::Error> {
         let held = self.entries.read().seen;
-        let (newest,): (i64,) = sql(NEWEST).fetch_one(store.read()).await?;
+        let (newest,): (i64,) = sql(NEWEST).fetch_one(store.poll()).await?;
         // A server that was restored, or replaced by one that had not heard everything, gives numbers out again. What is
         // written under them must not be passed over, so that all is read anew.
         let anew = newest < held;
         let rows: Vec<(i64, String, String, i64, i64)> =
             sql("SELECT seq, kind, subject, version, expires_at FROM revocation WHERE seq > $1 ORDER BY seq")
                 .bind(if anew { 0 } else { held })
-                .fetch_all(store.read())
+                .fetch_all(store.poll())
                 .await?;
         if anew || !rows.is_empty() {
             let mut entries = self.entries.write();

@@ -85,6 +85,8 @@ mod tests {
             remaining: 4,
             reset_at: Timestamp::from_millis(1_000_001),
             would_refuse: false,
+            at: Timestamp::from_millis(999_000),
+            delay: Duration::ZERO,
         }
     }
 

@@ -1,5 +1,8 @@
 //! What a request is counted under.
 
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use portcullis_core::AddressKey;
 use smallvec::SmallVec;
@@ -55,6 +58,58 @@ impl Key {
         }
     }
 
+    /// The key as text, `rl:<limit>:<parts>`, as stores over a network know it and people read it there:
+    /// `rl:login:203.0.113.7`, `rl:api:2001:db8::,u=alice`.
+    ///
+    /// The limit goes by its name, which all instances know it by. Whatever is not a letter, a digit or one of `-._~@+/`
+    /// is escaped as `%XX` (in parts `:` and `|` stand too), so that no text can break out of its place: two keys have one
+    /// text only if they are the same, no brace makes a hash tag of a cluster, and no control character reaches a terminal.
+    /// A digest stands in hexadecimal after the upper-case letter of its kind.
+    #[must_use]
+    pub fn name(&self, limit: &str) -> String {
+        let mut name = String::with_capacity(self.0.len() + limit.len() + 16);
+        name.push_str("rl:");
+        escape(&mut name, limit.as_bytes(), b"");
+        let mut before = ':';
+        for (kind, bytes) in self.parts() {
+            name.push(before);
+            before = ',';
+            // An address has no `=`, and everything else has one as its second character.
+            let address = match kind {
+                b'4' => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+                b'6' => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+                _ => None,
+            };
+            // Writing to a string does not fail.
+            let _ = match address {
+                Some(address) => write!(name, "{address}"),
+                None => write!(name, "{}=", char::from(kind)),
+            };
+            if kind.is_ascii_uppercase() {
+                for byte in bytes {
+                    let _ = write!(name, "{byte:02x}");
+                }
+            } else if address.is_none() {
+                escape(&mut name, bytes, b":|");
+            }
+        }
+        if before == ':' {
+            name.push(before);
+        }
+        name
+    }
+
+    /// The kind and the bytes of each part.
+    fn parts(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let mut rest = self.0.get(4..).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (&[kind, length], after) = rest.split_first_chunk::<2>()?;
+            let (bytes, after) = after.split_at_checked(usize::from(length))?;
+            rest = after;
+            Some((kind, bytes))
+        })
+    }
+
     fn push(&mut self, kind: u8, bytes: &[u8]) {
         self.0.push(kind);
         self.0.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
@@ -62,10 +117,20 @@ impl Key {
     }
 }
 
+/// Appends a text in which only letters, digits, `-._~@+/` and what `also` holds stand for themselves.
+fn escape(name: &mut String, text: &[u8], also: &[u8]) {
+    for byte in text {
+        if byte.is_ascii_alphanumeric() || b"-._~@+/".contains(byte) || also.contains(byte) {
+            name.push(char::from(*byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(name, "%{byte:02X}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use portcullis_core::ClientAddress;
 
     use super::*;
@@ -95,5 +160,43 @@ mod tests {
         let key = texts(1, &[&long]);
         assert!(key.0.len() <= 56 && !key.0.spilled());
         assert_ne!(key, texts(1, &[&"y".repeat(10_000)]));
+    }
+
+    #[test]
+    fn l3_a_key_reads_as_its_limit_and_what_it_counts_by() {
+        let mut key = Key::new(1);
+        assert_eq!(key.name("all"), "rl:all:");
+        key.push_address(ClientAddress::new(IpAddr::from([203, 0, 113, 7])).key(64));
+        assert_eq!(key.name("login"), "rl:login:203.0.113.7");
+        key.push_text('u', "alice@example.com");
+        assert_eq!(key.name("login"), "rl:login:203.0.113.7,u=alice@example.com");
+        let mut key = Key::new(1);
+        key.push_address(ClientAddress::new("2001:db8::17".parse().unwrap()).key(64));
+        assert_eq!(key.name("api"), "rl:api:2001:db8::");
+        let long = texts(1, &[&"x".repeat(49)]).name("api");
+        assert!(long.starts_with("rl:api:H=") && long.len() == "rl:api:H=".len() + 64, "{long}");
+    }
+
+    #[test]
+    fn l3_no_text_breaks_out_of_its_place_in_a_name() {
+        let hostile = texts(1, &["a{b}\r\n,u=root\0 \u{1b}[2J%é"]).name("x:{y},z");
+        assert_eq!(hostile, "rl:x%3A%7By%7D%2Cz:h=a%7Bb%7D%0D%0A%2Cu%3Droot%00%20%1B%5B2J%25%C3%A9");
+        let mut address = Key::new(1);
+        address.push_address(ClientAddress::new(IpAddr::from([1, 2, 3, 4])).key(64));
+        let keys = [
+            texts(1, &["a", "b"]),
+            texts(1, &["a,h=b"]),
+            texts(1, &["a%2Ch%3Db"]),
+            texts(1, &["a", ""]),
+            texts(1, &["a"]),
+            texts(1, &[""]),
+            texts(1, &[]),
+            texts(1, &["1.2.3.4"]),
+            address,
+        ];
+        for limit in ["a", "a:h=a", ""] {
+            let names: std::collections::HashSet<String> = keys.iter().map(|key| key.name(limit)).collect();
+            assert_eq!(names.len(), keys.len(), "{names:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::calendar::{Calendar, UnknownTimeZone};
 use crate::quota::Quota;
 
 /// How a quota is kept. What each promises is stated at its file in `algorithm/`.
@@ -13,6 +14,8 @@ use crate::quota::Quota;
 pub enum Algorithm {
     /// A bucket of `burst` that refills steadily (GCRA).
     TokenBucket,
+    /// A steady flow: no burst unless one is given, and a queue if a longest delay is given.
+    LeakyBucket,
     /// A count that starts anew at every multiple of the window.
     FixedWindow,
     /// Two fixed windows, weighted by how far the second has come.
@@ -20,22 +23,38 @@ pub enum Algorithm {
     SlidingWindowCounter,
     /// The time of every admitted request.
     SlidingWindowLog,
+    /// A count that starts anew with every day, week, month or year of a time zone.
+    Calendar,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 4] =
-        [Self::TokenBucket, Self::FixedWindow, Self::SlidingWindowCounter, Self::SlidingWindowLog];
+    pub const ALL: [Self; 6] = [
+        Self::TokenBucket,
+        Self::LeakyBucket,
+        Self::FixedWindow,
+        Self::SlidingWindowCounter,
+        Self::SlidingWindowLog,
+        Self::Calendar,
+    ];
 
     /// Its name in a configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TokenBucket => "token-bucket",
+            Self::LeakyBucket => "leaky-bucket",
             Self::FixedWindow => "fixed-window",
             Self::SlidingWindowCounter => "sliding-window-counter",
             Self::SlidingWindowLog => "sliding-window-log",
+            Self::Calendar => "calendar",
         }
+    }
+
+    /// Whether it is a bucket, which has a burst.
+    #[must_use]
+    pub const fn has_burst(self) -> bool {
+        matches!(self, Self::TokenBucket | Self::LeakyBucket)
     }
 }
 
@@ -47,7 +66,10 @@ impl fmt::Display for Algorithm {
 
 /// A name that is no algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not an algorithm; choose token-bucket, fixed-window, sliding-window-counter or sliding-window-log")]
+#[error(
+    "\"{0}\" is not an algorithm; choose token-bucket, leaky-bucket, fixed-window, sliding-window-counter, \
+     sliding-window-log or calendar"
+)]
 pub struct UnknownAlgorithm(pub String);
 
 impl FromStr for Algorithm {
@@ -81,19 +103,29 @@ pub(crate) const MAX_FILL: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// makes a bucket slower than its quota by a thousandth at most, and never faster.
 const MIN_INTERVAL_NANOS: u64 = 1_000;
 
-/// A quota, the algorithm that keeps it and, for a bucket, its size.
+/// The longest that a leaky bucket may make a request wait. A request that waits costs memory, and its client's patience
+/// ends about here.
+pub const MAX_DELAY: Duration = Duration::from_secs(60);
+
+/// A quota, the algorithm that keeps it and what that algorithm alone asks for: a bucket's size, a queue's longest delay, a
+/// calendar's time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     quota: Quota,
     algorithm: Algorithm,
     burst: u64,
+    max_delay_nanos: u64,
+    calendar: Option<Calendar>,
+    /// What follows from the above, so that no request divides for it.
+    capacity: u64,
+    interval_nanos: u64,
 }
 
 /// Why a quota and an algorithm do not go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
     /// A burst where there is no bucket.
-    #[error("`burst` goes with the algorithm token-bucket only")]
+    #[error("`burst` goes with the algorithms token-bucket and leaky-bucket only")]
     BurstWithoutBucket,
     /// A burst of nothing or of more than a billion.
     #[error("`burst` must be between 1 and 1,000,000,000")]
@@ -102,40 +134,90 @@ pub enum RateError {
     #[error("a bucket of this `burst` takes more than a hundred years to fill; lower `burst` or raise the quota")]
     BurstTooLong,
     /// A bucket that fills faster than its arithmetic can tell.
-    #[error("a token-bucket fills at most once in a microsecond; use a quota of at most 1,000,000 per second")]
+    #[error("a bucket fills at most once in a microsecond; use a quota of at most 1,000,000 per second")]
     TooFast,
     /// A log that would grow too long.
     #[error("a sliding-window-log keeps every request; use it for quotas up to {MAX_LOG_QUOTA}")]
     LogTooLong,
+    /// A delay where there is no queue.
+    #[error("`max_delay` goes with the algorithm leaky-bucket only")]
+    DelayWithoutQueue,
+    /// A delay of more than a minute.
+    #[error("`max_delay` must be at most 1m")]
+    Delay,
+    /// A month or a year where something of one length is asked for.
+    #[error("months and years differ in length; use the algorithm calendar, or a quota such as \"1000 per 30d\"")]
+    NotOneLength,
+    /// A window that no calendar has.
+    #[error("a calendar counts per day, week, month or year; for any other window use fixed-window")]
+    NotInCalendar,
+    /// A time zone where there is no calendar.
+    #[error("`time_zone` goes with the algorithm calendar only")]
+    TimeZoneWithoutCalendar,
+    /// A time zone that there is not.
+    #[error(transparent)]
+    TimeZone(#[from] UnknownTimeZone),
 }
 
 impl Rate {
-    /// Puts them together. The burst of a bucket is its quota's count unless told otherwise.
+    /// Puts them together. The burst of a token bucket is its quota's count unless told otherwise, that of a leaky bucket
+    /// one request. A calendar is that of UTC.
     ///
     /// # Errors
     /// [`RateError`] where they do not go together.
     pub fn new(quota: Quota, algorithm: Algorithm, burst: Option<u64>) -> Result<Self, RateError> {
-        let burst = match (algorithm, burst) {
-            (_, None) => quota.count(),
-            (Algorithm::TokenBucket, Some(0) | Some(1_000_000_001..)) => return Err(RateError::Burst),
-            (Algorithm::TokenBucket, Some(burst)) => burst,
-            (_, Some(_)) => return Err(RateError::BurstWithoutBucket),
+        let burst = match burst {
+            None if algorithm == Algorithm::LeakyBucket => 1,
+            None => quota.count(),
+            Some(_) if !algorithm.has_burst() => return Err(RateError::BurstWithoutBucket),
+            Some(0) | Some(1_000_000_001..) => return Err(RateError::Burst),
+            Some(burst) => burst,
         };
         if matches!(algorithm, Algorithm::SlidingWindowLog) && quota.count() > MAX_LOG_QUOTA {
             return Err(RateError::LogTooLong);
         }
-        let rate = Self { quota, algorithm, burst };
-        if algorithm == Algorithm::TokenBucket {
+        let calendar = match algorithm {
+            Algorithm::Calendar => Some(Calendar::utc(quota.period().ok_or(RateError::NotInCalendar)?)),
+            _ if quota.varies() => return Err(RateError::NotOneLength),
+            _ => None,
+        };
+        // Rounded up: a bucket is never faster than its quota.
+        let interval_nanos = quota.window_nanos().div_ceil(quota.count());
+        if algorithm.has_burst() {
             // The quota itself, not the interval: rounding it up would hide that it is too fast.
             if quota.window_nanos() / quota.count() < MIN_INTERVAL_NANOS {
                 return Err(RateError::TooFast);
             }
-            let fill = u128::from(burst) * u128::from(rate.interval_nanos());
+            let fill = u128::from(burst) * u128::from(interval_nanos);
             if fill > MAX_FILL.as_nanos() {
                 return Err(RateError::BurstTooLong);
             }
         }
-        Ok(rate)
+        Ok(Self { quota, algorithm, burst, max_delay_nanos: 0, calendar, capacity: burst, interval_nanos })
+    }
+
+    /// Lets requests beyond a leaky bucket's burst wait for their turn, this long at most, instead of being refused.
+    ///
+    /// # Errors
+    /// [`RateError`] where there is no queue, or the delay is longer than [`MAX_DELAY`].
+    pub fn with_max_delay(self, max_delay: Duration) -> Result<Self, RateError> {
+        if self.algorithm != Algorithm::LeakyBucket {
+            return Err(RateError::DelayWithoutQueue);
+        }
+        let nanos = u64::try_from(max_delay.as_nanos()).unwrap_or(u64::MAX);
+        if max_delay > MAX_DELAY {
+            return Err(RateError::Delay);
+        }
+        Ok(Self { max_delay_nanos: nanos, capacity: self.burst + nanos / self.interval_nanos, ..self })
+    }
+
+    /// Lets a calendar's periods begin at the midnights of a time zone, by its IANA name.
+    ///
+    /// # Errors
+    /// [`RateError`] where there is no calendar or no such time zone.
+    pub fn in_time_zone(self, name: &str) -> Result<Self, RateError> {
+        let calendar = self.calendar.ok_or(RateError::TimeZoneWithoutCalendar)?;
+        Ok(Self { calendar: Some(Calendar::new(calendar.period(), name)?), ..self })
     }
 
     /// The quota.
@@ -150,15 +232,40 @@ impl Rate {
         self.algorithm
     }
 
-    /// Nanoseconds in which a bucket gains one unit, rounded up: a bucket is never faster than its quota.
-    pub(crate) fn interval_nanos(&self) -> u64 {
-        self.quota.window_nanos().div_ceil(self.quota.count())
+    /// How many units a bucket admits at once; the quota's count where there is no bucket.
+    #[must_use]
+    pub const fn burst(&self) -> u64 {
+        self.burst
     }
 
-    /// The most that one moment can admit: the bucket's size, or the quota's count. A request may not cost more.
+    /// How long an admitted request may have to wait at most; zero everywhere but in a leaky bucket that shapes.
+    #[must_use]
+    pub const fn max_delay(&self) -> Duration {
+        Duration::from_nanos(self.max_delay_nanos)
+    }
+
+    /// The calendar by which periods begin, where the algorithm is [`Algorithm::Calendar`].
+    #[must_use]
+    pub const fn calendar(&self) -> Option<Calendar> {
+        self.calendar
+    }
+
+    /// Nanoseconds in which a bucket gains one unit, rounded up: a bucket is never faster than its quota.
+    pub(crate) const fn interval_nanos(&self) -> u64 {
+        self.interval_nanos
+    }
+
+    /// Nanoseconds that a bucket takes to fill and its queue to drain: how far ahead of the present admission can go. Within
+    /// [`MAX_FILL`] and [`MAX_DELAY`].
+    pub(crate) const fn depth_nanos(&self) -> u64 {
+        self.burst * self.interval_nanos + self.max_delay_nanos
+    }
+
+    /// The most that one moment can admit: the bucket's size and its queue's, or the quota's count. A request may not cost
+    /// more.
     #[must_use]
     pub const fn capacity(&self) -> u64 {
-        self.burst
+        self.capacity
     }
 }
 
@@ -173,6 +280,29 @@ mod tests {
         }
         let error = "leaky".parse::<Algorithm>().unwrap_err().to_string();
         assert!(error.contains("choose token-bucket"), "{error}");
+    }
+
+    #[test]
+    fn l1_what_belongs_to_one_algorithm_is_refused_with_another() {
+        let rate = |quota: &str, algorithm| Rate::new(quota.parse().unwrap(), algorithm, None);
+        let second = Duration::from_secs(1);
+        let leaky = rate("10 per second", Algorithm::LeakyBucket).unwrap();
+        assert_eq!((leaky.burst(), leaky.capacity(), leaky.max_delay()), (1, 1, Duration::ZERO));
+        let shaping = leaky.with_max_delay(second / 2).unwrap();
+        assert_eq!((shaping.capacity(), shaping.max_delay()), (6, second / 2));
+        assert_eq!(leaky.with_max_delay(second * 61), Err(RateError::Delay));
+        let bucket = rate("10 per second", Algorithm::TokenBucket).unwrap();
+        assert_eq!(bucket.with_max_delay(second), Err(RateError::DelayWithoutQueue));
+
+        assert_eq!(rate("10 per month", Algorithm::TokenBucket), Err(RateError::NotOneLength));
+        assert_eq!(rate("10 per hour", Algorithm::Calendar), Err(RateError::NotInCalendar));
+        let month = rate("10 per month", Algorithm::Calendar).unwrap();
+        assert_eq!(month.calendar().map(Calendar::time_zone), Some("UTC"));
+        let there = month.in_time_zone("Asia/Tokyo").unwrap();
+        assert_eq!(there.calendar().map(Calendar::time_zone), Some("Asia/Tokyo"));
+        assert_ne!(there, month);
+        assert_eq!(month.in_time_zone("Asia/Nowhere"), Err(RateError::TimeZone(UnknownTimeZone)));
+        assert_eq!(bucket.in_time_zone("UTC"), Err(RateError::TimeZoneWithoutCalendar));
     }
 
     #[test]

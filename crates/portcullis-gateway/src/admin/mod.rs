@@ -159,6 +159,7 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /api/accounts/{id}/password", Access::Operator, || post(accounts::set_password)),
     endpoint("POST /api/accounts/{id}/revoke", Access::Operator, || post(accounts::revoke)),
     endpoint("GET /api/accounts/{id}/sessions", Access::Operator, || get(accounts::sessions)),
+    endpoint("POST /api/sessions/revoke", Access::Operator, || post(accounts::revoke_everybody)),
     endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),
     endpoint("POST /api/keys/rotate", Access::Operator, || post(keys::rotate)),
     #[cfg(feature = "test-clock")]

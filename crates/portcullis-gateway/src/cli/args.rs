@@ -48,7 +48,7 @@ pub(super) enum Command {
     /// Create, list, rotate and revoke API keys, by which programs act for an account.
     #[command(subcommand)]
     ApiKeys(ApiKeysCommand),
-    /// Revoke a single access token.
+    /// Revoke a single access token, or everybody's sessions.
     #[command(subcommand)]
     Tokens(TokensCommand),
     /// Tell stage by stage what the gate would answer to a request, and why.

@@ -99,6 +99,12 @@ pub trait Commands {
     /// A [`Failure`] that says why that did not succeed.
     fn revoke_token(&self, settings: Settings, jti: &str) -> Result<String, Failure>;
 
+    /// Ends every session of everybody; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why none has ended.
+    fn revoke_everybody(&self, settings: Settings) -> Result<String, Failure>;
+
     /// Tells what the gate would answer, as text. It must charge no limit that requests are counted by.
     ///
     /// # Errors

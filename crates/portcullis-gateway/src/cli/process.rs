@@ -149,6 +149,13 @@ impl Commands for Process {
         })
     }
 
+    fn revoke_everybody(&self, settings: Settings) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let ended = identity.revoke_everybody(Origin::default()).await.map_err(in_words)?;
+            Ok(format!("{ended} sessions have ended; whoever was logged in has to log in again, API keys go on"))
+        })
+    }
+
     fn explain(&self, settings: Settings, question: Question) -> Result<String, Failure> {
         let runtime = serve::service_runtime().map_err(Failure::run)?;
         runtime.block_on(async {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use portcullis_core::Timestamp;
 use portcullis_identity::{Allowance, Answer, Attempts, Charged, Exhausted, MOST_ALLOWANCES, Pool};
-use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Quota, Rate};
+use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Outage, Patience, Quota, Rate, Refused};
 use smallvec::SmallVec;
 
+/// By what names stores that are shared know a pool's allowances.
+const LIMITS: [&str; MOST_ALLOWANCES] = ["lockout", "lockout-day"];
 /// Cells that are remembered, two for each pool. Each pool costs whoever fills it a hash of ours, and what is evicted first is
 /// what ends first.
 const CELLS: usize = 500_000;
@@ -44,15 +46,19 @@ impl Attempts for CountedAttempts {
         Box::pin(async move {
             let rates: Option<SmallVec<[Rate; MOST_ALLOWANCES]>> = allowances.iter().map(rate).collect();
             let Some(rates) = rates.filter(|rates| (1..=MOST_ALLOWANCES).contains(&rates.len())) else {
-                // No configuration leads here; what cannot be counted is refused.
-                let retry_after = Duration::from_secs(60);
-                return Err(Exhausted { count: 0, retry_after, reset_at: now.after(retry_after) });
+                return Err(uncounted(now));
             };
             let asks: SmallVec<[Ask<'_>; MOST_ALLOWANCES]> = (0..)
+                .zip(LIMITS)
                 .zip(&rates)
-                .map(|(number, rate)| Ask { key: key(pool, number), rate, cost: 1, enforce: true })
+                .map(|((number, limit), rate)| {
+                    let key = key(pool, number);
+                    // Without a shared store the memory decides, which counts along: an attempt that nobody counts is a guess
+                    // for free. What is charged is given back by every login that is right.
+                    Ask { limit, key, rate, cost: 1, enforce: true, refundable: true, outage: Outage::Local }
+                })
                 .collect();
-            match self.limiter.charge(&asks, now).await {
+            match self.limiter.charge(&asks, now, &mut Patience::default()).await {
                 Ok(charge) => {
                     let left = charge.standings().iter().map(|standing| standing.remaining).min().unwrap_or(0);
                     let (limiter, receipts) = (Arc::clone(&self.limiter), charge.into_receipts());
@@ -61,22 +67,32 @@ impl Attempts for CountedAttempts {
                     };
                     Ok(Charged { left, give_back: Box::new(give_back) })
                 }
-                Err(denied) => Err(Exhausted {
+                Err(Refused::Denied(denied)) => Err(Exhausted {
                     count: denied.standing.quota,
                     retry_after: denied.retry_after,
                     reset_at: denied.standing.reset_at,
                 }),
+                Err(Refused::Unavailable(_)) => Err(uncounted(now)),
             }
         })
     }
 
     fn clear<'a>(&'a self, pool: &'a Pool) -> Answer<'a, ()> {
         Box::pin(async move {
-            for number in 0..MOST_ALLOWANCES as u32 {
-                self.limiter.reset(&key(pool, number));
+            for (number, limit) in (0..).zip(LIMITS) {
+                // What cannot be forgotten everywhere comes back by itself.
+                if let Err(error) = self.limiter.reset(limit, &key(pool, number)).await {
+                    tracing::warn!(%error, "failed logins could not be forgotten everywhere");
+                }
             }
         })
     }
+}
+
+/// What cannot be counted is refused; no configuration leads here.
+fn uncounted(now: Timestamp) -> Exhausted {
+    let retry_after = Duration::from_secs(60);
+    Exhausted { count: 0, retry_after, reset_at: now.after(retry_after) }
 }
 
 /// A pool's cell for one of its allowances.

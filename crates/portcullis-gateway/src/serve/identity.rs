@@ -94,6 +94,7 @@ pub async fn open_identity(
         MailWay::Server(server) => Arc::new(server.clone()),
     };
     let identity = Identity::open(config, Ports { clock: Arc::new(ProcessClock), mailer, events, attempts }).await?;
+    identity.use_roles(settings.gate.roles.clone());
     Ok((identity, way))
 }
 
@@ -115,6 +116,7 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
         password_policy: identity.password_policy,
         password_hash: identity.password_hash,
         audience: Arc::clone(&tokens.audience),
+        claims: tokens.claims.clone(),
         algorithm: tokens.algorithm,
         access_ttl: tokens.access_ttl,
         refresh_ttl: tokens.refresh_ttl,

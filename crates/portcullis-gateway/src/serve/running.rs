@@ -153,7 +153,7 @@ impl Running {
         let mut handle = None;
         if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
-            handle = Some(sender);
+            handle = Some(sender.with_pages(given.pages.enabled));
             let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages)));
             chores.push(tokio::spawn(identity::serve(requests, router)));
             chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
@@ -288,11 +288,11 @@ fn start_events(settings: &Settings) -> Result<Option<Arc<EventLog>>, StartError
 fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, events: Option<&Arc<EventLog>>) {
     let add = |name, help, value: Box<dyn Fn() -> u64 + Send + Sync>| metrics.sample(Sample { name, help, value });
     let (keys, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
-    add("portcullis_limit_keys", "Keys that limits hold at the moment.", Box::new(move || keys.store().len() as u64));
+    add("portcullis_limit_keys", "Keys that limits hold at the moment.", Box::new(move || keys.local().len() as u64));
     add(
         "portcullis_limit_evictions_total",
         "Live limit cells that were evicted because the store was full.",
-        Box::new(move || evicted.store().evictions()),
+        Box::new(move || evicted.local().evictions()),
     );
     let (hits, misses, held) = (Arc::clone(gate), Arc::clone(gate), Arc::clone(gate));
     add(
@@ -310,6 +310,12 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, even
         "Verified tokens that are remembered.",
         Box::new(move || held.policy().verifier().remembered() as u64),
     );
+    let waiting = Arc::clone(gate);
+    add(
+        "portcullis_requests_waiting",
+        "Requests that a limit holds back at the moment.",
+        Box::new(move || waiting.waiting() as u64),
+    );
     add(
         "portcullis_clock_lead_seconds",
         "How far the time that is acted upon is ahead of the machine's clock, which was set back.",
@@ -326,16 +332,16 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, even
 }
 
 fn sample_attempts(metrics: &Arc<Metrics>, limiter: &Arc<Limiter>) {
-    let (pools, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
+    let (keys, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
     metrics.sample(Sample {
-        name: "portcullis_lockout_pools",
-        help: "Addresses and devices whose failed logins are remembered at the moment.",
-        value: Box::new(move || pools.store().len() as u64),
+        name: "portcullis_lockout_keys",
+        help: "Counts of failed logins that are held at the moment: two for each address or device.",
+        value: Box::new(move || keys.local().len() as u64),
     });
     metrics.sample(Sample {
         name: "portcullis_lockout_evictions_total",
-        help: "Addresses and devices whose failed logins were forgotten because the store was full.",
-        value: Box::new(move || evicted.store().evictions()),
+        help: "Counts of failed logins that were forgotten early because the store was full.",
+        value: Box::new(move || evicted.local().evictions()),
     });
 }
 
@@ -376,7 +382,7 @@ async fn sweep(limiters: [Arc<Limiter>; 2], blocks: Arc<BlockTable>) {
         poll.tick().await;
         let now = ProcessClock.now();
         for limiter in &limiters {
-            limiter.store().sweep(now);
+            limiter.local().sweep(now);
         }
         blocks.purge(now);
     }

@@ -1,7 +1,7 @@
 //! Limits, as they apply when a file names none (L4–L8).
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -285,4 +285,52 @@ fn l5_a_flood_in_parallel_is_held_to_the_quota() {
     });
     sleep(Duration::from_millis(50));
     assert_eq!(origin.requests().len(), 50);
+}
+
+#[test]
+fn l12_what_is_over_the_quota_is_answered_later_and_others_are_not() {
+    let origin = Origin::echo();
+    let gateway = Setup::before(&origin)
+        .with(PROJECT_ROUTES)
+        .with(
+            "[limits]\nheaders = \"both\"\n\n[[limit]]\nname = \"slow\"\nmatch = \"/public/**\"\nkey = \"address\"\n\
+             quota = \"2 per hour\"\nmode = \"delay\"\ndelay = \"700ms\"\n\n[[limit]]\nname = \"hard\"\n\
+             match = \"/public/**\"\nkey = \"address\"\nquota = \"4 per hour\"\n",
+        )
+        .start();
+    let client = gateway.client();
+    let timed = |client: &Client| {
+        let begun = Instant::now();
+        let reply = client.get("/public/status").send();
+        (reply, begun.elapsed())
+    };
+    for _ in 0..2 {
+        timed(&client).0.expect(200);
+    }
+    let slowed = Duration::from_millis(700);
+    for _ in 0..2 {
+        let (reply, took) = timed(&client);
+        assert!(reply.status == 200 && took >= slowed, "{} after {took:?}", reply.status);
+    }
+    let (reply, _) = timed(&client);
+    let refused = reply.refused(429, "Rate limit exceeded");
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"hard\";q=4;w=3600"), "the limit that slows is not told");
+    assert!(refused.header("ratelimit").is_some_and(|value| value.starts_with("\"hard\";r=0;t=")), "{refused:?}");
+    assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
+    // Another client's request passes while one is held back.
+    std::thread::scope(|scope| {
+        let slow = gateway.client();
+        for _ in 0..2 {
+            slow.get("/public/status").send().expect(200);
+        }
+        let held = scope.spawn(move || timed(&slow));
+        sleep(Duration::from_millis(100));
+        let other = gateway.client();
+        timed(&other).0.expect(200);
+        assert!(!held.is_finished(), "nobody waits for who is held back");
+        assert!(held.join().unwrap().1 >= slowed);
+    });
+    let metrics = gateway.operator().metrics();
+    assert!(metrics.contains("portcullis_limit_slowed_total{limit=\"slow\"} 3\n"), "{metrics}");
+    assert!(metrics.contains("portcullis_requests_waiting 0\n"), "{metrics}");
 }

@@ -311,7 +311,7 @@ fn l13_the_owner_is_told_once_and_the_letter_lets_a_new_device_in() {
     post(&gateway, "/auth/confirm-device", &json!({ "token": reset })).expect(400);
 
     let metrics = gateway.operator().metrics();
-    for line in ["portcullis_events_total{kind=\"logins_exhausted\"} 1", "portcullis_lockout_pools "] {
+    for line in ["portcullis_events_total{kind=\"logins_exhausted\"} 1", "portcullis_lockout_keys "] {
         assert!(metrics.lines().any(|shown| shown.starts_with(line)), "{line}:\n{metrics}");
     }
     let hits = metrics.lines().find(|line| line.starts_with("portcullis_limit_hits_total{limit=\"lockout\"}"));

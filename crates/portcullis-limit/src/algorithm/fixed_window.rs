@@ -34,8 +34,8 @@ impl State {
         let left = rate.quota().count().saturating_sub(self.used);
         let next = Timestamp::from_nanos(self.start.saturating_add(rate.quota().window_nanos()));
         match left.checked_sub(cost) {
-            Some(remaining) => Assessment { retry_at: None, remaining, full_at: next },
-            None => Assessment { retry_at: Some(next), remaining: left, full_at: next },
+            Some(remaining) => Assessment::admitted(remaining, next),
+            None => Assessment::refused(next, left, next),
         }
     }
 

@@ -5,14 +5,18 @@
 //! come back too early, and survives a clock that goes backwards. The clocks of two cores never agree exactly, so a cell
 //! that has seen a moment does not go back behind it by less than a window: it judges by the later of the two. A clock
 //! that is set back further moves the cell with it, with all it holds. Neither opens a limit, and neither locks one for
-//! longer than two windows.
+//! longer than two windows (two periods of a calendar).
 
+mod calendar;
 mod fixed_window;
+mod leaky_bucket;
 #[cfg(test)]
 mod promises;
 mod sliding_counter;
 mod sliding_log;
 mod token_bucket;
+
+use std::time::Duration;
 
 use portcullis_core::Timestamp;
 
@@ -22,9 +26,11 @@ use crate::rate::{Algorithm, Rate};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     TokenBucket(token_bucket::State),
+    LeakyBucket(leaky_bucket::State),
     FixedWindow(fixed_window::State),
     SlidingWindowCounter(sliding_counter::State),
     SlidingWindowLog(sliding_log::State),
+    Calendar(calendar::State),
 }
 
 /// What an algorithm says of one request.
@@ -36,6 +42,18 @@ pub(crate) struct Assessment {
     pub(crate) remaining: u64,
     /// When the whole quota is back, if nothing else spends the key.
     pub(crate) full_at: Timestamp,
+    /// How long the request has to wait for its turn once it is admitted; zero if it is refused.
+    pub(crate) delay: Duration,
+}
+
+impl Assessment {
+    const fn admitted(remaining: u64, full_at: Timestamp) -> Self {
+        Self { retry_at: None, remaining, full_at, delay: Duration::ZERO }
+    }
+
+    const fn refused(retry_at: Timestamp, remaining: u64, full_at: Timestamp) -> Self {
+        Self { retry_at: Some(retry_at), remaining, full_at, delay: Duration::ZERO }
+    }
 }
 
 impl Cell {
@@ -43,9 +61,11 @@ impl Cell {
     pub(crate) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::TokenBucket => Self::TokenBucket(token_bucket::State::default()),
+            Algorithm::LeakyBucket => Self::LeakyBucket(leaky_bucket::State::default()),
             Algorithm::FixedWindow => Self::FixedWindow(fixed_window::State::default()),
             Algorithm::SlidingWindowCounter => Self::SlidingWindowCounter(sliding_counter::State::default()),
             Algorithm::SlidingWindowLog => Self::SlidingWindowLog(sliding_log::State::default()),
+            Algorithm::Calendar => Self::Calendar(calendar::State::default()),
         }
     }
 
@@ -54,9 +74,11 @@ impl Cell {
         matches!(
             (self, algorithm),
             (Self::TokenBucket(_), Algorithm::TokenBucket)
+                | (Self::LeakyBucket(_), Algorithm::LeakyBucket)
                 | (Self::FixedWindow(_), Algorithm::FixedWindow)
                 | (Self::SlidingWindowCounter(_), Algorithm::SlidingWindowCounter)
                 | (Self::SlidingWindowLog(_), Algorithm::SlidingWindowLog)
+                | (Self::Calendar(_), Algorithm::Calendar)
         )
     }
 
@@ -65,9 +87,11 @@ impl Cell {
     pub(crate) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.advance(rate, now),
+            Self::LeakyBucket(state) => state.advance(rate, now),
             Self::FixedWindow(state) => state.advance(rate, now),
             Self::SlidingWindowCounter(state) => state.advance(rate, now),
             Self::SlidingWindowLog(state) => state.advance(rate, now),
+            Self::Calendar(state) => state.advance(rate, now),
         }
     }
 
@@ -75,13 +99,16 @@ impl Cell {
     pub(crate) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
         // What can never be admitted is never promised; below this line a cost fits into the empty cell.
         if cost > rate.capacity() {
-            return Assessment { retry_at: Some(Timestamp::MAX), ..self.assess(rate, 0, now) };
+            let said = self.assess(rate, 0, now);
+            return Assessment::refused(Timestamp::MAX, said.remaining, said.full_at);
         }
         match self {
             Self::TokenBucket(state) => state.assess(rate, cost, now),
+            Self::LeakyBucket(state) => state.assess(rate, cost, now),
             Self::FixedWindow(state) => state.assess(rate, cost, now),
             Self::SlidingWindowCounter(state) => state.assess(rate, cost, now),
             Self::SlidingWindowLog(state) => state.assess(rate, cost, now),
+            Self::Calendar(state) => state.assess(rate, cost, now),
         }
     }
 
@@ -89,9 +116,11 @@ impl Cell {
     pub(crate) fn charge(&mut self, rate: &Rate, cost: u64, now: Timestamp) {
         match self {
             Self::TokenBucket(state) => state.charge(rate, cost, now),
+            Self::LeakyBucket(state) => state.charge(rate, cost, now),
             Self::FixedWindow(state) => state.charge(cost),
             Self::SlidingWindowCounter(state) => state.charge(cost),
             Self::SlidingWindowLog(state) => state.charge(cost, now),
+            Self::Calendar(state) => state.charge(cost),
         }
     }
 
@@ -100,9 +129,11 @@ impl Cell {
     pub(crate) fn give_back(&mut self, rate: &Rate, cost: u64, at: Timestamp) {
         match self {
             Self::TokenBucket(state) => state.give_back(rate, cost, at),
+            Self::LeakyBucket(state) => state.give_back(rate, cost, at),
             Self::FixedWindow(state) => state.give_back(rate, cost, at),
             Self::SlidingWindowCounter(state) => state.give_back(rate, cost, at),
             Self::SlidingWindowLog(state) => state.give_back(cost, at),
+            Self::Calendar(state) => state.give_back(cost, at),
         }
     }
 
@@ -110,9 +141,11 @@ impl Cell {
     pub(crate) fn expires_at(&self, rate: &Rate) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.expires_at(),
+            Self::LeakyBucket(state) => state.expires_at(),
             Self::FixedWindow(state) => state.expires_at(rate),
             Self::SlidingWindowCounter(state) => state.expires_at(rate),
             Self::SlidingWindowLog(state) => state.expires_at(rate),
+            Self::Calendar(state) => state.expires_at(),
         }
     }
 }

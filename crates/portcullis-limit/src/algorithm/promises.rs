@@ -6,6 +6,7 @@ use portcullis_core::Timestamp;
 use proptest::prelude::*;
 
 use super::Cell;
+use crate::calendar::Period;
 use crate::quota::Quota;
 use crate::rate::{Algorithm, Rate};
 
@@ -19,16 +20,17 @@ struct Load {
     requests: Vec<(Timestamp, u64)>,
 }
 
-/// What was admitted: by which moment the cell judged, and the cost.
-type Admitted = Vec<(u64, u64)>;
+/// One that was admitted: by which moment the cell judged, when it may leave, and its cost.
+#[derive(Clone, Copy, Debug)]
+struct Admitted {
+    at: u64,
+    leaves: u64,
+    cost: u64,
+}
 
 fn loads(algorithm: Algorithm) -> impl Strategy<Value = Load> {
-    let windows = prop_oneof![Just(1_u64), Just(7), Just(1_000), Just(60_000)];
-    (1_u64..30, windows, 1_u64..40).prop_flat_map(move |(count, millis, burst)| {
-        let quota = Quota::new(count, Duration::from_millis(millis)).unwrap();
-        let burst = (algorithm == Algorithm::TokenBucket).then_some(burst);
-        let rate = Rate::new(quota, algorithm, burst).unwrap();
-        let window = quota.window_nanos();
+    rates(algorithm).prop_flat_map(|rate| {
+        let window = rate.quota().window_nanos();
         // Mostly crowded, now and then a pause in which everything is forgotten.
         let gap = prop_oneof![8 => 0..=window / 8, 4 => 0..=window, 1 => 0..=3 * window, 2 => Just(0)];
         let request = (gap, 0..=window / 4, 1..=rate.capacity().min(4));
@@ -45,20 +47,44 @@ fn loads(algorithm: Algorithm) -> impl Strategy<Value = Load> {
     })
 }
 
+fn rates(algorithm: Algorithm) -> impl Strategy<Value = Rate> {
+    let windows = prop::sample::select(vec![1_u64, 7, 1_000, 60_000]);
+    let periods = prop::sample::select(vec![Period::Day, Period::Week, Period::Month, Period::Year]);
+    let zones = prop::sample::select(vec!["UTC", "Europe/Berlin", "Pacific/Apia", "Africa/Cairo"]);
+    (1_u64..30, windows, 1_u64..40, 0..4_u32, (periods, zones)).prop_map(
+        move |(count, millis, burst, queue, (period, zone))| {
+            if algorithm == Algorithm::Calendar {
+                let quota = Quota::per(count, period).unwrap();
+                return Rate::new(quota, algorithm, None).unwrap().in_time_zone(zone).unwrap();
+            }
+            let window = Duration::from_millis(millis);
+            let quota = Quota::new(count, window).unwrap();
+            let rate = Rate::new(quota, algorithm, algorithm.has_burst().then_some(burst)).unwrap();
+            match algorithm {
+                // Every fourth does not shape; a queue need not be a whole number of turns long.
+                Algorithm::LeakyBucket => rate.with_max_delay(window * queue / 3).unwrap(),
+                _ => rate,
+            }
+        },
+    )
+}
+
 /// Runs a load and checks on the way what holds for every algorithm.
-fn run(load: &Load) -> Result<Admitted, TestCaseError> {
+fn run(load: &Load) -> Result<Vec<Admitted>, TestCaseError> {
     let rate = &load.rate;
     let mut cell = Cell::new(rate.algorithm());
-    let mut admitted = Admitted::new();
+    let mut admitted = Vec::new();
     for (now, cost) in &load.requests {
         let at = cell.advance(rate, *now);
         prop_assert!(at >= *now);
         let said = cell.assess(rate, *cost, at);
+        prop_assert!(said.delay <= rate.max_delay());
         match said.retry_at {
             None => {
                 let before = cell.clone();
                 cell.charge(rate, *cost, at);
-                admitted.push((at.as_nanos(), *cost));
+                let leaves = at.after(said.delay).as_nanos();
+                admitted.push(Admitted { at: at.as_nanos(), leaves, cost: *cost });
 
                 let mut back = cell.clone();
                 back.give_back(rate, *cost, at);
@@ -68,6 +94,12 @@ fn run(load: &Load) -> Result<Admitted, TestCaseError> {
                 }
             }
             Some(retry_at) => {
+                // Whoever comes again in between, and is refused, is told the same moment: refusals push nothing.
+                let mut again = cell.clone();
+                let asked_again = again.advance(rate, at.after(retry_at.since(at) / 2));
+                if asked_again < retry_at {
+                    prop_assert_eq!(again.assess(rate, *cost, asked_again).retry_at, Some(retry_at), "pushed");
+                }
                 prop_assert!(retry_at > at, "a refusal promises the future");
                 prop_assert!(!admits(&cell, rate, *cost, Timestamp::from_nanos(retry_at.as_nanos() - 1)), "too late");
                 prop_assert!(admits(&cell, rate, *cost, retry_at), "too early");
@@ -105,21 +137,21 @@ fn vanishes(cell: &Cell, rate: &Rate) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Every run of consecutive admissions: the length of the interval that holds it, and its sum.
-fn runs(admitted: &Admitted) -> impl Iterator<Item = (u64, u64)> {
+/// Every run of consecutive admissions: the length of the interval that holds their moments, and their sum.
+fn runs(admitted: &[Admitted], moment: fn(&Admitted) -> u64) -> impl Iterator<Item = (u64, u64)> {
     (0..admitted.len()).flat_map(move |first| {
         let (mut earliest, mut latest, mut sum) = (u64::MAX, 0, 0);
-        admitted[first..].iter().map(move |(at, cost)| {
-            (earliest, latest, sum) = (earliest.min(*at), latest.max(*at), sum + cost);
+        admitted[first..].iter().map(move |one| {
+            (earliest, latest, sum) = (earliest.min(moment(one)), latest.max(moment(one)), sum + one.cost);
             (latest - earliest, sum)
         })
     })
 }
 
-fn no_aligned_window_exceeds_the_quota(rate: &Rate, admitted: &Admitted) -> Result<(), TestCaseError> {
+fn no_aligned_window_exceeds_the_quota(rate: &Rate, admitted: &[Admitted]) -> Result<(), TestCaseError> {
     let window = rate.quota().window_nanos();
-    for chunk in admitted.chunk_by(|a, b| a.0 / window == b.0 / window) {
-        let sum: u64 = chunk.iter().map(|(_, cost)| cost).sum();
+    for chunk in admitted.chunk_by(|a, b| a.at / window == b.at / window) {
+        let sum: u64 = chunk.iter().map(|one| one.cost).sum();
         prop_assert!(sum <= rate.quota().count(), "{sum} in one window");
     }
     Ok(())
@@ -132,8 +164,42 @@ proptest! {
     fn l14_a_token_bucket_admits_at_most_its_burst_and_what_flows_in(load in loads(Algorithm::TokenBucket)) {
         let (count, window) = (u128::from(load.rate.quota().count()), u128::from(load.rate.quota().window_nanos()));
         let burst = u128::from(load.rate.capacity());
-        for (length, sum) in runs(&run(&load)?) {
+        for (length, sum) in runs(&run(&load)?, |one| one.at) {
             prop_assert!(u128::from(sum) * window <= burst * window + u128::from(length) * count);
+        }
+    }
+
+    #[test]
+    fn l14_a_leaky_bucket_lets_at_most_its_burst_and_what_flows_out_leave(load in loads(Algorithm::LeakyBucket)) {
+        let interval = u128::from(load.rate.interval_nanos());
+        let admitted = run(&load)?;
+        // A request may cost more than the burst; it then leaves at once, but not before all that it costs has its turn.
+        let costliest = admitted.iter().map(|one| one.cost).max().unwrap_or(1);
+        let burst = u128::from(load.rate.burst().max(costliest));
+        for (length, sum) in runs(&admitted, |one| one.leaves) {
+            prop_assert!(u128::from(sum) * interval <= burst * interval + u128::from(length));
+        }
+        // The queue is bounded: what is admitted is what leaves, the longest delay later at most.
+        let delay = load.rate.max_delay().as_nanos();
+        for (length, sum) in runs(&admitted, |one| one.at) {
+            prop_assert!(u128::from(sum) * interval <= burst * interval + u128::from(length) + delay);
+        }
+    }
+
+    #[test]
+    fn l14_a_leaky_bucket_lets_requests_leave_in_the_order_in_which_they_came(load in loads(Algorithm::LeakyBucket)) {
+        let mut load = load;
+        load.requests.sort_unstable();
+        prop_assert!(run(&load)?.is_sorted_by_key(|one| one.leaves));
+    }
+
+    #[test]
+    fn l14_a_calendar_admits_at_most_its_quota_in_each_period(load in loads(Algorithm::Calendar)) {
+        let calendar = load.rate.calendar().unwrap();
+        let stretch = |one: &Admitted| calendar.around(Timestamp::from_nanos(one.at)).start;
+        for chunk in run(&load)?.chunk_by(|a, b| stretch(a) == stretch(b)) {
+            let sum: u64 = chunk.iter().map(|one| one.cost).sum();
+            prop_assert!(sum <= load.rate.quota().count(), "{sum} in one period");
         }
     }
 
@@ -145,7 +211,7 @@ proptest! {
     #[test]
     fn l14_a_sliding_log_admits_at_most_its_quota_in_any_window(load in loads(Algorithm::SlidingWindowLog)) {
         let quota = load.rate.quota();
-        for (length, sum) in runs(&run(&load)?) {
+        for (length, sum) in runs(&run(&load)?, |one| one.at) {
             prop_assert!(length >= quota.window_nanos() || sum <= quota.count());
         }
     }
@@ -155,7 +221,7 @@ proptest! {
         let admitted = run(&load)?;
         no_aligned_window_exceeds_the_quota(&load.rate, &admitted)?;
         let (count, window) = (u128::from(load.rate.quota().count()), u128::from(load.rate.quota().window_nanos()));
-        for (length, sum) in runs(&admitted) {
+        for (length, sum) in runs(&admitted, |one| one.at) {
             let length = u128::from(length);
             prop_assert!(length >= window || u128::from(sum) * window <= count * (window + length));
         }

@@ -50,12 +50,8 @@ impl State {
         let weighted = mul_div_ceil(self.previous, window - elapsed, window);
         let left = count.saturating_sub(self.current.saturating_add(weighted));
         match left.checked_sub(cost) {
-            Some(remaining) => Assessment { retry_at: None, remaining, full_at: self.full_at(rate, cost) },
-            None => Assessment {
-                retry_at: Some(self.retry_at(rate, cost)),
-                remaining: left,
-                full_at: self.full_at(rate, 0),
-            },
+            Some(remaining) => Assessment::admitted(remaining, self.full_at(rate, cost)),
+            None => Assessment::refused(self.retry_at(rate, cost), left, self.full_at(rate, 0)),
         }
     }
 

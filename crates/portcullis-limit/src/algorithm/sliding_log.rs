@@ -53,7 +53,7 @@ impl State {
         match left.checked_sub(cost) {
             Some(remaining) => {
                 let last = if cost > 0 { now.as_nanos() } else { newest.unwrap_or_default() };
-                Assessment { retry_at: None, remaining, full_at: leaves(last) }
+                Assessment::admitted(remaining, leaves(last))
             }
             None => {
                 // So many of the oldest must leave.
@@ -61,7 +61,7 @@ impl State {
                 let last_to_leave = self.moments.get(must_leave.saturating_sub(1)).copied().or(newest);
                 let retry_at = leaves(last_to_leave.unwrap_or(now.as_nanos()));
                 let full_at = leaves(newest.unwrap_or(now.as_nanos()));
-                Assessment { retry_at: Some(retry_at), remaining: left, full_at }
+                Assessment::refused(retry_at, left, full_at)
             }
         }
     }

@@ -17,7 +17,7 @@ pub(crate) struct State {
 
 /// Nanoseconds that `units` take to flow in: a whole number for each, so that units taken one by one and all at once
 /// cost the same. [`Rate::new`] keeps the burst's within [`crate::rate::MAX_FILL`].
-fn inflow(rate: &Rate, units: u64) -> u64 {
+pub(super) fn inflow(rate: &Rate, units: u64) -> u64 {
     units.saturating_mul(rate.interval_nanos())
 }
 
@@ -25,7 +25,7 @@ impl State {
     pub(super) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         // A full bucket's worth ahead is the most that admission can cause. A little more is another core's clock: cutting
         // it off would give away that much inflow each time two cores take turns. Much more is a clock that was set back.
-        let latest = now.as_nanos().saturating_add(inflow(rate, rate.capacity()));
+        let latest = now.as_nanos().saturating_add(rate.depth_nanos());
         if self.full_at > latest.saturating_add(rate.quota().window_nanos()) {
             self.full_at = latest;
         }
@@ -34,19 +34,15 @@ impl State {
     }
 
     pub(super) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
-        let allowed = now.as_nanos().saturating_add(inflow(rate, rate.capacity()));
+        let allowed = now.as_nanos().saturating_add(rate.depth_nanos());
         let charged = self.full_at.saturating_add(inflow(rate, cost));
         let units = |nanos: u64| nanos / rate.interval_nanos();
         if charged <= allowed {
-            let full_at = Timestamp::from_nanos(charged);
-            Assessment { retry_at: None, remaining: units(allowed - charged), full_at }
+            Assessment::admitted(units(allowed - charged), Timestamp::from_nanos(charged))
         } else {
-            let retry_at = now.as_nanos().saturating_add(charged - allowed);
-            Assessment {
-                retry_at: Some(Timestamp::from_nanos(retry_at)),
-                remaining: units(allowed.saturating_sub(self.full_at)),
-                full_at: Timestamp::from_nanos(self.full_at),
-            }
+            let retry_at = Timestamp::from_nanos(now.as_nanos().saturating_add(charged - allowed));
+            let left = units(allowed.saturating_sub(self.full_at));
+            Assessment::refused(retry_at, left, Timestamp::from_nanos(self.full_at))
         }
     }
 

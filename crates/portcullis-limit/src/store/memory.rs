@@ -89,7 +89,7 @@ impl MemoryStore {
         let held = self.lock(place).cell(place.hash, &ask.key);
         let mut cell = held.filter(|cell| cell.is_of(algorithm)).unwrap_or_else(|| Cell::new(algorithm));
         let at = cell.advance(ask.rate, now);
-        Standing::new(ask, &cell.assess(ask.rate, ask.cost, at))
+        Standing::new(ask, &cell.assess(ask.rate, ask.cost, at), now)
     }
 
     /// Charges all asks or none. Asks that are not enforced never refuse.
@@ -111,7 +111,7 @@ impl MemoryStore {
             let before = asks[..index].iter().zip(&places).filter(twin);
             let before = before.fold(0, |sum: u64, (earlier, _)| sum.saturating_add(earlier.cost));
             let assessment = guards[guard_of(*place)].assess(place.hash, ask, before, now);
-            let standing = Standing::new(ask, &assessment);
+            let standing = Standing::new(ask, &assessment, now);
             if let Some(retry_at) = assessment.retry_at
                 && ask.enforce
             {
@@ -136,7 +136,7 @@ impl MemoryStore {
             if evicted {
                 self.evictions.fetch_add(1, Ordering::Relaxed);
             }
-            receipts.push(Receipt { key: ask.key.clone(), rate: *ask.rate, cost: ask.cost, at });
+            receipts.push(Receipt { key: ask.key.clone(), rate: *ask.rate, cost: ask.cost, at, shared: None });
         }
         Ok(Charge::new(receipts, standings))
     }

@@ -2,5 +2,7 @@
 
 mod memory;
 mod shard;
+mod shared;
 
 pub use memory::MemoryStore;
+pub use shared::{Answer, BoxFuture, Identity, SharedStore, StoreError};

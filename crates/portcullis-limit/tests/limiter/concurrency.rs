@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use portcullis_limit::{Algorithm, Limiter};
 
-use crate::support::{START, ask, charge, charge_one, key, rate};
-
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::support::{START, ask, charge, charge_one, key, rate, window};
 
 /// Runs `work` on so many threads that all begin at once, and counts those that say yes.
 fn at_once(threads: u64, work: impl Fn(u64) -> bool + Sync) -> u64 {
@@ -30,7 +28,8 @@ fn at_once(threads: u64, work: impl Fn(u64) -> bool + Sync) -> u64 {
 #[test]
 fn l14_a_thousand_at_once_at_a_limit_of_a_hundred_are_exactly_a_hundred() {
     for algorithm in Algorithm::ALL {
-        let (limiter, rate, key) = (Limiter::default(), rate(algorithm, 100, MINUTE), key(0, "u"));
+        let window = window(algorithm);
+        let (limiter, rate, key) = (Limiter::default(), rate(algorithm, 100, window), key(0, "u"));
         // No two threads read the same clock.
         let admitted = at_once(1000, |thread| {
             let now = START.after(Duration::from_micros(thread * 7 % 500));
@@ -43,8 +42,9 @@ fn l14_a_thousand_at_once_at_a_limit_of_a_hundred_are_exactly_a_hundred() {
 #[test]
 fn l4_stacks_in_any_order_are_charged_whole_or_not_at_all_and_never_lock_each_other_out() {
     for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
         let limiter = Limiter::default();
-        let (wide, narrow) = (rate(algorithm, 100, MINUTE), rate(algorithm, 60, MINUTE));
+        let (wide, narrow) = (rate(algorithm, 100, window), rate(algorithm, 60, window));
         let (a, b) = (key(0, "u"), key(1, "u"));
         let admitted = at_once(400, |thread| {
             let mut stack = [ask(&wide, &a, 1), ask(&narrow, &b, 1)];
@@ -62,7 +62,8 @@ fn l4_stacks_in_any_order_are_charged_whole_or_not_at_all_and_never_lock_each_ot
 #[test]
 fn l6_charges_that_are_given_back_at_once_leave_exactly_the_kept_ones() {
     for algorithm in Algorithm::ALL {
-        let (limiter, rate, key) = (Limiter::default(), rate(algorithm, 1_000, MINUTE), key(0, "u"));
+        let window = window(algorithm);
+        let (limiter, rate, key) = (Limiter::default(), rate(algorithm, 1_000, window), key(0, "u"));
         let kept = at_once(64, |thread| {
             for _ in 0..20 {
                 let charge = charge_one(&limiter, &rate, &key, 2, START).expect("64 times 2 and a few fit");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{START, ask, charge, charge_one, key, rate};
+use crate::support::{START, ask, charge, charge_one, key, rate, window};
 use portcullis_limit::{Algorithm, Ask, Limiter, MemoryStore, Quota, Rate, RateError};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -11,8 +11,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn l1_a_bucket_admits_its_whole_burst_at_once_even_where_the_quota_does_not_divide_the_window() {
     for count in [3, 7, 11, 13, 70, 299] {
         for algorithm in Algorithm::ALL {
-            let (limiter, rate, key) =
-                (Limiter::default(), rate(algorithm, count, Duration::from_secs(1)), key(0, "u"));
+            let window = window(algorithm);
+            let (limiter, rate, key) = (Limiter::default(), rate(algorithm, count, window), key(0, "u"));
             let admitted = (0..2 * count).filter(|_| charge_one(&limiter, &rate, &key, 1, START).is_ok()).count();
             assert_eq!(admitted as u64, count, "{algorithm}");
         }
@@ -30,8 +30,9 @@ fn l1_a_bucket_that_would_never_refuse_cannot_be_made() {
 #[test]
 fn l6_a_refused_request_is_charged_nowhere() {
     for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
         let limiter = Limiter::default();
-        let (wide, narrow) = (rate(algorithm, 10, MINUTE), rate(algorithm, 1, MINUTE));
+        let (wide, narrow) = (rate(algorithm, 10, window), rate(algorithm, 1, window));
         let (a, b) = (key(0, "u"), key(1, "u"));
         let stack = [ask(&wide, &a, 1), ask(&narrow, &b, 1)];
         charge(&limiter, &stack, START).unwrap();
@@ -63,8 +64,9 @@ fn l6_the_longest_wait_is_told_and_whoever_waits_it_is_admitted() {
 #[test]
 fn l6_one_key_asked_twice_in_a_stack_is_spent_twice() {
     for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
         let limiter = Limiter::default();
-        let (rate, key) = (rate(algorithm, 3, MINUTE), key(0, "u"));
+        let (rate, key) = (rate(algorithm, 3, window), key(0, "u"));
         let twice = [ask(&rate, &key, 1), ask(&rate, &key, 1)];
         assert!(charge(&limiter, &twice, START).is_ok(), "{algorithm}");
         assert!(charge(&limiter, &twice, START).is_err(), "{algorithm}: four of three");
@@ -75,7 +77,8 @@ fn l6_one_key_asked_twice_in_a_stack_is_spent_twice() {
 #[test]
 fn l6_a_cost_over_the_capacity_is_never_admitted_and_never_promised() {
     for algorithm in Algorithm::ALL {
-        let (limiter, rate, key) = (Limiter::default(), rate(algorithm, 3, MINUTE), key(0, "u"));
+        let window = window(algorithm);
+        let (limiter, rate, key) = (Limiter::default(), rate(algorithm, 3, window), key(0, "u"));
         let denied = charge_one(&limiter, &rate, &key, 4, START).unwrap_err();
         assert_eq!(denied.standing.reset_at, portcullis_core::Timestamp::MAX, "{algorithm}");
         let reported = Ask { enforce: false, ..ask(&rate, &key, u64::MAX) };
@@ -86,8 +89,9 @@ fn l6_a_cost_over_the_capacity_is_never_admitted_and_never_promised() {
 #[test]
 fn l6_what_is_given_back_is_as_if_it_had_never_been_charged() {
     for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
         let limiter = Limiter::default();
-        let (rate, key) = (rate(algorithm, 10, MINUTE), key(0, "u"));
+        let (rate, key) = (rate(algorithm, 10, window), key(0, "u"));
         charge_one(&limiter, &rate, &key, 3, START).unwrap();
         let before = limiter.peek(&ask(&rate, &key, 1), START);
         let charge = charge_one(&limiter, &rate, &key, 5, START).unwrap();
@@ -100,10 +104,11 @@ fn l6_what_is_given_back_is_as_if_it_had_never_been_charged() {
 #[test]
 fn l6_a_late_refund_gives_nothing_that_had_already_run_out() {
     for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
         let limiter = Limiter::default();
-        let (rate, key) = (rate(algorithm, 10, MINUTE), key(0, "u"));
+        let (rate, key) = (rate(algorithm, 10, window), key(0, "u"));
         let charge = charge_one(&limiter, &rate, &key, 10, START).unwrap();
-        let later = START.after(MINUTE * 2);
+        let later = START.after(window * 2);
         charge_one(&limiter, &rate, &key, 4, later).unwrap();
         limiter.give_back(&charge.receipts()[0], later);
         let admitted = (0..20).filter(|_| charge_one(&limiter, &rate, &key, 1, later).is_ok()).count();
@@ -114,11 +119,12 @@ fn l6_a_late_refund_gives_nothing_that_had_already_run_out() {
 #[test]
 fn l6_a_key_that_is_reset_starts_anew() {
     for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
         let limiter = Limiter::default();
-        let (rate, key) = (rate(algorithm, 2, MINUTE), key(0, "u"));
+        let (rate, key) = (rate(algorithm, 2, window), key(0, "u"));
         charge_one(&limiter, &rate, &key, 2, START).unwrap();
         assert!(charge_one(&limiter, &rate, &key, 1, START).is_err());
-        assert!(limiter.reset(&key) && !limiter.reset(&key));
+        assert!(limiter.local().reset(&key) && !limiter.local().reset(&key));
         assert!(charge_one(&limiter, &rate, &key, 2, START).is_ok());
     }
 }
@@ -126,8 +132,9 @@ fn l6_a_key_that_is_reset_starts_anew() {
 #[test]
 fn l9_a_limit_that_only_reports_says_exactly_what_it_would_have_done() {
     for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
         let (enforcing, reporting) = (Limiter::default(), Limiter::default());
-        let (rate, key) = (rate(algorithm, 5, MINUTE), key(0, "u"));
+        let (rate, key) = (rate(algorithm, 5, window), key(0, "u"));
         // A client that never stops: it must be seen to be admitted again, as it would be (a refused one costs nothing).
         for second in 0..300 {
             let now = START.after(Duration::from_secs(second));
@@ -142,19 +149,20 @@ fn l9_a_limit_that_only_reports_says_exactly_what_it_would_have_done() {
 #[test]
 fn l2_idle_keys_vanish_as_others_come_and_when_swept() {
     for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
         let limiter = Limiter::default();
-        let rate = rate(algorithm, 5, MINUTE);
+        let rate = rate(algorithm, 5, window);
         for n in 0..20_000u32 {
             charge_one(&limiter, &rate, &key(0, &n.to_string()), 1, START).unwrap();
         }
-        let later = START.after(MINUTE * 2);
+        let later = START.after(window * 2);
         for n in 0..40_000u32 {
             charge_one(&limiter, &rate, &key(1, &n.to_string()), 1, later).unwrap();
         }
-        assert!(limiter.store().len() < 41_000, "{algorithm}: {} keys", limiter.store().len());
-        limiter.store().sweep(later.after(MINUTE * 2));
-        assert!(limiter.store().is_empty(), "{algorithm}: {} keys", limiter.store().len());
-        assert_eq!(limiter.store().evictions(), 0, "{algorithm}");
+        assert!(limiter.local().len() < 41_000, "{algorithm}: {} keys", limiter.local().len());
+        limiter.local().sweep(later.after(window * 2));
+        assert!(limiter.local().is_empty(), "{algorithm}: {} keys", limiter.local().len());
+        assert_eq!(limiter.local().evictions(), 0, "{algorithm}");
     }
 }
 
@@ -165,8 +173,8 @@ fn l2_a_full_store_stays_within_its_bound_and_counts_what_it_evicts() {
     for n in 0..50_000u32 {
         charge_one(&limiter, &rate, &key(0, &n.to_string()), 1, START).unwrap();
     }
-    assert!(limiter.store().len() <= 2_560);
-    assert!(limiter.store().evictions() >= 50_000 - 2_560);
+    assert!(limiter.local().len() <= 2_560);
+    assert!(limiter.local().evictions() >= 50_000 - 2_560);
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::admin::accounts::{Details, NewAccountBody, NewPassword, Page, PatchBody, Sessions, Shown};
+use crate::admin::accounts::{
+    Details, Ended, Everybody, NewAccountBody, NewPassword, Page, PatchBody, Sessions, Shown,
+};
 use crate::admin::keys::{Keys, Rotated};
 use crate::openapi::{Operation, Parameter, in_path, in_query, json, nothing, operation};
 
@@ -100,6 +102,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .with(&[ID])
         .answers(&[json::<Sessions>(200, "Those that have not ended.")])
         .refuses(&[NOBODY]),
+    operation("POST /api/sessions/revoke", "revokeEverybody", "End every session of every account")
+        .about("With all refresh tokens, access tokens and mailed links, everywhere within a second. API keys go on.")
+        .json::<Everybody>()
+        .answers(&[json::<Ended>(200, "They have ended.")])
+        .refuses(&[(400, "The body does not say `{\"everybody\": true}`."), BAD_MEDIA]),
     operation("GET /api/keys", "signingKeys", "The keys that sign tokens, and those that did")
         .answers(&[json::<Keys>(200, "The keys, without anything secret.")]),
     operation("POST /api/keys/rotate", "rotateKeys", "Sign with a new key from now on")

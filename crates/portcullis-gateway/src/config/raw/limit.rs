@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{At, KeyText, OneOrMany, PatternText, QuotaText, ShortOrLong, Text};
+use super::{At, DurationText, KeyText, OneOrMany, PatternText, QuotaText, ShortOrLong, Text};
 
 /// What holds for all limits.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -16,6 +16,8 @@ pub(crate) struct LimitsTable {
     pub(crate) store: Option<At<Text>>,
     /// The limits that apply where the file writes none. Default: `default`.
     pub(crate) preset: Option<At<PresetName>>,
+    /// How a client is told of its limits. Default: `legacy`.
+    pub(crate) headers: Option<At<LimitHeadersName>>,
     /// How many keys are counted at once before idle ones are given up early. Default: 1000000.
     pub(crate) max_keys: Option<At<u64>>,
 }
@@ -27,6 +29,20 @@ pub(crate) enum PresetName {
     /// Anonymous, login, verification and user limits.
     Default,
     /// None.
+    None,
+}
+
+/// How a client is told of its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LimitHeadersName {
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    Legacy,
+    /// `RateLimit-Policy` and `RateLimit` of the IETF draft.
+    Draft,
+    /// All of them.
+    Both,
+    /// None; a refusal still carries `Retry-After`.
     None,
 }
 
@@ -45,13 +61,20 @@ pub(crate) struct LimitTable {
     /// What it counts by: `address`, `user`, `api-key`, `session`, `plan`, `role`, `route`, `header:NAME`, `claim:NAME`, or a list of them. A
     /// part that a request lacks is replaced by its address. Default: `address`.
     pub(crate) key: Option<OneOrMany<KeyText>>,
-    /// How it counts: `token-bucket`, `fixed-window`, `sliding-window-counter` or `sliding-window-log`. Default:
-    /// `sliding-window-counter`.
+    /// How it counts: `token-bucket`, `leaky-bucket`, `fixed-window`, `sliding-window-counter`, `sliding-window-log` or
+    /// `calendar` (real days, weeks, months or years). Default: `sliding-window-counter`.
     pub(crate) algorithm: Option<At<Text>>,
-    /// How much is allowed: `5 per 15m`, or by plan: `{ by = "plan", free = "60 per minute", otherwise = "free" }`.
+    /// How much is allowed: `5 per 15m`, `10,000 per month` (only for `calendar`), or by plan: `{ by = "plan", free = "60 per minute", otherwise = "free" }`.
     pub(crate) quota: Option<At<ShortOrLong<QuotaText, ByPlan>>>,
-    /// How many requests may come at once (only for `token-bucket`). Default: the quota's number.
+    /// How many requests may come at once (only for `token-bucket` and `leaky-bucket`). Default: the quota's number for
+    /// `token-bucket`, 1 for `leaky-bucket`.
     pub(crate) burst: Option<At<u64>>,
+    /// How long a request beyond the burst may wait for its turn before it is refused, up to `1m` (only for
+    /// `leaky-bucket`). Default: `0`, none waits.
+    pub(crate) max_delay: Option<At<DurationText>>,
+    /// Whose midnights begin a period, by its name in the IANA database, such as `Europe/Berlin` (only for `calendar`).
+    /// Default: `UTC`.
+    pub(crate) time_zone: Option<At<Text>>,
     /// Which requests stay counted once they are answered. Default: `all`.
     pub(crate) count: Option<At<CountName>>,
     /// What one request costs. Default: 1.
@@ -62,10 +85,15 @@ pub(crate) struct LimitTable {
     pub(crate) ceiling: Option<At<QuotaText>>,
     /// Lets exempt roles pass without any limit.
     pub(crate) danger_no_ceiling: Option<At<bool>>,
-    /// Whether it refuses or only reports. Default: `enforce`.
+    /// Whether it refuses, only reports, or slows down. Default: `enforce`.
     pub(crate) mode: Option<At<ModeName>>,
+    /// How long a request that is over the quota waits before it is forwarded, 60 s at most. Needed by mode `delay`.
+    pub(crate) delay: Option<At<DurationText>>,
     /// Whom it counts. Default: `everyone`.
     pub(crate) scope: Option<At<ScopeName>>,
+    /// What it does while the store that instances share does not answer. At our own identity endpoints `open` means
+    /// `local`. Default: `local`.
+    pub(crate) outage: Option<At<OutageName>>,
     /// What a refused client is told; `{minutes}` and `{seconds}` stand for the wait.
     pub(crate) message: Option<At<Text>>,
 }
@@ -78,6 +106,9 @@ pub(crate) enum CountName {
     All,
     /// Those answered with a status of 400 or above.
     Failures,
+    /// Those whose password, link or other credential was wrong: answered with 401 or 403, or, by the identity endpoints,
+    /// with the word that a mailed link is not good. A new password that breaks a rule is none.
+    Denials,
     /// Those answered with a status below 400.
     Successes,
 }
@@ -90,6 +121,8 @@ pub(crate) enum ModeName {
     Enforce,
     /// It counts and reports what it would have refused.
     Report,
+    /// It lets a request that is over the quota pass after `delay`.
+    Delay,
 }
 
 /// Whom a limit counts.
@@ -102,6 +135,18 @@ pub(crate) enum ScopeName {
     Anonymous,
     /// Requests whose token must be verified.
     Verification,
+}
+
+/// What a limit does while its shared store does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OutageName {
+    /// It goes on by what this instance has counted.
+    Local,
+    /// It does not limit.
+    Open,
+    /// It admits nobody: 503.
+    Closed,
 }
 
 /// A quota by plan.

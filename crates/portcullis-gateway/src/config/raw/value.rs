@@ -171,7 +171,7 @@ text_kinds! {
     /// A duration.
     DurationText: "a duration, such as \"15m\"", ["15m", "1h 30m", "250ms"];
     /// A number of requests in a time.
-    QuotaText: "a quota, such as \"5 per 15m\"", ["5 per 15m", "100/min"];
+    QuotaText: "a quota, such as \"5 per 15m\"", ["5 per 15m", "100/min", "10,000 per month"];
     /// An optional method and a path.
     PatternText: "a pattern, such as \"GET /projects/{id}\"", ["GET /projects/{id}", "/public/**"];
     /// A network.
