@@ -32,8 +32,8 @@ pub use flow::register::Registration;
 pub use flow::server_session::ServerSession;
 pub use flow::sessions::SessionInfo;
 pub use import::{
-    Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
-    RoleNames, RowRefused,
+    Column, ExportError, ExportPage, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher,
+    NotImported, RoleNames, RowRefused,
 };
 pub use keyring::{KeyImportError, KeyInfo};
 pub use lockout::{Allowance, Answer, Attempts, Charged, Exhausted, Lockout, MOST_ALLOWANCES, Pool};
@@ -44,7 +44,7 @@ pub use mail::{
 pub use mark::MAX_LEAD;
 pub use password::{HashRefused, PasswordHash};
 pub use policy::{Email, PasswordContext, PasswordPolicy, Violation};
-pub use revocation::RevocationView;
+pub use revocation::{Forgets, RevocationView};
 pub use service::{Identity, IdentityConfig, Ports};
 pub use store::StoreError;
 pub use store::audit::Origin;

@@ -1,6 +1,7 @@
 //! Revocations (T7): durable in the database in the order of a sequence, mirrored in memory for every request.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ pub(crate) enum Revoked<'a> {
     Session(&'a str),
     /// Every token of a user that is older than this version.
     User(&'a str, i64),
+    /// Not a credential but what is held against a user: the failures that were counted. It takes the way of revocations
+    /// because it has to reach every instance, too, in its memory.
+    Failures(&'a str),
 }
 
 /// Writes a revocation. Nothing that it revokes outlives `expires`.
@@ -34,6 +38,7 @@ pub(crate) async fn write(
         Revoked::From(id, end) => ("end", id, millis(end)),
         Revoked::Session(id) => ("session", id, 0),
         Revoked::User(id, version) => ("user", id, version),
+        Revoked::Failures(id) => ("unlock", id, 0),
     };
     // Its number must be seen before any greater one is, or a reader who has passed the greater never comes back for it. So
     // whoever draws a number keeps the next one waiting until it has committed.
@@ -79,6 +84,20 @@ pub struct RevocationView {
     /// Nanoseconds: when the database was last read completely.
     fresh_at: AtomicU64,
     max_staleness: Duration,
+    /// Who forgets what was counted against a user.
+    forgets: OnceLock<Box<dyn Forgets>>,
+}
+
+/// What counts users' failures in memory.
+pub trait Forgets: Send + Sync {
+    /// Forgets the failures of the user with this id.
+    fn forget(&self, user: &str);
+}
+
+impl std::fmt::Debug for dyn Forgets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Forgets")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +112,14 @@ struct Entries {
 
 impl RevocationView {
     pub(crate) fn new(max_staleness: Duration) -> Self {
-        Self { entries: RwLock::default(), fresh_at: AtomicU64::new(0), max_staleness }
+        let forgets = OnceLock::new();
+        Self { entries: RwLock::default(), fresh_at: AtomicU64::new(0), max_staleness, forgets }
+    }
+
+    /// Names who forgets failures; once, before anything is counted. What was unlocked before is of no matter to a process that
+    /// has just begun to count.
+    pub fn forget_by(&self, forgets: Box<dyn Forgets>) {
+        drop(self.forgets.set(forgets));
     }
 
     /// Reads what is new in the database. Polling guarantees what a nudge only makes quicker: other processes' writes
@@ -109,6 +135,7 @@ impl RevocationView {
                 .bind(if anew { 0 } else { held })
                 .fetch_all(store.poll())
                 .await?;
+        let mut unlocked: Vec<String> = Vec::new();
         if anew || !rows.is_empty() {
             let mut entries = self.entries.write();
             if anew {
@@ -120,6 +147,7 @@ impl RevocationView {
                 match kind.as_str() {
                     "token" => drop(entries.tokens.insert(subject.into(), expires)),
                     "end" => drop(entries.ends.insert(subject.into(), (moment(version), expires))),
+                    "unlock" => unlocked.push(subject),
                     "session" => drop(entries.sessions.insert(subject.into(), expires)),
                     _ => {
                         let version = u64::try_from(version).unwrap_or_default();
@@ -128,6 +156,9 @@ impl RevocationView {
                     }
                 }
             }
+        }
+        if let Some(forgets) = self.forgets.get() {
+            unlocked.iter().for_each(|user| forgets.forget(user));
         }
         // Stored as it is, not the greatest seen: after a clock was set back a record from the future would never grow old.
         self.fresh_at.store(now.as_nanos(), Ordering::Release);

@@ -16,7 +16,7 @@ use portcullis_core::{
     ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
 };
-use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing};
+use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing, StoreError};
 
 use crate::body::BodyRule;
 use crate::case::Case;
@@ -161,6 +161,19 @@ impl Gate {
                 self.limiter.give_back(&receipt, now);
             }
         }
+    }
+
+    /// Forgets the failures that limits count against one of our own users, by the user alone. What is counted by address,
+    /// or by the user together with something else, stays.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the shared store still holds some of them.
+    pub async fn forget_failures(&self, user: &str) -> Result<(), StoreError> {
+        let policy = self.policy();
+        for (limit, key) in policy.limits.failures_of(user) {
+            self.limiter.reset(limit, &key).await?;
+        }
+        Ok(())
     }
 
     /// Records that the upstream failed an admitted request.

@@ -278,6 +278,17 @@ impl LimitTable {
         self.rules.iter().map(|compiled| &compiled.rule)
     }
 
+    /// Under which keys the failures of one of our own users are counted, wherever the user alone is counted.
+    pub(crate) fn failures_of(&self, user: &str) -> impl Iterator<Item = (&str, Key)> {
+        let counts =
+            |rule: &LimitRule| rule.key == [KeyPart::User] && matches!(rule.count, Count::Failures | Count::Denials);
+        self.rules.iter().filter(move |compiled| counts(&compiled.rule)).map(move |compiled| {
+            let mut key = Key::new(compiled.id);
+            push_user(&mut key, None, user);
+            (&*compiled.rule.name, key)
+        })
+    }
+
     /// What to charge in one phase.
     pub(crate) fn asks<'t>(
         &'t self,
@@ -348,15 +359,19 @@ impl Compiled {
     }
 }
 
+/// Two issuers may use the same subject for two people.
+fn push_user(key: &mut Key, issuer: Option<&str>, subject: &str) {
+    key.push_text('i', issuer.unwrap_or_default());
+    key.push_text('u', subject);
+}
+
 /// Adds one part; `None` where the request lacks it.
 fn push_part(key: &mut Key, part: &KeyPart, facts: &KeyFacts<'_>) -> Option<()> {
     match part {
         KeyPart::Address => key.push_address(facts.client.key(facts.ipv6_prefix)),
         KeyPart::User => {
             let principal = facts.principal?;
-            // Two issuers may use the same subject for two people.
-            key.push_text('i', principal.parts().issuer.as_deref().unwrap_or_default());
-            key.push_text('u', principal.subject());
+            push_user(key, principal.parts().issuer.as_deref(), principal.subject());
         }
         KeyPart::ApiKey => {
             let parts = facts.principal?.parts();

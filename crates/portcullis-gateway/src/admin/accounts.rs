@@ -245,6 +245,15 @@ pub(super) async fn revoke(State(admin): Shared, caller: Caller, id: Id) -> Resp
     .await
 }
 
+/// `POST /api/accounts/{id}/unlock`.
+pub(super) async fn unlock(State(admin): Shared, caller: Caller, id: Id) -> Response {
+    answered(caller, async {
+        admin.accounts()?.identity.unlock(AccountName::Id(&id_of(id)?), origin(caller)).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
 /// Everybody, in so many words: what ends all sessions is not to be sent by mistake.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

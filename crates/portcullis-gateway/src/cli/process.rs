@@ -11,7 +11,8 @@ use portcullis_identity::{
 use tokio::runtime::Handle;
 
 use super::{
-    ApiKeyTask, Commands, Demo, Failure, NewUser, Question, UserTask, api_keys, explain, gate_for_questions, users,
+    ApiKeyTask, Commands, Demo, Failure, LimitTask, NewUser, Question, UserTask, api_keys, explain, gate_for_questions,
+    limits, operator::Operator, users,
 };
 use crate::clock::ProcessClock;
 use crate::config::{Settings, Source};
@@ -154,6 +155,12 @@ impl Commands for Process {
             let ended = identity.revoke_everybody(Origin::default()).await.map_err(in_words)?;
             Ok(format!("{ended} sessions have ended; whoever was logged in has to log in again, API keys go on"))
         })
+    }
+
+    fn manage_limits(&self, settings: Settings, task: LimitTask) -> Result<String, Failure> {
+        let operator = Operator::of(&settings)?;
+        let runtime = serve::service_runtime().map_err(Failure::run)?;
+        runtime.block_on(limits::run(&operator, task))
     }
 
     fn explain(&self, settings: Settings, question: Question) -> Result<String, Failure> {

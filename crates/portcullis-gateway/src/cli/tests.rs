@@ -70,6 +70,10 @@ impl Commands for Recorder {
         self.note("revoke everybody".to_owned())
     }
 
+    fn manage_limits(&self, _: Settings, task: LimitTask) -> Result<String, Failure> {
+        self.note(format!("{task:?}"))
+    }
+
     fn explain(&self, _: Settings, question: Question) -> Result<String, Failure> {
         self.note(format!("explain {} {} from {}", question.method, question.target, question.address))
     }
@@ -216,6 +220,7 @@ fn the_other_commands_reach_their_place() {
         ["Change { email: \"a@b.c\", change: Role(\"admin\") }"]
     );
     assert_eq!(portcullis(&["users", "disable", "a@b.c"]).asked, ["Disable { email: \"a@b.c\", disabled: true }"]);
+    assert_eq!(portcullis(&["users", "unlock", "a@b.c"]).asked, ["Unlock { email: \"a@b.c\" }"]);
     assert_eq!(portcullis(&["users", "delete", "a@b.c"]).code, 2, "a deletion is asked for twice");
     assert_eq!(
         portcullis(&["users", "delete", "a@b.c", "--yes"]).asked,

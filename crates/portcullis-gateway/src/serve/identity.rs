@@ -9,9 +9,10 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use portcullis_auth::{Algorithm, ClaimNames, Issuer};
-use portcullis_core::EventSink;
+use portcullis_core::{EventSink, Timestamp};
 use portcullis_identity::{
-    Attempts, Database, Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports, SmtpError, SmtpMailer,
+    Attempts, Database, Email, Identity, IdentityConfig, LetterKind, Mail, MailCatcher, Mailer, OpenError, Ports,
+    SmtpError, SmtpMailer,
 };
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
@@ -66,7 +67,12 @@ struct Nowhere;
 
 impl Mailer for Nowhere {
     fn send(&self, mail: Mail) {
-        tracing::warn!(letter = mail.kind.as_str(), "a mail was not sent: there is no [mail] in the configuration");
+        self.admit(&mail.to, mail.kind, mail.at);
+    }
+
+    fn admit(&self, _to: &Email, letter: LetterKind, _at: Timestamp) -> bool {
+        tracing::warn!(letter = letter.as_str(), "a mail was not sent: there is no [mail] in the configuration");
+        false
     }
 }
 

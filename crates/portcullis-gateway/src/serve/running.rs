@@ -1,14 +1,14 @@
 //! A running gate: every part of it, started in the order in which they need each other and stopped in the reverse.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portcullis::{Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, EventSink};
-use portcullis_identity::Identity;
+use portcullis_identity::{AccountName, Forgets, Identity, IdentityError};
 use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
@@ -140,6 +140,10 @@ impl Running {
             Some(identity) => gate.with_holders(Arc::new(AccountHolders::new(Arc::clone(identity), Handle::current()))),
             None => gate,
         });
+        if let Some(identity) = &identity {
+            let failures = Failures(Arc::downgrade(&gate), Arc::downgrade(identity), Handle::current());
+            identity.revocations().forget_by(Box::new(failures));
+        }
         sample(&metrics, &gate, &limiter, events.as_ref());
         sample_attempts(&metrics, attempts.limiter());
         if let MailWay::Server(server) = &mail {
@@ -172,6 +176,7 @@ impl Running {
                     mails: mail_source(&mail),
                     clock: Arc::new(ProcessClock),
                     accounts: identity.clone().map(|identity| managed(identity, &gate)),
+                    gate: Some(Arc::clone(&gate)),
                 };
                 let (stop, stopped) = oneshot::channel();
                 let stopped = async move { drop(stopped.await) };
@@ -269,6 +274,29 @@ impl Running {
         }
         tracing::info!("stopped");
         ended
+    }
+}
+
+/// The failures that are counted against users: by the gate's limits, and by the accounts before a login. Both hold the
+/// record that tells of them, so they are held weakly.
+struct Failures(Weak<Gate>, Weak<Identity>, Handle);
+
+impl Forgets for Failures {
+    fn forget(&self, user: &str) {
+        let (Some(gate), Some(identity)) = (self.0.upgrade(), self.1.upgrade()) else { return };
+        let user = user.to_owned();
+        drop(self.2.spawn(async move {
+            if let Err(error) = gate.forget_failures(&user).await {
+                tracing::warn!(%error, "the failures of an account that was unlocked are still counted");
+            }
+            match identity.clear_attempts(AccountName::Id(&user)).await {
+                // One that is gone has no failures.
+                Ok(()) | Err(IdentityError::NoAccount) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the failed logins of an account that was unlocked are still counted")
+                }
+            }
+        }));
     }
 }
 

@@ -1,5 +1,7 @@
 //! What tokens say beyond what all of them do (T1), and what counts as a guess (L5), how an operator ends
-//! everybody's sessions (T7).
+//! everybody's sessions (T7)
+//! and unlocks one account (L6), and takes
+//! all of them along (A11).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -244,4 +246,78 @@ fn t7_everybody_is_out_within_a_second_and_comes_back_by_a_login() {
     spent.refused(401, "Invalid refresh token");
     let (access, _) = gateway.login("ann@example.com");
     gateway.client().get("/projects").bearer(&access).send().expect(200);
+}
+
+#[test]
+fn l6_an_operator_unlocks_an_owner_whose_password_was_guessed_at() {
+    let (_origin, gateway) = projects();
+    gateway.create_user("owner@example.com", "viewer");
+    gateway.create_user("other@example.com", "editor");
+    let [owner, other] = ["owner@example.com", "other@example.com"].map(|email| gateway.login(email).0);
+    let id = claims(&owner)["sub"].as_str().unwrap().to_owned();
+    let unlock = |id: &str| ask(&gateway, "POST", &format!("/api/accounts/{id}/unlock"), None);
+    let lock = |access: &str| {
+        for turn in 0..10 {
+            change(&gateway, access, &format!("Wrong-Horse-{turn}"), "weak-but-first").expect(400);
+            change(&gateway, access, &format!("Wrong-Horse-{turn}"), "Other-Horse-43")
+                .refused(403, "Invalid credentials");
+        }
+        change(&gateway, access, PASSWORD, "Other-Horse-43").refused(429, "Rate limit exceeded");
+    };
+    lock(&owner);
+    lock(&other);
+    unlock("01a1fd31-0000-7000-8000-000000000000").refused(404, "Not found");
+    unlock(&id).expect(204);
+    change(&gateway, &owner, "Wrong-Horse-0", "Other-Horse-43").refused(403, "Invalid credentials");
+    change(&gateway, &other, PASSWORD, "Other-Horse-43").refused(429, "Rate limit exceeded");
+    // The command says the same to a process that runs beside it.
+    let said = gateway.command(&["users", "unlock", "other@example.com"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    eventually("the running process has heard of it", Duration::from_secs(1), || {
+        let reply = change(&gateway, &other, PASSWORD, "Other-Horse-43");
+        (reply.status == 200).then_some(())
+    });
+    assert!(!gateway.command(&["users", "unlock", "nobody@example.com"]).status.success());
+    // It opens no disabled account, and says so.
+    assert!(gateway.command(&["users", "disable", "owner@example.com"]).status.success());
+    let said = gateway.command(&["users", "unlock", "owner@example.com"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("users enable"));
+    let login = json!({ "email": "owner@example.com", "password": PASSWORD });
+    gateway.client().post("/auth/login").json(&login).send().refused(403, "Account disabled");
+}
+
+#[test]
+fn a11_an_operator_exports_every_account_as_json_lines_without_hashes_unless_asked() {
+    let (_origin, gateway) = projects();
+    let rows: String = (0..1_201)
+        .map(|number| {
+            format!("{{\"email\":\"user{number}@example.com\",\"verified\":true,\"name\":\"N \\\"{number}\\\"\"}}\n")
+        })
+        .collect();
+    let file = gateway.directory().join("users.jsonl");
+    std::fs::write(&file, rows).unwrap();
+    let import = |file: &std::path::Path| gateway.command(&["users", "import", file.to_str().unwrap()]);
+    assert!(import(&file).status.success());
+    gateway.create_user("hashed@example.com", "editor");
+    let export = |body: &Value| ask(&gateway, "POST", "/api/export", Some(body));
+    let bare = export(&json!({})).expect(200);
+    assert_eq!(bare.header("content-type"), Some("application/x-ndjson"));
+    assert_eq!(bare.header("cache-control"), Some("no-store"));
+    let told = bare.text();
+    assert!(!told.contains("password_hash") && !told.contains("$argon2"), "no hash is told unasked");
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1_202);
+    let ids: Vec<&str> = lines.iter().map(|line| line["id"].as_str().unwrap()).collect();
+    assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]), "each once, in order");
+    assert!(lines.iter().any(|line| line["name"] == "N \"1200\""));
+    let whole = export(&json!({ "hashes": true })).expect(200).text();
+    assert_eq!(whole.matches("$argon2id$").count(), 1, "of the one that has a password");
+    for wrong in [json!({ "hashes": "yes" }), json!({ "all": true }), json!([])] {
+        assert_eq!(export(&wrong).status, 400, "{wrong}");
+    }
+    // What was exported is what an import reads: everybody is there already.
+    std::fs::write(&file, whole).unwrap();
+    let again = import(&file);
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(said.starts_with("imported 0, skipped 1202 that exist, refused 0"), "{said}");
 }

@@ -1,12 +1,14 @@
 //! What strangers put where an address, a name or a password belongs (A1, A2, W1).
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::projects;
-use crate::support::client::Reply;
+use crate::support::client::{Client, Reply};
 use crate::support::operator::Mail;
+use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 use crate::support::{PASSWORD, PROJECT_ROUTES};
 
@@ -37,8 +39,9 @@ fn with_password(link: &str, password: &str) -> [(&'static str, Value); 5] {
 
 #[test]
 fn a2_a_megabyte_in_a_passwords_place_is_refused_before_anything_is_hashed() {
-    let origin = crate::support::origin::Origin::echo();
-    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with("[limits]\npreset = \"none\"\n").start();
+    let origin = Origin::echo();
+    let limits = "[limits]\npreset = \"none\"\n\n[identity.lockout]\nattempts = 100\n";
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with(limits).start();
     gateway.create_user("owner@example.com", "viewer");
     let (access, _) = gateway.login("owner@example.com");
     let asked = gateway.client().post("/auth/forgot-password").json(&json!({ "email": "owner@example.com" })).send();
@@ -152,7 +155,7 @@ const NO_ADDRESS: &[&str] = &[
 
 #[test]
 fn a1_what_is_no_single_address_is_refused_wherever_one_is_set_and_nobody_is_mailed() {
-    let origin = crate::support::origin::Origin::echo();
+    let origin = Origin::echo();
     let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with("[limits]\npreset = \"none\"\n").start();
     gateway.create_user("owner@example.com", "viewer");
     let (access, _) = gateway.login("owner@example.com");
@@ -220,4 +223,83 @@ fn a1_a_hostile_name_reaches_neither_a_letter_nor_a_line_of_the_log() {
     let records = gateway.records();
     assert!(records.iter().all(|line| !forged(&line.to_string())), "{records:?}");
     assert!(records.iter().filter(|line| line["kind"] == "login_succeeded").count() <= 1, "{records:?}");
+}
+
+/// PostgreSQL takes no NUL in a text and SQLite takes any: what holds one is refused before it gets there.
+#[test]
+fn a9_a_nul_in_any_text_is_a_clients_mistake_on_either_engine() {
+    let origin = Origin::echo();
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with("[limits]\npreset = \"none\"\n").start();
+    gateway.create_user("owner@example.com", "viewer");
+    let (access, _) = gateway.login("owner@example.com");
+    let desk = Client::at(gateway.admin, Ipv4Addr::LOCALHOST);
+    let operator = gateway.operator().token;
+    let id = gateway.accounts().texts("SELECT id FROM account").remove(0);
+    for nul in ["\u{0}", "a\u{0}b", "owner@example.com\u{0}"] {
+        for (method, target, body) in [
+            ("POST", "/auth/register", json!({ "email": nul, "password": PASSWORD })),
+            ("POST", "/auth/register", json!({ "email": "a@example.com", "password": PASSWORD, "name": nul })),
+            ("POST", "/auth/login", json!({ "email": nul, "password": nul })),
+            ("POST", "/auth/login", json!({ "email": "owner@example.com", "password": nul })),
+            ("POST", "/auth/refresh", json!({ "refreshToken": nul })),
+            ("POST", "/auth/logout", json!({ "refreshToken": nul })),
+            ("POST", "/auth/verify", json!({ "token": nul })),
+            ("POST", "/auth/resend-verification", json!({ "email": nul })),
+            ("POST", "/auth/forgot-password", json!({ "email": nul })),
+            ("POST", "/auth/reset-password", json!({ "token": nul, "password": OTHER })),
+            ("POST", "/auth/confirm-email", json!({ "token": nul })),
+            ("POST", "/auth/change-email", json!({ "email": nul, "password": PASSWORD })),
+            ("PATCH", "/auth/me", json!({ "name": nul })),
+            ("DELETE", "/auth/me", json!({ "password": nul })),
+            ("POST", "/auth/api-keys", json!({ "name": nul, "password": PASSWORD })),
+            ("POST", "/auth/api-keys", json!({ "name": "ci", "scopes": [nul], "password": PASSWORD })),
+            ("DELETE", "/auth/sessions/a%00b", Value::Null),
+            ("DELETE", "/auth/api-keys/%00", Value::Null),
+        ] {
+            let client = gateway.client();
+            let reply = client.request(method, target).bearer(&access).json(&body).send();
+            assert!(reply.status < 500, "{method} {target} {body}: {}", reply.text());
+            assert!(reply.status >= 400 || reply.status == 202 || target == "/auth/logout", "{method} {target} {body}");
+        }
+        let account = format!("/api/accounts/{id}");
+        for (method, target, body) in [
+            ("POST", "/api/accounts", json!({ "email": nul, "password": PASSWORD })),
+            ("POST", "/api/accounts", json!({ "email": "b@example.com", "password": PASSWORD, "name": nul })),
+            ("POST", "/api/accounts", json!({ "email": "b@example.com", "password": PASSWORD, "role": nul })),
+            ("POST", "/api/accounts", json!({ "email": "b@example.com", "password": PASSWORD, "plan": nul })),
+            ("PATCH", &account, json!({ "name": nul })),
+            ("PATCH", &account, json!({ "role": nul })),
+            ("PATCH", &account, json!({ "plan": nul })),
+            ("GET", "/api/accounts?email=%00", Value::Null),
+            ("GET", "/api/accounts?role=a%00b", Value::Null),
+            ("GET", "/api/accounts?cursor=a%00b", Value::Null),
+            ("GET", "/api/accounts/a%00b", Value::Null),
+            ("DELETE", "/api/accounts/a%00b", Value::Null),
+            ("POST", "/api/accounts/a%00b/revoke", Value::Null),
+        ] {
+            let request = desk.request(method, target).bearer(&operator);
+            let reply = if body.is_null() { request.send() } else { request.json(&body).send() };
+            assert!(reply.status < 500, "{method} {target} {body}: {}", reply.text());
+            assert!(reply.status >= 400 || method == "GET", "{method} {target} {body}: {}", reply.text());
+        }
+    }
+    assert_eq!(gateway.accounts().texts("SELECT email FROM account"), ["owner@example.com"]);
+    // A file of users is judged row by row: one that holds a NUL takes none of its neighbours along.
+    let file = gateway.directory().join("users.jsonl");
+    let row =
+        |email: &str, member: &str| json!({ "email": email, "verified": true, member: "a\u{0}b" }).to_string() + "\n";
+    let rows: String = ["name", "role", "plan", "id", "password_hash", "created_at"]
+        .iter()
+        .enumerate()
+        .map(|(number, member)| row(&format!("bad{number}@example.com"), member))
+        .chain([
+            json!({ "email": "good@example.com", "verified": true }).to_string() + "\n",
+            row("x\u{0}@example.com", "name"),
+        ])
+        .collect();
+    std::fs::write(&file, rows).unwrap();
+    let done = gateway.command(&["users", "import", file.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(told.contains("imported 1, skipped 0 that exist, refused 7"), "{told}");
+    assert!(!told.contains('\0'), "{told:?}");
 }

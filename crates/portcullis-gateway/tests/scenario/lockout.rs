@@ -444,6 +444,21 @@ fn l13_the_sign_in_page_counts_in_the_same_pools_and_knows_the_browser_again() {
 }
 
 #[test]
+fn l13_an_operator_lets_strange_devices_try_again_at_once() {
+    let (_origin, gateway) = house();
+    exhaust(&gateway, CEO);
+    exhaust(&gateway, "cfo@example.com");
+    let said = gateway.command(&["users", "unlock", CEO]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    eventually("the running process has heard of it", Duration::from_secs(2), || {
+        (login(&gateway, CEO, PASSWORD, None).status == 200).then_some(())
+    });
+    is_locked(&gateway, "cfo@example.com", None);
+    // Five more are five, and no more.
+    exhaust(&gateway, CEO);
+}
+
+#[test]
 fn l13_the_limit_by_address_stands_beside_it() {
     let (_origin, gateway) = house();
     let client = gateway.client();

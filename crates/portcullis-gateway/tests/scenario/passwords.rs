@@ -1,9 +1,11 @@
 //! What a password must be, that none is ever cut, and the hashes that are stored of it (A2, A3).
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
 use crate::projects;
-use crate::support::client::Reply;
+use crate::support::client::{Client, Reply};
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 use crate::support::{PASSWORD, PROJECT_ROUTES};
@@ -226,4 +228,85 @@ fn a3_hashes_of_other_systems_log_in_and_are_made_again_as_configured() {
         let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
         assert!(shown.contains(if hash == "bcrypt" { "bcrypt" } else { "argon2" }), "{shown}");
     }
+}
+
+#[test]
+fn a2_every_way_to_set_a_password_obeys_the_preset_and_makes_the_configured_hash() {
+    let (_origin, gateway) = with_passwords("policy = \"nist\"\nhash = \"bcrypt\"");
+    // Good enough for the other presets.
+    const SHORT: &str = "Kelp-Sails-93";
+    const RULE: &str = "Must be at least 15 characters";
+    let stored = |email: &str| {
+        let hash = gateway.accounts().password_of(email);
+        assert!(hash.starts_with(BCRYPT), "{hash}");
+        hash
+    };
+    let phrase = |number: u32| format!("kelp and sails and {number} kettledrums");
+    let refused = |reply: Reply| assert!(reply.expect(400).text().contains(RULE));
+
+    // Registering, by a program.
+    assert_eq!(told(&gateway, SHORT), [RULE]);
+    enter(&gateway, "owner@example.com", &phrase(0));
+    let mut hashes = vec![stored("owner@example.com")];
+    // Changing it.
+    let pair = login(&gateway, "owner@example.com", &phrase(0)).expect(200).json();
+    let change = |new: &str| {
+        let body = json!({ "currentPassword": phrase(0), "newPassword": new });
+        let client = gateway.client();
+        client.post("/auth/change-password").bearer(pair["accessToken"].as_str().unwrap()).json(&body).send()
+    };
+    refused(change(SHORT));
+    change(&phrase(1)).expect(200);
+    hashes.push(stored("owner@example.com"));
+    // By a mailed link, as a program and as its page does.
+    let link = |count: usize, former: &str| {
+        post(&gateway, "/auth/forgot-password", &json!({ "email": "owner@example.com" })).expect(202);
+        let mails = gateway.operator().await_mails("owner@example.com", count).into_iter();
+        let mut links = mails.filter(|mail| mail.subject == "Set another password").map(|mail| mail.token());
+        links.find(|token| token != former).unwrap()
+    };
+    let token = link(3, "");
+    refused(post(&gateway, "/auth/reset-password", &json!({ "token": token, "password": SHORT })));
+    post(&gateway, "/auth/reset-password", &json!({ "token": token, "password": phrase(2) })).expect(200);
+    hashes.push(stored("owner@example.com"));
+    let token = link(5, &token);
+    let by_form = |password: &str| {
+        let client = gateway.client();
+        let form = format!("token={token}&password={}", password.replace(' ', "+"));
+        let post = client.post("/auth/reset-password").header("Content-Type", "application/x-www-form-urlencoded");
+        post.body(form.as_bytes()).send()
+    };
+    assert!(by_form(SHORT).expect(400).text().contains("must be at least 15 characters"));
+    by_form(&phrase(3)).expect(303);
+    hashes.push(stored("owner@example.com"));
+    // By an operator, at the admin listener and at the command line.
+    let desk = Client::at(gateway.admin, Ipv4Addr::LOCALHOST);
+    let ask = |target: &str, body: Value| desk.post(target).bearer(&gateway.operator().token).json(&body).send();
+    refused(ask("/api/accounts", json!({ "email": "made@example.com", "password": SHORT })));
+    let id = ask("/api/accounts", json!({ "email": "made@example.com", "password": phrase(4) })).expect(201).json();
+    hashes.push(stored("made@example.com"));
+    let target = format!("/api/accounts/{}/password", id["id"].as_str().unwrap());
+    refused(ask(&target, json!({ "password": SHORT })));
+    ask(&target, json!({ "password": phrase(5) })).expect(204);
+    hashes.push(stored("made@example.com"));
+    login(&gateway, "made@example.com", &phrase(5)).expect(200);
+    let file = gateway.directory().join("password");
+    let create = |password: &str| {
+        std::fs::write(&file, password).unwrap();
+        let file = file.to_str().unwrap();
+        gateway.command(&["users", "create", "--email", "cli@example.com", "--password-file", file])
+    };
+    let short = create(SHORT);
+    assert_eq!(short.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&short.stderr).contains("15 characters"), "{short:?}");
+    assert!(create(&phrase(6)).status.success());
+    hashes.push(stored("cli@example.com"));
+    let all = hashes.len();
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), all, "each is another");
+    // One that is made at random obeys whatever is configured.
+    let drawn = gateway.command(&["users", "create", "--email", "drawn@example.com"]);
+    assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+    stored("drawn@example.com");
 }

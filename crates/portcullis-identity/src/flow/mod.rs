@@ -18,4 +18,5 @@ pub(crate) mod revoke_token;
 pub(crate) mod server_session;
 pub(crate) mod sessions;
 pub(crate) mod tidy;
+pub(crate) mod unlock;
 pub(crate) mod verify;

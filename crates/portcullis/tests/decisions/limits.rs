@@ -129,6 +129,25 @@ fn l6_denials_are_what_guesses_a_credential_and_nothing_else() {
 }
 
 #[test]
+fn l6_a_users_failures_are_forgotten_and_nobody_elses() {
+    let failures = |name: &str, count| LimitRule { count, ..limit(name, "/**", KeyPart::User, "1 per minute") };
+    let all = limit("all", "/**", KeyPart::User, "2 per minute");
+    let house = house(vec![failures("failures", Count::Failures), failures("denials", Count::Denials), all]);
+    let bearer = |user: &str| [("authorization", format!("Bearer {}", house.token(user, "viewer", "free", "s")))];
+    let fail = |user: &str| {
+        let mut pass = passed(house.ask("GET /projects", &bearer(user)));
+        house.gate.settle(&mut pass, Outcome::Answered(StatusCode::FORBIDDEN), NOW);
+    };
+    fail("ann");
+    fail("ben");
+    now(house.gate.forget_failures("ann")).unwrap();
+    assert_eq!(house.status("GET /projects", &bearer("ben")), 429);
+    fail("ann");
+    now(house.gate.forget_failures("ann")).unwrap();
+    assert_eq!(house.status("GET /projects", &bearer("ann")), 429, "what counts every request is no failure");
+}
+
+#[test]
 fn l6_a_pass_that_is_dropped_stays_charged() {
     let failures = LimitRule { count: Count::Failures, ..limit("auth", "/**", KeyPart::Address, "1 per minute") };
     let house = house(vec![failures]);
