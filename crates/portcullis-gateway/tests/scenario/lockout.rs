@@ -11,14 +11,14 @@ use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 use crate::support::{PASSWORD, PROJECT_ROUTES};
 
-const PUBLIC_URL: &str = "https://api.example.com";
-const CEO: &str = "ceo@example.com";
-const OTHER: &str = "Other-Horse-43";
-const WRONG: &str = "Wrong-password-1";
-const REFUSED: &str = "Too many login attempts. Try again in 15 minutes.";
+pub(crate) const PUBLIC_URL: &str = "https://api.example.com";
+pub(crate) const CEO: &str = "ceo@example.com";
+pub(crate) const OTHER: &str = "Other-Horse-43";
+pub(crate) const WRONG: &str = "Wrong-password-1";
+pub(crate) const REFUSED: &str = "Too many login attempts. Try again in 15 minutes.";
 const SUBJECT: &str = "Wrong passwords were tried for your account";
 
-fn house() -> (Origin, Gateway) {
+pub(crate) fn house() -> (Origin, Gateway) {
     let origin = Origin::echo();
     let gateway = Setup::before(&origin).public_url(PUBLIC_URL).with(PROJECT_ROUTES).start();
     gateway.create_user(CEO, "viewer");
@@ -26,7 +26,7 @@ fn house() -> (Origin, Gateway) {
 }
 
 /// A login from an address that nobody has used.
-fn login(gateway: &Gateway, email: &str, password: &str, device: Option<&str>) -> Reply {
+pub(crate) fn login(gateway: &Gateway, email: &str, password: &str, device: Option<&str>) -> Reply {
     let mut body = json!({ "email": email, "password": password });
     if let Some(device) = device {
         body["deviceToken"] = device.into();
@@ -35,21 +35,14 @@ fn login(gateway: &Gateway, email: &str, password: &str, device: Option<&str>) -
 }
 
 /// What the device of a login, a reset or a letter is known by from now on.
-fn device(reply: &Reply) -> String {
+pub(crate) fn device(reply: &Reply) -> String {
     let token = reply.json()["deviceToken"].as_str().unwrap_or_else(|| panic!("no token: {}", reply.text())).to_owned();
     assert!(reply.headers("set-cookie").is_empty(), "a body holds it, and no cookie");
     token
 }
 
-/// The same by a cookie, as `name=value`.
-fn device_cookie(reply: &Reply) -> String {
-    let cookie = reply.set_cookie("device").unwrap_or_else(|| panic!("no cookie in {:?}", reply.headers));
-    assert!(!reply.text().contains("deviceToken"), "{}", reply.text());
-    cookie.split(';').next().unwrap().to_owned()
-}
-
 /// Wrong passwords from ever new addresses, until strangers are refused.
-fn exhaust(gateway: &Gateway, email: &str) {
+pub(crate) fn exhaust(gateway: &Gateway, email: &str) {
     for _ in 0..5 {
         login(gateway, email, WRONG, None).refused(401, "Invalid credentials");
     }
@@ -63,12 +56,12 @@ fn is_locked(gateway: &Gateway, email: &str, device: Option<&str>) {
     }
 }
 
-fn notices(gateway: &Gateway, email: &str) -> Vec<String> {
+pub(crate) fn notices(gateway: &Gateway, email: &str) -> Vec<String> {
     let mails = gateway.operator().mails(email);
     mails.into_iter().filter(|mail| mail.subject == SUBJECT).map(|mail| mail.token()).collect()
 }
 
-fn post(gateway: &Gateway, target: &str, body: &Value) -> Reply {
+pub(crate) fn post(gateway: &Gateway, target: &str, body: &Value) -> Reply {
     gateway.client().post(target).json(body).send()
 }
 
@@ -251,35 +244,40 @@ fn l13_no_answer_tells_which_address_has_an_account() {
     assert_eq!(letters, [1, 0, 0, 0]);
 }
 
+/// How long the last wrong password that is heard takes, and the first that is not.
+fn last_and_next(gateway: &Gateway, email: &str) -> [Duration; 2] {
+    login(gateway, email, WRONG, None).expect(401);
+    [401, 429].map(|status| {
+        let start = Instant::now();
+        login(gateway, email, WRONG, None).expect(status);
+        start.elapsed()
+    })
+}
+
 #[test]
 fn l13_the_answer_that_exhausts_takes_as_long_for_a_stranger_as_for_an_owner() {
-    let (_origin, gateway) = house();
-    let fifth = |email: &str| {
-        for _ in 0..4 {
-            login(&gateway, email, WRONG, None).expect(401);
+    let origin = Origin::echo();
+    let few = "[identity.lockout]\nattempts = 2\nper_day = 1000\n";
+    let gateway = Setup::before(&origin).with(few).start();
+    gateway.create_user(CEO, "viewer");
+    // What else the machine does passes; a difference that the code makes is there every time.
+    let alike = (0..4).any(|attempt| {
+        let mut times: [Vec<[Duration; 2]>; 2] = Default::default();
+        for turn in 0..7 {
+            times[0].push(last_and_next(&gateway, CEO));
+            times[1].push(last_and_next(&gateway, &format!("nobody{attempt}-{turn}@example.com")));
+            gateway.operator().advance("15m");
         }
-        let start = Instant::now();
-        login(&gateway, email, WRONG, None).expect(401);
-        let exhausting = start.elapsed();
-        let start = Instant::now();
-        login(&gateway, email, WRONG, None).expect(429);
-        (exhausting, start.elapsed())
-    };
-    let mut times = [Vec::new(), Vec::new()];
-    for turn in 0..5 {
-        times[0].push(fifth(CEO));
-        times[1].push(fifth(&format!("nobody{turn}@example.com")));
-        gateway.operator().advance("15m");
-    }
-    let median = |times: &[(Duration, Duration)], which: fn(&(Duration, Duration)) -> Duration| {
-        let mut times: Vec<Duration> = times.iter().map(which).collect();
-        times.sort();
-        times[times.len() / 2].as_secs_f64()
-    };
-    let ratio = median(&times[0], |pair| pair.0) / median(&times[1], |pair| pair.0);
-    assert!((0.4..2.5).contains(&ratio), "{times:?}");
-    // A refusal hashes nothing.
-    assert!(median(&times[0], |pair| pair.1) < median(&times[0], |pair| pair.0), "{times:?}");
+        let median = |of: usize, which: usize| {
+            let mut times: Vec<Duration> = times[of].iter().map(|pair| pair[which]).collect();
+            times.sort();
+            times[times.len() / 2].as_secs_f64()
+        };
+        eprintln!("{times:?}");
+        // A refusal hashes nothing, and a letter that is written or not makes no difference.
+        (0.6..1.7).contains(&(median(0, 0) / median(1, 0))) && median(0, 1) < median(0, 0) / 2.0
+    });
+    assert!(alike, "four times out of four");
 }
 
 #[test]
@@ -316,131 +314,6 @@ fn l13_the_owner_is_told_once_and_the_letter_lets_a_new_device_in() {
     }
     let hits = metrics.lines().find(|line| line.starts_with("portcullis_limit_hits_total{limit=\"lockout\"}"));
     assert!(hits.is_some_and(|line| !line.ends_with(" 0")), "{metrics}");
-}
-
-#[test]
-fn l13_the_cookie_of_a_device_is_bound_to_the_host_and_reaches_no_upstream() {
-    let (origin, gateway) = house();
-    let client = gateway.client();
-    let enter = |delivery: &str, cookies: &str, password: &str| {
-        let body = json!({ "email": CEO, "password": password, "delivery": delivery });
-        let request = gateway.client();
-        let request = request.post("/auth/login").header("Origin", PUBLIC_URL).header("Cookie", cookies);
-        request.json(&body).send()
-    };
-    let reply = enter("cookie", "a=1", PASSWORD).expect(200);
-    let set = reply.set_cookie("device").unwrap().to_lowercase();
-    assert!(set.starts_with("__host-portcullis_device="), "{set}");
-    for attribute in ["; httponly", "; secure", "; samesite=strict", "; path=/", "; max-age=7776000"] {
-        assert!(set.contains(attribute), "{attribute} in {set}");
-    }
-    let known = device_cookie(&reply);
-    let access = reply.set_cookie("access").unwrap().split(';').next().unwrap().to_owned();
-    client.get("/projects").header("Cookie", &format!("a=1; {known}; {access}")).send().expect(200);
-    assert_eq!(origin.last().header("cookie"), Some("a=1"));
-
-    exhaust(&gateway, CEO);
-    // Signing out leaves the device known.
-    let bye = client.post("/auth/logout").header("Origin", PUBLIC_URL);
-    let bye = bye.header("Cookie", &format!("{known}; {access}")).json(&json!({ "refreshToken": "0" })).send();
-    assert!(bye.set_cookie("device").is_none(), "{:?}", bye.headers);
-    enter("session", "a=1", PASSWORD).expect(429);
-    let again = enter("session", &known, PASSWORD).expect(200);
-    let known = device_cookie(&again);
-    // Two of one name, or the other spelling: nobody can tell who planted which.
-    enter("session", &format!("{known}; {known}"), PASSWORD).expect(429);
-    enter("session", &known.replace("__Host-", ""), PASSWORD).expect(429);
-    // Another site's page cannot make the browser use up its own allowance.
-    for _ in 0..6 {
-        let foreign = gateway.client();
-        let foreign = foreign.post("/auth/login").header("Origin", "https://evil.example").header("Cookie", &known);
-        foreign.json(&json!({ "email": CEO, "password": WRONG })).send().expect(429);
-    }
-    let reply = enter("body", &known, PASSWORD).expect(200);
-    assert!(!device(&reply).is_empty(), "who asked for a body gets a body");
-}
-
-#[test]
-fn l13_one_browser_is_known_to_several_people() {
-    let (_origin, gateway) = house();
-    gateway.create_user("cfo@example.com", "viewer");
-    let enter = |email: &str, cookie: &str| {
-        let body = json!({ "email": email, "password": PASSWORD, "delivery": "session" });
-        let client = gateway.client();
-        let request = client.post("/auth/login").header("Origin", PUBLIC_URL).header("Cookie", cookie);
-        request.json(&body).send()
-    };
-    let one = device_cookie(&enter(CEO, "a=1").expect(200));
-    let both = device_cookie(&enter("cfo@example.com", &one).expect(200));
-    exhaust(&gateway, CEO);
-    exhaust(&gateway, "cfo@example.com");
-    enter("cfo@example.com", &one).expect(429);
-    let both = device_cookie(&enter("cfo@example.com", &both).expect(200));
-    enter(CEO, &both).expect(200);
-}
-
-/// The token and the cookie of a form.
-fn form(gateway: &Gateway) -> (String, String) {
-    let page = gateway.client().get("/auth/login").header("Accept", "text/html").send().expect(200);
-    let text = page.text();
-    let token = text.split_once("name=\"csrf\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
-    (token, page.set_cookie("form").unwrap().split(';').next().unwrap().to_owned())
-}
-
-fn sign_in(gateway: &Gateway, password: &str, cookie: Option<&str>) -> Reply {
-    let (token, binding) = form(gateway);
-    let cookies = cookie.map_or(binding.clone(), |cookie| format!("{binding}; {cookie}"));
-    let body = format!("csrf={token}&email=ceo%40example.com&password={password}");
-    let client = gateway.client();
-    let request = client.post("/auth/login").header("Origin", PUBLIC_URL).header("Cookie", &cookies);
-    let request = request.header("Content-Type", "application/x-www-form-urlencoded").header("Accept", "text/html");
-    request.body(body.as_bytes()).send()
-}
-
-#[test]
-fn l13_the_sign_in_page_counts_in_the_same_pools_and_knows_the_browser_again() {
-    let (_origin, gateway) = house();
-    let known = device_cookie(&sign_in(&gateway, PASSWORD, None).expect(303));
-    for turn in 0..5 {
-        // By turns at the page and at the endpoint for programs.
-        let reply = if turn % 2 == 0 { sign_in(&gateway, WRONG, None) } else { login(&gateway, CEO, WRONG, None) };
-        reply.expect(401);
-    }
-    let refused = sign_in(&gateway, PASSWORD, None).expect(429);
-    let text = refused.text();
-    assert!(text.contains(REFUSED) && text.contains("look into your mail"), "{text}");
-    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() > 800);
-    assert!(refused.set_cookie("session").is_none() && refused.set_cookie("device").is_none());
-    login(&gateway, CEO, PASSWORD, None).refused(429, REFUSED);
-    let known = device_cookie(&sign_in(&gateway, PASSWORD, Some(&known)).expect(303));
-    sign_in(&gateway, PASSWORD, Some(&known)).expect(303);
-
-    // The page behind the letter's link makes another browser known, and no page of another site does: with a link of its own
-    // it could put a device of its author's into the place of the owner's.
-    gateway.operator().await_mails(CEO, 1);
-    let [link] = notices(&gateway, CEO).try_into().expect("one letter");
-    let client = gateway.client();
-    let confirm = |link: &str, from: &str| {
-        let request = client.post("/auth/confirm-device").header("Content-Type", "application/x-www-form-urlencoded");
-        request.header("Origin", from).body(format!("token={link}").as_bytes()).send()
-    };
-    let confirmed = confirm(&link, PUBLIC_URL).expect(303);
-    assert_eq!(confirmed.header("location"), Some("/auth/login?done=device"));
-    sign_in(&gateway, PASSWORD, Some(&device_cookie(&confirmed))).expect(303);
-    sign_in(&gateway, PASSWORD, None).expect(429);
-
-    gateway.create_user("eve@example.com", "viewer");
-    exhaust(&gateway, "eve@example.com");
-    gateway.operator().await_mails("eve@example.com", 1);
-    let [eves] = notices(&gateway, "eve@example.com").try_into().expect("one letter");
-    assert!(confirm(&eves, "https://evil.example").set_cookie("device").is_none());
-    post(&gateway, "/auth/forgot-password", &json!({ "email": "eve@example.com" })).expect(202);
-    let mails = gateway.operator().await_mails("eve@example.com", 2);
-    let reset = mails.iter().find(|mail| mail.subject == "Set another password").unwrap().token();
-    let request = client.post("/auth/reset-password").header("Content-Type", "application/x-www-form-urlencoded");
-    let request = request.header("Origin", "https://evil.example");
-    let reply = request.body(format!("token={reset}&password={OTHER}").as_bytes()).send().expect(303);
-    assert!(reply.set_cookie("device").is_none(), "{:?}", reply.headers);
 }
 
 #[test]

@@ -27,6 +27,7 @@ mod hardening;
 mod hostile;
 mod identity_headers;
 mod import;
+mod known_browsers;
 mod limits;
 mod lockout;
 mod login;
