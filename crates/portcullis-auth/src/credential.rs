@@ -37,6 +37,7 @@ pub struct CookieNames {
     refresh: &'static str,
     session: &'static str,
     form: &'static str,
+    device: &'static str,
     secure: bool,
 }
 
@@ -51,6 +52,7 @@ impl CookieNames {
                 refresh: "__Host-portcullis_refresh",
                 session: "__Host-portcullis_session",
                 form: "__Host-portcullis_form",
+                device: "__Host-portcullis_device",
                 secure: true,
             }
         } else {
@@ -59,6 +61,7 @@ impl CookieNames {
                 refresh: "portcullis_refresh",
                 session: "portcullis_session",
                 form: "portcullis_form",
+                device: "portcullis_device",
                 secure: false,
             }
         }
@@ -86,6 +89,12 @@ impl CookieNames {
     #[must_use]
     pub const fn form(&self) -> &'static str {
         self.form
+    }
+
+    /// The cookie that a known device is told by. It proves nobody.
+    #[must_use]
+    pub const fn device(&self) -> &'static str {
+        self.device
     }
 
     /// A `Set-Cookie` value for one of our cookies. `value` must be token characters only; `max_age` is in seconds, zero

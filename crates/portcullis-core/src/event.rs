@@ -47,11 +47,13 @@ pub enum EventKind {
     ReloadRefused,
     /// A mail was given up; whoever waits for it has to ask again.
     MailDropped,
+    /// Too many wrong passwords were tried for an address, or on a device.
+    LoginsExhausted,
 }
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -66,6 +68,7 @@ impl EventKind {
         Self::Reloaded,
         Self::ReloadRefused,
         Self::MailDropped,
+        Self::LoginsExhausted,
     ];
 
     /// The stable word for this kind.
@@ -86,6 +89,7 @@ impl EventKind {
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload_refused",
             Self::MailDropped => "mail_dropped",
+            Self::LoginsExhausted => "logins_exhausted",
         }
     }
 
@@ -101,7 +105,9 @@ impl EventKind {
             | Self::RefreshGrace
             | Self::UpstreamFailed
             | Self::MailDropped => Severity::Notice,
-            Self::RefreshReuse | Self::ReloadRefused | Self::LimitStoreLost => Severity::Warning,
+            Self::RefreshReuse | Self::ReloadRefused | Self::LimitStoreLost | Self::LoginsExhausted => {
+                Severity::Warning
+            }
         }
     }
 }

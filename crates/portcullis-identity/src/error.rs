@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use crate::lockout::Exhausted;
 use crate::policy::Violation;
 use crate::store::StoreError;
 
@@ -21,6 +22,9 @@ pub enum IdentityError {
     /// The password was right, but the account is disabled.
     #[error("the account is disabled")]
     Disabled,
+    /// Too many wrong passwords were tried for the address, or on this device.
+    #[error("too many wrong passwords were tried")]
+    TooManyAttempts(Exhausted),
     /// A verification token that is unknown, used up or too old.
     #[error("the verification token is not valid")]
     InvalidVerification,

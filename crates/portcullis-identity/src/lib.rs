@@ -2,11 +2,13 @@
 //! behind them.
 
 mod database;
+mod device;
 mod error;
 mod flow;
 mod import;
 mod keyring;
 mod last_use;
+mod lockout;
 mod mail;
 mod mark;
 mod password;
@@ -34,6 +36,7 @@ pub use import::{
     NotImported, RoleNames, RowRefused,
 };
 pub use keyring::{KeyImportError, KeyInfo};
+pub use lockout::{Allowance, Answer, Attempts, Charged, Exhausted, Lockout, MOST_ALLOWANCES, Pool};
 pub use mail::{
     Authorities, LetterError, LetterKind, Letters, Mail, MailCatcher, Mailer, Sender, SenderError, SmtpConfig,
     SmtpError, SmtpLogin, SmtpMailer, SmtpProtection,

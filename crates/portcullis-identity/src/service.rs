@@ -10,10 +10,12 @@ use portcullis_auth::{Algorithm, KeySource};
 use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 
 use crate::database::Database;
+use crate::device::Devices;
 use crate::error::{IdentityError, OpenError};
 use crate::flow::claims::ExtraClaim;
 use crate::keyring::{KeyImportError, KeyInfo, Keyring};
 use crate::last_use::LastUses;
+use crate::lockout::{Attempts, Lockout, Pools, UnderWay};
 use crate::mail::{Letters, Mailer};
 use crate::mark::Mark;
 use crate::password::{Decoys, Hasher, PasswordHash};
@@ -71,6 +73,8 @@ pub struct IdentityConfig {
     pub max_staleness: Duration,
     /// How often the signing key is rotated by itself.
     pub rotate_every: Duration,
+    /// How accounts are kept from being guessed at; `None`: not here.
+    pub lockout: Option<Lockout>,
     /// Threads that hash passwords.
     pub hash_threads: usize,
 }
@@ -84,6 +88,8 @@ pub struct Ports {
     pub mailer: Arc<dyn Mailer>,
     /// Where events go.
     pub events: Arc<dyn EventSink>,
+    /// What counts attempts to log in.
+    pub attempts: Arc<dyn Attempts>,
 }
 
 impl std::fmt::Debug for Ports {
@@ -100,6 +106,9 @@ pub struct Identity {
     pub(crate) store: Store,
     pub(crate) hasher: Hasher,
     pub(crate) decoys: Decoys,
+    pub(crate) devices: Devices,
+    pub(crate) pools: Pools,
+    pub(crate) under_way: UnderWay,
     pub(crate) keyring: Keyring,
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
@@ -162,6 +171,9 @@ impl Identity {
             store,
             hasher,
             decoys,
+            devices: Devices::new(&refresh_key),
+            pools: Pools::new(&refresh_key),
+            under_way: UnderWay::default(),
             keyring,
             refresh_key,
             revocations,

@@ -26,6 +26,7 @@ async fn o3_a_database_without_its_master_key_is_refused() {
             clock: Arc::clone(&house.clock) as _,
             mailer: Arc::clone(&house.mails) as _,
             events: Arc::clone(&house.records) as _,
+            attempts: Arc::clone(&house.ledger) as _,
         };
         Identity::open(config(&house.folder), ports).await.map(drop)
     };

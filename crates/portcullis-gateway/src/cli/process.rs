@@ -196,7 +196,9 @@ impl EventSink for Deaf {
 /// Opens the accounts beside a process that may be serving them: the database says who writes.
 async fn open(settings: &Settings) -> Result<Identity, OpenIdentityError> {
     serve::StateDir::make(&settings.state_dir)?;
-    serve::open_identity(settings, Arc::new(Deaf)).await.map(|(identity, _)| identity)
+    // A command logs nobody in.
+    let attempts = Arc::new(serve::CountedAttempts::default());
+    serve::open_identity(settings, Arc::new(Deaf), attempts).await.map(|(identity, _)| identity)
 }
 
 fn with_identity<T>(

@@ -176,6 +176,8 @@ pub struct IdentitySettings {
     pub sessions: SessionSettings,
     /// How many API keys an account may have (20).
     pub api_keys_per_account: u32,
+    /// How accounts are kept from being guessed at (5 in 15 min and 50 a day, a device is known for 90 d); `None` where that is turned off.
+    pub lockout: Option<portcullis_identity::Lockout>,
     /// The hosted pages.
     pub pages: PageSettings,
 }

@@ -4,8 +4,8 @@ use axum::Extension;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use portcullis_core::{PROBLEM_JSON, RequestId};
-use portcullis_identity::{IdentityError, Violation};
+use portcullis_core::{Limited, PROBLEM_JSON, Problem, Reason, RequestId};
+use portcullis_identity::{Exhausted, IdentityError, Violation};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -20,13 +20,14 @@ pub(crate) struct Refused {
     slug: &'static str,
     detail: Option<String>,
     details: Vec<Violation>,
+    limited: Option<Box<Limited>>,
     /// Whether a credential was wrong and the status code does not say so.
     denied: bool,
 }
 
 impl Refused {
     pub(crate) const fn new(status: StatusCode, error: &'static str, slug: &'static str) -> Self {
-        Self { status, error, slug, detail: None, details: Vec::new(), denied: false }
+        Self { status, error, slug, detail: None, details: Vec::new(), limited: None, denied: false }
     }
 
     pub(crate) fn with_detail(self, detail: impl Into<String>) -> Self {
@@ -50,6 +51,9 @@ impl Refused {
 
     /// The answer to one request.
     pub(crate) fn answer(self, id: RequestId) -> Response {
+        if let Some(limited) = self.limited {
+            return gates_own(&Reason::LimitReached(*limited), id);
+        }
         let mut body = json!({
             "type": format!("urn:portcullis:problem:{}", self.slug),
             "title": self.status.canonical_reason().unwrap_or("Error"),
@@ -89,6 +93,10 @@ impl From<IdentityError> for Refused {
             E::NotVerified => Self::new(StatusCode::FORBIDDEN, "Email not verified", "not_verified")
                 .with_detail("open the link in the mail we sent, or resend it with POST /auth/resend-verification"),
             E::Disabled => Self::new(StatusCode::FORBIDDEN, "Account disabled", "account_disabled"),
+            E::TooManyAttempts(exhausted) => Self {
+                limited: Some(Box::new(limited(exhausted))),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many login attempts", "rate_limited")
+            },
             E::InvalidVerification => {
                 let error = "Invalid or expired verification token";
                 Self::new(StatusCode::BAD_REQUEST, error, "invalid_verification_token").denied().with_detail(
@@ -121,6 +129,26 @@ impl From<IdentityError> for Refused {
             }
         }
     }
+}
+
+/// What a client is told of an allowance that is used up: word for word what the gate says of the preset limit `login`.
+fn limited(exhausted: Exhausted) -> Limited {
+    let Exhausted { count, retry_after, reset_at } = exhausted;
+    let message = too_many(exhausted).into_boxed_str();
+    Limited { limit: "lockout".into(), quota: count, reset_at, retry_after, message: Some(message) }
+}
+
+/// The same in words for a person.
+pub(super) fn too_many(exhausted: Exhausted) -> String {
+    format!("Too many login attempts. Try again in {} minutes.", exhausted.seconds().div_ceil(60))
+}
+
+/// A refusal as the gate itself tells it.
+fn gates_own(reason: &Reason, id: RequestId) -> Response {
+    let Problem { status, headers, body } = Problem::new(reason, id);
+    let mut response = (status, body).into_response();
+    response.headers_mut().extend(headers);
+    response
 }
 
 /// An answer that only says something.

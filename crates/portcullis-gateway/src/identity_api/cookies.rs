@@ -3,7 +3,8 @@
 use axum::http::header::{ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use portcullis_auth::CookieNames;
+use portcullis_auth::{CookieNames, credential};
+use portcullis_core::Secret;
 use portcullis_identity::{ServerSession, Tokens};
 
 use super::Api;
@@ -41,12 +42,30 @@ impl Api {
         }
     }
 
+    /// What a former login left on this device. What another site's page made a browser send is not looked at: it would use
+    /// up the owner's own allowance.
+    pub(super) fn device<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let held = credential::cookie(headers, self.cookies.device()).ok().flatten();
+        held.filter(|_| self.same_site(headers).is_ok())
+    }
+
+    /// Makes this browser a known device, where attempts to log in are counted and cookies can be kept. Not for another site's
+    /// page: with a link of its own it could put its author's device into the place of the visitor's, who would be a stranger
+    /// then.
+    pub(super) fn set_device(&self, response: &mut Response, headers: &HeaderMap, device: Option<&Secret<String>>) {
+        let allowed = self.cookies_allowed && self.same_site(headers).is_ok();
+        if let (Some(device), Some(lockout), true) = (device, self.identity.config().lockout, allowed) {
+            append(response, &self.cookies, self.cookies.device(), device.expose(), lockout.device_life.as_secs());
+        }
+    }
+
     /// Takes the server session's cookie back.
     pub(super) fn clear_session(&self, response: &mut Response) {
         append(response, &self.cookies, self.cookies.session(), "", 0);
     }
 
-    /// Takes all our cookies back.
+    /// Takes back all our cookies that prove somebody. The device's stays: it proves nobody, and who signs out here will
+    /// sign in here again.
     pub(super) fn clear_cookies(&self, response: &mut Response) {
         for name in [self.cookies.access(), self.cookies.refresh(), self.cookies.session()] {
             append(response, &self.cookies, name, "", 0);

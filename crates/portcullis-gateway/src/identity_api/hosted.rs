@@ -72,6 +72,10 @@ pub(super) async fn reset(State(api): State<Arc<Api>>, RawQuery(query): RawQuery
     pages::reset(&api, query.as_deref().unwrap_or_default())
 }
 
+pub(super) async fn confirm_device(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
+    pages::confirm_device(&api, query.as_deref().unwrap_or_default())
+}
+
 pub(super) async fn confirm_email(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
     pages::confirm_email(&api, query.as_deref().unwrap_or_default())
 }

@@ -28,12 +28,15 @@ pub(super) struct Login {
     /// How the tokens are handed over.
     #[serde(default)]
     delivery: Wish,
+    /// The `deviceToken` of a former login on this device, for whoever keeps no cookies.
+    #[serde(rename = "deviceToken")]
+    device_token: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Delivery")]
-enum Wish {
+pub(super) enum Wish {
     /// In the answer.
     #[default]
     Body,
@@ -43,27 +46,36 @@ enum Wish {
     Session,
 }
 
+impl Wish {
+    /// Whether cookies can be handed over where they are wanted.
+    pub(super) fn is_possible(self, api: &Api, headers: &HeaderMap) -> Result<(), Refused> {
+        if self == Self::Body {
+            return Ok(());
+        }
+        if !api.cookies_allowed {
+            let refused = Refused::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed");
+            return Err(refused.with_detail("cookies need a public URL with https; use \"delivery\": \"body\""));
+        }
+        // A page of another site must not log its visitor into an account of its own.
+        api.same_site(headers)
+    }
+}
+
 pub(super) async fn login(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
     if api.pages.enabled && body::is_form(&headers) {
         return pages::sign_in_form(&api, &headers, &bytes, origin(caller)).await;
     }
     answered(caller, async {
-        let Login { email, password, delivery } = body::json(&headers, &bytes)?;
-        if delivery != Wish::Body {
-            if !api.cookies_allowed {
-                let refused = Refused::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed");
-                return Err(refused.with_detail("cookies need a public URL with https; use \"delivery\": \"body\""));
-            }
-            // A page of another site must not log its visitor into an account of its own.
-            api.same_site(&headers)?;
-        }
+        let Login { email, password, delivery, device_token } = body::json(&headers, &bytes)?;
+        delivery.is_possible(&api, &headers)?;
         let kind = if delivery == Wish::Cookie { Delivery::Cookie } else { Delivery::Body };
-        let credentials =
-            Credentials { email, password: Secret::new(password), delivery: kind, agent: agent(&headers) };
+        let device = device_token.or_else(|| api.device(&headers).map(str::to_owned));
+        let (password, agent) = (Secret::new(password), agent(&headers));
+        let credentials = Credentials { email, password, delivery: kind, agent, device };
         let mut response = if delivery == Wish::Session {
-            open(&api, &api.identity.open_session(&credentials, origin(caller)).await?)
+            open(&api, &headers, &api.identity.open_session(&credentials, origin(caller)).await?)
         } else {
-            hand_over(&api, &api.identity.login(credentials, origin(caller)).await?)
+            hand_over(&api, &headers, &api.identity.login(credentials, origin(caller)).await?)
         };
         if delivery != Wish::Body {
             end_former(&api, &headers, origin(caller)).await?;
@@ -123,7 +135,7 @@ pub(super) async fn refresh(State(api): State<Arc<Api>>, caller: Caller, headers
     answered(caller, async {
         let token = presented(&api, &headers, &bytes)?.unwrap_or_default();
         let tokens = api.identity.refresh(&token, origin(caller)).await?;
-        Ok(hand_over(&api, &tokens))
+        Ok(hand_over(&api, &headers, &tokens))
     })
     .await
 }
@@ -184,6 +196,10 @@ pub(super) struct Handed<'a> {
     /// Good for one use; absent where it went into a cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a str>,
+    /// What this device is known by at its next login, so that strangers who guess at the account cannot keep it out; only of
+    /// a login or a new password, and absent where it went into a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_token: Option<&'a str>,
     /// Seconds until the access token ends, or the session if it is not used.
     expires_in: u64,
     /// `Bearer`, or `Session` for one that is kept here.
@@ -191,30 +207,36 @@ pub(super) struct Handed<'a> {
 }
 
 /// Hands a server session over: nothing of it is in the body.
-pub(super) fn open(api: &Api, session: &ServerSession) -> Response {
+pub(super) fn open(api: &Api, headers: &HeaderMap, session: &ServerSession) -> Response {
     let expires_in = session.idle.min(session.life).as_secs();
-    let told = Handed { access_token: None, refresh_token: None, expires_in, token_type: "Session" };
+    let told =
+        Handed { access_token: None, refresh_token: None, device_token: None, expires_in, token_type: "Session" };
     let mut response = answer::json(StatusCode::OK, &told);
     api.set_session(&mut response, session);
+    api.set_device(&mut response, headers, session.device.as_ref());
     response
 }
 
 /// Hands tokens over in the way their session began with.
-pub(super) fn hand_over(api: &Api, tokens: &Tokens) -> Response {
+pub(super) fn hand_over(api: &Api, headers: &HeaderMap, tokens: &Tokens) -> Response {
     let bare = Handed {
         access_token: None,
         refresh_token: None,
+        device_token: None,
         expires_in: tokens.expires_in.as_secs(),
         token_type: "Bearer",
     };
     match tokens.delivery {
         Delivery::Body => {
             let (access, refresh) = (tokens.access.expose(), tokens.refresh.expose());
-            answer::json(StatusCode::OK, &Handed { access_token: Some(access), refresh_token: Some(refresh), ..bare })
+            let device_token = tokens.device.as_ref().map(|device| device.expose().as_str());
+            let (access_token, refresh_token) = (Some(access.as_str()), Some(refresh.as_str()));
+            answer::json(StatusCode::OK, &Handed { access_token, refresh_token, device_token, ..bare })
         }
         Delivery::Cookie => {
             let mut response = answer::json(StatusCode::OK, &bare);
             api.set_cookies(&mut response, tokens);
+            api.set_device(&mut response, headers, tokens.device.as_ref());
             response
         }
     }

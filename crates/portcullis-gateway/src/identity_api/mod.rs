@@ -73,6 +73,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /auth/forgot-password", Need::Nothing, || post(password::forgot)),
     endpoint("GET /auth/reset-password", Need::Nothing, || get(hosted::reset)),
     endpoint("POST /auth/reset-password", Need::Nothing, || post(password::reset)),
+    endpoint("GET /auth/confirm-device", Need::Nothing, || get(hosted::confirm_device)),
+    endpoint("POST /auth/confirm-device", Need::Nothing, || post(password::confirm_device)),
     endpoint("POST /auth/change-password", Need::Login, || post(password::change)),
     endpoint("GET /auth/me", Need::Login, || get(me::show)),
     endpoint("PATCH /auth/me", Need::Login, || patch(me::rename)),

@@ -46,10 +46,16 @@ async fn api(public_url: &str) -> (Router, tempfile::TempDir) {
         leeway: Duration::ZERO,
         max_staleness: Duration::from_secs(60),
         rotate_every: Duration::from_secs(7_776_000),
+        lockout: None,
         hash_threads: 1,
     };
     let clock = ManualClock::new(Timestamp::from_secs(1_800_000_000));
-    let ports = Ports { clock: Arc::new(clock), mailer: Arc::new(MailCatcher::default()), events: Arc::new(Deaf) };
+    let ports = Ports {
+        clock: Arc::new(clock),
+        mailer: Arc::new(MailCatcher::default()),
+        events: Arc::new(Deaf),
+        attempts: Arc::new(crate::serve::CountedAttempts::default()),
+    };
     let identity = Identity::open(config, ports).await.unwrap();
     let new = NewAccount {
         email: "ann@example.com".into(),

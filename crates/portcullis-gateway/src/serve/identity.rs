@@ -11,8 +11,8 @@ use http_body_util::{BodyExt as _, Limited};
 use portcullis_auth::{Algorithm, ClaimNames, Issuer};
 use portcullis_core::{EventSink, Timestamp};
 use portcullis_identity::{
-    Database, Email, Identity, IdentityConfig, LetterKind, Mail, MailCatcher, Mailer, OpenError, Ports, SmtpError,
-    SmtpMailer,
+    Attempts, Database, Email, Identity, IdentityConfig, LetterKind, Mail, MailCatcher, Mailer, OpenError, Ports,
+    SmtpError, SmtpMailer,
 };
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
@@ -83,6 +83,7 @@ impl Mailer for Nowhere {
 pub async fn open_identity(
     settings: &Settings,
     events: Arc<dyn EventSink>,
+    attempts: Arc<dyn Attempts>,
 ) -> Result<(Identity, MailWay), OpenIdentityError> {
     let identity = settings.identity.as_ref().ok_or(OpenIdentityError::Disabled)?;
     let config = identity_config(settings, identity);
@@ -98,7 +99,7 @@ pub async fn open_identity(
         MailWay::Catcher(catcher) => Arc::clone(catcher) as _,
         MailWay::Server(server) => Arc::new(server.clone()),
     };
-    let identity = Identity::open(config, Ports { clock: Arc::new(ProcessClock), mailer, events }).await?;
+    let identity = Identity::open(config, Ports { clock: Arc::new(ProcessClock), mailer, events, attempts }).await?;
     identity.use_roles(settings.gate.roles.clone());
     Ok((identity, way))
 }
@@ -132,6 +133,7 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
         leeway: tokens.leeway,
         max_staleness: tokens.max_staleness,
         rotate_every: tokens.rotate_every,
+        lockout: identity.lockout,
         hash_threads: (settings.transport.cores / 2).max(1),
     }
 }

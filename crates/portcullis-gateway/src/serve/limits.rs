@@ -1,4 +1,4 @@
-//! The limiter of a running gate: this process's memory, and the store that instances share.
+//! The limiters of a running gate: this process's memory, and the store that instances share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,32 +8,49 @@ use portcullis_limit::{Limiter, MemoryStore, RedisStore, StoreError, StoreEvent,
 use portcullis_watch::{Metrics, Sample};
 use tokio::runtime::Handle;
 
+use super::attempts;
 use crate::clock::ProcessClock;
 use crate::config::GateSettings;
 
-/// Makes the limiter, and shows its figures. It does not wait for the store: until that answers, each limit does what its
+/// Those who count, each in a memory of its own, all with the same store behind it.
+pub(super) struct Limiters {
+    /// For the gate's limits.
+    pub(super) gate: Arc<Limiter>,
+    /// For attempts to log in: nobody can fill the memory that they are counted in by asking for anything else.
+    pub(super) attempts: Arc<Limiter>,
+}
+
+/// Makes the limiters, and shows their figures. It does not wait for the store: until that answers, each limit does what its
 /// policy for outages says.
 ///
 /// # Errors
 /// [`StoreError`] where the certificates that shall vouch for the store cannot be used.
-pub(super) fn limiter(
+pub(super) fn limiters(
     settings: &GateSettings,
     metrics: &Arc<Metrics>,
     sink: Arc<dyn EventSink>,
-) -> Result<Arc<Limiter>, StoreError> {
-    let limiter = Limiter::new(MemoryStore::with_capacity(settings.max_limit_keys));
-    let Some(shared) = &settings.limit_store else {
-        let limiter = Arc::new(limiter);
-        show_memory(metrics, &limiter);
-        return Ok(limiter);
-    };
-    let store = Arc::new(RedisStore::new(&shared.options, &Handle::current())?);
-    let failures = Arc::new(AtomicU64::new(0));
-    let observer = observer(Arc::clone(&failures), sink);
-    let limiter = Arc::new(limiter.sharing(Arc::clone(&store) as _, shared.patience, observer));
-    show_memory(metrics, &limiter);
-    show_store(metrics, &limiter, &store, failures);
-    Ok(limiter)
+) -> Result<Limiters, StoreError> {
+    let mut gate = Limiter::new(MemoryStore::with_capacity(settings.max_limit_keys));
+    let mut attempts = Limiter::new(MemoryStore::with_capacity(attempts::CELLS));
+    let mut shown = None;
+    if let Some(shared) = &settings.limit_store {
+        let store = Arc::new(RedisStore::new(&shared.options, &Handle::current())?);
+        let failures = Arc::new(AtomicU64::new(0));
+        gate = gate.sharing(Arc::clone(&store) as _, shared.patience, observer(Arc::clone(&failures), sink));
+        // What becomes of the store is told once, by the gate.
+        let counted = Arc::clone(&failures);
+        let observer: StoreObserver = Arc::new(move |event| {
+            counted.fetch_add(u64::from(matches!(event, StoreEvent::Failed(_))), Ordering::Relaxed);
+        });
+        attempts = attempts.sharing(Arc::clone(&store) as _, shared.patience, observer);
+        shown = Some((store, failures));
+    }
+    let limiters = Limiters { gate: Arc::new(gate), attempts: Arc::new(attempts) };
+    show_memory(metrics, &limiters);
+    if let Some((store, failures)) = shown {
+        show_store(metrics, &limiters.gate, &store, failures);
+    }
+    Ok(limiters)
 }
 
 /// Counts, records and tells what happens to the store.
@@ -59,13 +76,18 @@ fn add(metrics: &Metrics, name: &'static str, help: &'static str, value: impl Fn
     metrics.sample(Sample { name, help, value: Box::new(value) });
 }
 
-fn show_memory(metrics: &Metrics, limiter: &Arc<Limiter>) {
-    let (keys, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
+fn show_memory(metrics: &Metrics, limiters: &Limiters) {
+    let (keys, evicted) = (Arc::clone(&limiters.gate), Arc::clone(&limiters.gate));
     add(metrics, "portcullis_limit_keys", "Keys that limits hold in memory at the moment.", move || {
         keys.local().len() as u64
     });
     let help = "Live limit cells that were evicted because the memory for them was full.";
     add(metrics, "portcullis_limit_evictions_total", help, move || evicted.local().evictions());
+    let (keys, evicted) = (Arc::clone(&limiters.attempts), Arc::clone(&limiters.attempts));
+    let help = "Counts of failed logins that are held in memory at the moment: two for each address or device.";
+    add(metrics, "portcullis_lockout_keys", help, move || keys.local().len() as u64);
+    let help = "Counts of failed logins that were forgotten early because the memory for them was full.";
+    add(metrics, "portcullis_lockout_evictions_total", help, move || evicted.local().evictions());
 }
 
 fn show_store(metrics: &Metrics, limiter: &Arc<Limiter>, store: &Arc<RedisStore>, failures: Arc<AtomicU64>) {

@@ -1,5 +1,6 @@
 //! Wires settings, services and listeners together; reload and graceful stop.
 
+mod attempts;
 mod holders;
 mod identity;
 mod limits;
@@ -11,6 +12,7 @@ mod state_dir;
 
 use std::time::Duration;
 
+pub use attempts::CountedAttempts;
 pub use holders::AccountHolders;
 pub use identity::{MailWay, OpenIdentityError, open_identity, own_issuer};
 pub use log::start as log_lines;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::{Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, EventSink};
-use portcullis_identity::{Forgets, Identity};
+use portcullis_identity::{AccountName, Forgets, Identity, IdentityError};
 use portcullis_limit::{Limiter, StoreError};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::attempts::CountedAttempts;
 use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
 use super::limits;
@@ -119,18 +120,20 @@ impl Running {
         let metrics = Arc::new(Metrics::new());
         let events = start_events(&settings)?;
         let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), events.clone()));
+        let counting =
+            limits::limiters(&settings.gate, &metrics, Arc::clone(&recorder) as _).map_err(StartError::Store)?;
+        let (limiter, attempts) = (counting.gate, CountedAttempts::new(counting.attempts));
         let (identity, mail) = match &settings.identity {
             Some(_) => {
                 let sink = Arc::clone(&recorder) as Arc<dyn EventSink>;
-                let (identity, mail) = identity::open_identity(&settings, sink).await?;
+                let attempts = Arc::new(attempts.clone());
+                let (identity, mail) = identity::open_identity(&settings, sink, attempts).await?;
                 (Some(Arc::new(identity)), mail)
             }
             None => (None, MailWay::Nowhere),
         };
         let own = identity.as_ref().map(|identity| identity::own_issuer(&settings, identity));
         let policy = build_policy(&settings, own).map_err(StartError::Policy)?;
-        let limiter =
-            limits::limiter(&settings.gate, &metrics, Arc::clone(&recorder) as _).map_err(StartError::Store)?;
         let blocks = Arc::new(BlockTable::default());
         let revocations: Arc<dyn Revocations> = match &identity {
             Some(identity) => identity.revocations(),
@@ -143,7 +146,8 @@ impl Running {
             None => gate,
         });
         if let Some(identity) = &identity {
-            identity.revocations().forget_by(Box::new(Failures(Arc::downgrade(&gate), Handle::current())));
+            let failures = Failures(Arc::downgrade(&gate), Arc::downgrade(identity), Handle::current());
+            identity.revocations().forget_by(Box::new(failures));
         }
         sample(&metrics, &gate, events.as_ref());
         if let MailWay::Server(server) = &mail {
@@ -152,8 +156,11 @@ impl Running {
             metrics.sample(Sample { name, help: "Mails that are being sent or wait for their next attempt.", value });
         }
 
-        let mut chores = vec![tokio::spawn(ProcessClock.keep()), tokio::spawn(sweep(Arc::clone(&limiter), blocks))];
-        chores.push(tokio::spawn(async move { limiter.keep().await }));
+        let limiters = [Arc::clone(&limiter), Arc::clone(attempts.limiter())];
+        let keep = |limiter: Arc<Limiter>| tokio::spawn(async move { limiter.keep().await });
+        let kept = limiters.clone().map(keep);
+        let mut chores = vec![tokio::spawn(ProcessClock.keep()), tokio::spawn(sweep(limiters, blocks))];
+        chores.extend(kept);
         let mut handle = None;
         if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
@@ -277,17 +284,24 @@ impl Running {
     }
 }
 
-/// The failures that the gate's limits count against users. The gate holds the record that tells of them, so it is held
-/// weakly.
-struct Failures(Weak<Gate>, Handle);
+/// The failures that are counted against users: by the gate's limits, and by the accounts before a login. Both hold the
+/// record that tells of them, so they are held weakly.
+struct Failures(Weak<Gate>, Weak<Identity>, Handle);
 
 impl Forgets for Failures {
     fn forget(&self, user: &str) {
-        let Some(gate) = self.0.upgrade() else { return };
+        let (Some(gate), Some(identity)) = (self.0.upgrade(), self.1.upgrade()) else { return };
         let user = user.to_owned();
-        drop(self.1.spawn(async move {
+        drop(self.2.spawn(async move {
             if let Err(error) = gate.forget_failures(&user).await {
                 tracing::warn!(%error, "the failures of an account that was unlocked are still counted");
+            }
+            match identity.clear_attempts(AccountName::Id(&user)).await {
+                // One that is gone has no failures.
+                Ok(()) | Err(IdentityError::NoAccount) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the failed logins of an account that was unlocked are still counted")
+                }
             }
         }));
     }
@@ -375,13 +389,15 @@ fn mail_source(mail: &MailWay) -> Option<MailSource> {
     Some(Arc::new(move || catcher.mails().into_iter().map(caught).collect()))
 }
 
-async fn sweep(limiter: Arc<Limiter>, blocks: Arc<BlockTable>) {
+async fn sweep(limiters: [Arc<Limiter>; 2], blocks: Arc<BlockTable>) {
     let mut poll = tokio::time::interval(SWEEP);
     poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         poll.tick().await;
         let now = ProcessClock.now();
-        limiter.local().sweep(now);
+        for limiter in &limiters {
+            limiter.local().sweep(now);
+        }
         blocks.purge(now);
     }
 }

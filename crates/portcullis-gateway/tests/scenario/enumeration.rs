@@ -32,7 +32,8 @@ fn ask(client: &Client, target: &str, email: &str) -> Reply {
 /// another for each number.
 fn strangers() -> (Origin, Gateway) {
     let origin = Origin::echo();
-    let gateway = Setup::before(&origin).with("[limits]\npreset = \"none\"\n").start();
+    let limits = "[limits]\npreset = \"none\"\n\n[identity.lockout]\nattempts = 100\nper_day = 100\n";
+    let gateway = Setup::before(&origin).with(limits).start();
     for email in ["known@example.com", "disabled@example.com"] {
         gateway.create_user(email, "viewer");
     }

@@ -40,7 +40,8 @@ fn with_password(link: &str, password: &str) -> [(&'static str, Value); 5] {
 #[test]
 fn a2_a_megabyte_in_a_passwords_place_is_refused_before_anything_is_hashed() {
     let origin = Origin::echo();
-    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with("[limits]\npreset = \"none\"\n").start();
+    let limits = "[limits]\npreset = \"none\"\n\n[identity.lockout]\nattempts = 100\n";
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with(limits).start();
     gateway.create_user("owner@example.com", "viewer");
     let (access, _) = gateway.login("owner@example.com");
     let asked = gateway.client().post("/auth/forgot-password").json(&json!({ "email": "owner@example.com" })).send();

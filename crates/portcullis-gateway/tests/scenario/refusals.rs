@@ -53,11 +53,15 @@ fn public_case(pattern: &str) -> Option<(Value, u16)> {
         "POST /auth/register" => (json!({ "email": "new@example.com", "password": PASSWORD }), 202),
         "POST /auth/resend-verification" | "POST /auth/forgot-password" => (json!({ "email": "new@example.com" }), 202),
         "POST /auth/login" => (json!({ "email": "ann@example.com", "password": PASSWORD }), 200),
-        "POST /auth/verify" | "POST /auth/confirm-email" => (json!({ "token": unused }), 400),
+        "POST /auth/verify" | "POST /auth/confirm-email" | "POST /auth/confirm-device" => {
+            (json!({ "token": unused }), 400)
+        }
         "POST /auth/reset-password" => (json!({ "token": unused, "password": PASSWORD }), 400),
         "POST /auth/refresh" => (json!({ "refreshToken": unused }), 401),
         "POST /auth/logout" => (json!({ "refreshToken": unused }), 204),
-        "GET /auth/verify" | "GET /auth/reset-password" | "GET /auth/confirm-email" => (Value::Null, 400),
+        "GET /auth/verify" | "GET /auth/reset-password" | "GET /auth/confirm-email" | "GET /auth/confirm-device" => {
+            (Value::Null, 400)
+        }
         "GET /auth/login"
         | "GET /auth/register"
         | "GET /auth/forgot-password"

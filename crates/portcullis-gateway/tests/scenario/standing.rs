@@ -73,11 +73,11 @@ fn a4_nobody_chooses_a_role_a_plan_or_an_id_when_registering() {
 }
 
 #[test]
-fn a6_the_answer_to_a_login_has_four_members_and_hides_the_refresh_token_of_a_cookie() {
+fn a6_the_answer_to_a_login_has_its_members_and_hides_the_refresh_token_of_a_cookie() {
     let (_origin, gateway) = projects();
     gateway.create_user("pair@example.com", "viewer");
     let body = login(&gateway, "pair@example.com", PASSWORD).expect(200).json();
-    assert_eq!(members(&body), ["accessToken", "expiresIn", "refreshToken", "tokenType"]);
+    assert_eq!(members(&body), ["accessToken", "deviceToken", "expiresIn", "refreshToken", "tokenType"]);
     for delivery in ["cookie", "session"] {
         let reply = login_as(&gateway.client(), "pair@example.com", PASSWORD, delivery).expect(200);
         assert!(!reply.headers("set-cookie").is_empty());
@@ -90,7 +90,8 @@ fn a6_the_answer_to_a_login_has_four_members_and_hides_the_refresh_token_of_a_co
 
 #[test]
 fn a6_a_disabled_account_is_told_so_only_with_the_right_password_and_gets_nothing() {
-    let (_origin, gateway) = projects();
+    let origin = Origin::echo();
+    let gateway = Setup::before(&origin).with("[identity.lockout]\nattempts = 10\n").start();
     disable(&gateway, "off@example.com");
     for delivery in ["body", "cookie", "session"] {
         let client = gateway.client();

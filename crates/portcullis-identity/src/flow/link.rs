@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Reset,
     /// To confirm another address.
     Email,
+    /// To make a device known.
+    Device,
 }
 
 impl Purpose {
@@ -30,13 +32,14 @@ impl Purpose {
         match self {
             Self::Reset => "reset",
             Self::Email => "email",
+            Self::Device => "device",
         }
     }
 
     const fn life(self) -> Duration {
         match self {
             Self::Reset => Duration::from_secs(3_600),
-            Self::Email => Duration::from_secs(24 * 3_600),
+            Self::Email | Self::Device => Duration::from_secs(24 * 3_600),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use portcullis_core::{EventKind, Secret, Timestamp};
 use uuid::Uuid;
 
+use crate::device::BoundTo;
 use crate::error::IdentityError;
 use crate::password::{Candidates, Proven};
 use crate::policy::{self, Email};
@@ -24,6 +25,8 @@ pub struct Credentials {
     pub delivery: Delivery,
     /// What the program calls itself (`User-Agent`), for the owner's list of sessions.
     pub agent: Option<String>,
+    /// What a former login left on this device, if it did: by whom a wrong password is counted.
+    pub device: Option<String>,
 }
 
 /// How tokens are handed over (T6). A session keeps to the way it began with.
@@ -58,6 +61,8 @@ pub struct Tokens {
     pub refresh_expires_in: Duration,
     /// How they are to be handed over.
     pub delivery: Delivery,
+    /// What the device is known by from now on; only of a login, and where attempts are counted.
+    pub device: Option<Secret<String>>,
 }
 
 /// An account whose password was presented.
@@ -91,6 +96,8 @@ pub(crate) struct Entered {
     pub(crate) holder: Holder,
     /// The id of the new session.
     pub(crate) session: String,
+    /// What the device is known by from now on.
+    pub(crate) device: Option<Secret<String>>,
     pub(crate) now: Timestamp,
 }
 
@@ -117,11 +124,14 @@ impl Identity {
     ///
     /// # Errors
     /// [`IdentityError::InvalidCredentials`] for a wrong password and an unknown address alike; with the right password
-    /// [`IdentityError::NotVerified`] or [`IdentityError::Disabled`].
+    /// [`IdentityError::NotVerified`] or [`IdentityError::Disabled`]. Whatever the password,
+    /// [`IdentityError::TooManyAttempts`].
     pub async fn login(&self, credentials: Credentials, origin: Origin) -> Result<Tokens, IdentityError> {
         let refresh = token::random()?;
-        let Entered { holder, session, now } = self.admit(&credentials, Hands::Tokens(&refresh), origin).await?;
-        self.tokens(&holder, &session, refresh, credentials.delivery, now)
+        let entered = self.admit(&credentials, Hands::Tokens(&refresh), origin).await?;
+        let Entered { holder, session, device, now } = entered;
+        let tokens = self.tokens(&holder, &session, refresh, credentials.delivery, now)?;
+        Ok(Tokens { device, ..tokens })
     }
 
     /// Lets somebody in whose password is right, with a new session of their own.
@@ -131,7 +141,10 @@ impl Identity {
         hands: Hands<'_>,
         origin: Origin,
     ) -> Result<Entered, IdentityError> {
+        // Before anything is hashed: of many who guess at once, no more are heard than may guess.
+        let attempt = self.begin_attempt(credentials, origin).await?;
         let outcome = self.try_admit(credentials, hands, origin).await;
+        self.settle(attempt, &outcome, origin).await;
         match &outcome {
             Ok(entered) => self.record(EventKind::LoginSucceeded, Some(&entered.holder.id), origin, None),
             Err(IdentityError::InvalidCredentials) => {
@@ -232,7 +245,7 @@ impl Identity {
         if disabled.is_some() {
             return Err(IdentityError::Disabled);
         }
-        if let Some(renewed) = renewed {
+        if let Some(renewed) = &renewed {
             // The password stays what it was, so no session ends.
             sql("UPDATE account SET password = $1 WHERE id = $2")
                 .bind(renewed)
@@ -251,7 +264,9 @@ impl Identity {
         let session = self.begin_session(&mut transaction, &opened, now).await?;
         audit::write(&mut transaction, now, "logged_in", Some(&id), origin, None).await?;
         transaction.commit().await?;
-        Ok(Some(Entered { holder: Holder { id, role, plan, version, email, name }, session, now }))
+        let password = renewed.as_deref().unwrap_or(&proven);
+        let device = self.device_token(BoundTo { account: &id, password }, credentials.device.as_deref(), now)?;
+        Ok(Some(Entered { holder: Holder { id, role, plan, version, email, name }, session, device, now }))
     }
 
     /// Stores a new session with what holds it; gives its id.
@@ -324,6 +339,7 @@ impl Identity {
             expires_in: self.config.access_ttl,
             refresh_expires_in: self.config.refresh_ttl,
             delivery,
+            device: None,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod api_key;
+pub(crate) mod attempt;
 pub(crate) mod claims;
 pub(crate) mod everybody;
 pub(crate) mod link;

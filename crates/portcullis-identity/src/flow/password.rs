@@ -6,6 +6,7 @@ use super::link::{self, Purpose, Spent};
 use super::login::{Delivery, Hands, Holder, NewSession, Tokens};
 use super::logout::revoke_account;
 use super::server_session::ServerSession;
+use crate::device::BoundTo;
 use crate::error::IdentityError;
 use crate::password::{Candidates, Proven};
 use crate::policy::{Email, Violation};
@@ -65,6 +66,9 @@ impl Identity {
     /// Sets another password by a mailed link, and ends every session of the account; its API keys go on, and the letter to
     /// the owner says so. A password that breaks a rule does not spend the link.
     ///
+    /// Whoever has the owner's mailbox is no stranger: the device is known from now on, and wrong passwords that strangers
+    /// tried are forgotten. Gives the device's token, with those of other accounts that were presented beside it.
+    ///
     /// # Errors
     /// [`IdentityError::InvalidLink`] for a token that is unknown, used up or too old, [`IdentityError::Invalid`] with every
     /// rule that the password breaks.
@@ -72,8 +76,9 @@ impl Identity {
         &self,
         presented: &str,
         password: &Secret<String>,
+        device: Option<&str>,
         origin: Origin,
-    ) -> Result<(), IdentityError> {
+    ) -> Result<Option<Secret<String>>, IdentityError> {
         let hash = token::hash(presented).ok_or(IdentityError::InvalidLink)?;
         let found: Option<(String, Option<String>)> = sql("SELECT a.email, a.name FROM account_link l \
              JOIN account a ON a.id = l.account_id \
@@ -95,7 +100,7 @@ impl Identity {
         // Asked again where nobody can come between: of two who use one link, one does.
         let Spent { account, email, .. } = link::spend(&mut transaction, &hash, Purpose::Reset, now).await?;
         sql("UPDATE account SET password = $1 WHERE id = $2")
-            .bind(new)
+            .bind(&new)
             .bind(&account)
             .execute(&mut transaction)
             .await?;
@@ -104,7 +109,9 @@ impl Identity {
         audit::write(&mut transaction, now, "password_reset", Some(&account), origin, None).await?;
         transaction.commit().await?;
         self.tell_of_new_password(&email);
-        self.see_revocations().await
+        self.forgive(&email).await;
+        self.see_revocations().await?;
+        self.device_token(BoundTo { account: &account, password: &new }, device, now)
     }
 
     /// Changes the password of somebody who knows the present one. Every session ends, and the one that asked gets a
@@ -119,6 +126,7 @@ impl Identity {
         present: &Secret<String>,
         new: &Secret<String>,
         agent: Option<&str>,
+        device: Option<&str>,
         origin: Origin,
     ) -> Result<Renewed, IdentityError> {
         let id = principal.subject();
@@ -138,7 +146,7 @@ impl Identity {
         let mut transaction = self.store.write().await?;
         let changed: Option<(String, String, String, Option<String>)> = sql("UPDATE account SET password = $1 \
              WHERE id = $2 AND password = $3 AND disabled_at IS NULL RETURNING role, plan, email, name")
-        .bind(hash)
+        .bind(&hash)
         .bind(id)
         .bind(&proved.hash)
         .fetch_optional(&mut transaction)
@@ -166,11 +174,13 @@ impl Identity {
         transaction.commit().await?;
         self.tell_of_new_password(&email);
         self.see_revocations().await?;
+        let device = self.device_token(BoundTo { account: id, password: &hash }, device, now)?;
         if in_session {
-            return Ok(Renewed::Session(self.handed_over(secret)));
+            return Ok(Renewed::Session(self.handed_over(secret, device)));
         }
         let holder = Holder { id: id.to_owned(), role, plan, version, email, name };
-        Ok(Renewed::Tokens(self.tokens(&holder, &session, secret, delivery, now)?))
+        let tokens = self.tokens(&holder, &session, secret, delivery, now)?;
+        Ok(Renewed::Tokens(Tokens { device, ..tokens }))
     }
 
     /// Whether it is the account's present password, for what a stolen session alone must not be able to do elsewhere.

@@ -22,6 +22,8 @@ pub struct ServerSession {
     pub life: Duration,
     /// After so long without a request it ends.
     pub idle: Duration,
+    /// What the device is known by from now on, where attempts to log in are counted.
+    pub device: Option<Secret<String>>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -48,13 +50,13 @@ impl Identity {
         origin: Origin,
     ) -> Result<ServerSession, IdentityError> {
         let secret = token::random()?;
-        self.admit(credentials, Hands::Session(&secret), origin).await?;
-        Ok(self.handed_over(secret))
+        let entered = self.admit(credentials, Hands::Session(&secret), origin).await?;
+        Ok(self.handed_over(secret, entered.device))
     }
 
     /// A session that was stored, as it is handed over.
-    pub(crate) const fn handed_over(&self, secret: Secret<String>) -> ServerSession {
-        ServerSession { secret, life: self.config.session_ttl, idle: self.config.session_idle }
+    pub(crate) const fn handed_over(&self, secret: Secret<String>, device: Option<Secret<String>>) -> ServerSession {
+        ServerSession { secret, life: self.config.session_ttl, idle: self.config.session_idle, device }
     }
 
     /// Ends the session of a cookie; an unknown one is nobody's and changes nothing.

@@ -23,6 +23,14 @@ pub(super) const VERIFICATION_HOURS: &str = "24";
 /// How long a link to set another password is good, in hours.
 pub(super) const RESET_HOURS: &str = "1";
 
+/// How long a link that makes a device known is good, in hours.
+pub(super) const DEVICE_HOURS: &str = "24";
+
+/// The link that makes a device known.
+pub(super) fn device_link(public_url: &str, token: &str) -> String {
+    format!("{public_url}/auth/confirm-device?token={token}")
+}
+
 /// The link to set another password.
 pub(super) fn reset_link(public_url: &str, token: &str) -> String {
     format!("{public_url}/auth/reset-password?token={token}")
@@ -139,6 +147,29 @@ pub(super) fn account_deleted(to: Email, public_url: &str, at: Timestamp) -> Mai
         Part::Words("If it was not you, write to whoever runs this service.".to_owned()),
     ];
     write(LetterKind::AccountDeleted, to, "Your account was deleted", &parts, at)
+}
+
+/// For the owner of an account at which too many wrong passwords were tried.
+pub(super) fn logins_exhausted(to: Email, link: &str, public_url: &str, at: Timestamp) -> Mail {
+    let parts = [
+        Part::Words(format!(
+            "Too many wrong passwords were tried for your account at {public_url}, the last one at {at}."
+        )),
+        Part::Words(
+            "For a while no new device can sign in to it. Where you have signed in before, everything goes on.".to_owned(),
+        ),
+        Part::Words(format!(
+            "If you want to sign in on a new device now, open this link there within {DEVICE_HOURS} hours. You need your \
+             password then, as always:"
+        )),
+        Part::Link { url: link.to_owned(), button: "Let this device sign in" },
+        Part::Words(
+            "If it was not you, there is nothing that you must do: these attempts have failed. A long password that you use \
+             nowhere else keeps it so."
+                .to_owned(),
+        ),
+    ];
+    write(LetterKind::LoginsExhausted, to, "Wrong passwords were tried for your account", &parts, at)
 }
 
 fn write(kind: LetterKind, to: Email, subject: &str, parts: &[Part<'_>], at: Timestamp) -> Mail {

@@ -186,6 +186,19 @@ impl Letters {
         self.notice(letter::account_deleted(to, public_url, at), public_url)
     }
 
+    /// For the owner of an account at which too many wrong passwords were tried: the link that makes a device known.
+    pub(crate) fn logins_exhausted(&self, to: Email, public_url: &str, token: &str, at: Timestamp) -> Mail {
+        let link = letter::device_link(public_url, token);
+        let when = at.to_string();
+        let values = [
+            (Field::Link, &*link),
+            (Field::PublicUrl, public_url),
+            (Field::When, &*when),
+            (Field::Hours, letter::DEVICE_HOURS),
+        ];
+        self.in_own_words(letter::logins_exhausted(to, &link, public_url, at), &values)
+    }
+
     /// A letter that tells what happened, and when.
     fn notice(&self, mail: Mail, public_url: &str) -> Mail {
         let when = mail.at.to_string();
@@ -211,6 +224,7 @@ const fn fields(kind: LetterKind) -> (&'static [Field], bool) {
         LetterKind::Verify => (&[Field::Link, Field::PublicUrl, Field::Registered, Field::Hours], true),
         LetterKind::AlreadyRegistered => (&[Field::PublicUrl], false),
         LetterKind::Reset | LetterKind::ConfirmEmail => (&[Field::Link, Field::PublicUrl, Field::Hours], true),
+        LetterKind::LoginsExhausted => (&[Field::Link, Field::PublicUrl, Field::When, Field::Hours], true),
         LetterKind::PasswordChanged
         | LetterKind::EmailChanging
         | LetterKind::EmailChanged

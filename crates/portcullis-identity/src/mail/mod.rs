@@ -41,11 +41,13 @@ pub enum LetterKind {
     EmailChanged,
     /// For the owner of an account that was deleted.
     AccountDeleted,
+    /// For the owner of an account at which too many wrong passwords were tried: the link that makes a device known.
+    LoginsExhausted,
 }
 
 impl LetterKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Verify,
         Self::AlreadyRegistered,
         Self::Reset,
@@ -54,6 +56,7 @@ impl LetterKind {
         Self::EmailChanging,
         Self::EmailChanged,
         Self::AccountDeleted,
+        Self::LoginsExhausted,
     ];
 
     /// The stable word for this kind; an operator's files are named by it.
@@ -68,6 +71,7 @@ impl LetterKind {
             Self::EmailChanging => "email-changing",
             Self::EmailChanged => "email-changed",
             Self::AccountDeleted => "account-deleted",
+            Self::LoginsExhausted => "logins-exhausted",
         }
     }
 }

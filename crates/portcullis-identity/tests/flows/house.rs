@@ -12,6 +12,7 @@ use portcullis_identity::{
 };
 use tempfile::TempDir;
 
+use super::ledger::Ledger;
 use super::raw::Raw;
 
 pub(crate) const PASSWORD: &str = "Correct-Horse-42";
@@ -30,6 +31,7 @@ pub(crate) struct House {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) mails: Arc<MailCatcher>,
     pub(crate) records: Arc<Records>,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) folder: TempDir,
 }
 
@@ -61,6 +63,7 @@ pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
         leeway: Duration::from_secs(30),
         max_staleness: Duration::from_secs(60),
         rotate_every: Duration::from_secs(90 * 86_400),
+        lockout: None,
         hash_threads: 2,
     }
 }
@@ -84,13 +87,15 @@ impl House {
         change(&mut config);
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
         let (mails, records) = (Arc::new(MailCatcher::default()), Arc::new(Records::default()));
+        let ledger = Arc::new(Ledger::default());
         let ports = Ports {
             clock: Arc::clone(&clock) as _,
             mailer: Arc::clone(&mails) as _,
             events: Arc::clone(&records) as _,
+            attempts: Arc::clone(&ledger) as _,
         };
         let identity = Arc::new(Identity::open(config, ports).await?);
-        Ok(Self { identity, clock, mails, records, folder })
+        Ok(Self { identity, clock, mails, records, ledger, folder })
     }
 
     /// The same database opened again under another configuration.
@@ -101,6 +106,7 @@ impl House {
             clock: Arc::clone(&self.clock) as _,
             mailer: Arc::clone(&self.mails) as _,
             events: Arc::clone(&self.records) as _,
+            attempts: Arc::clone(&self.ledger) as _,
         };
         Self { identity: Arc::new(Identity::open(config, ports).await.unwrap()), ..self }
     }
@@ -118,6 +124,7 @@ impl House {
             clock: Arc::clone(&self.clock) as _,
             mailer: Arc::clone(&self.mails) as _,
             events: Arc::clone(&self.records) as _,
+            attempts: Arc::clone(&self.ledger) as _,
         };
         Identity::open(config, ports).await.unwrap()
     }
@@ -128,8 +135,13 @@ impl House {
     }
 
     pub(crate) async fn login(&self, email: &str, password: &str) -> Result<Tokens, IdentityError> {
-        let credentials =
-            Credentials { email: email.into(), password: secret(password), delivery: Delivery::Body, agent: None };
+        let credentials = Credentials {
+            email: email.into(),
+            password: secret(password),
+            delivery: Delivery::Body,
+            agent: None,
+            device: None,
+        };
         self.identity.login(credentials, Origin::default()).await
     }
 

@@ -29,6 +29,7 @@ fn login(identity: &Arc<Identity>, password: &str) -> JoinHandle<Result<Tokens, 
         password: secret(password),
         delivery: Delivery::Body,
         agent: None,
+        device: None,
     };
     tokio::spawn(async move { identity.login(credentials, NOBODY).await })
 }

@@ -6,6 +6,8 @@ mod everybody;
 pub(crate) mod house;
 mod import;
 mod instances;
+mod ledger;
+mod lockout;
 mod mark;
 mod opaque;
 mod operate;
@@ -25,6 +27,7 @@ use portcullis_identity::{
     Credentials, Delivery, Identity, IdentityConfig, IdentityError, MailCatcher, OpenError, Origin, Ports, Tokens,
 };
 
+use self::ledger::Ledger;
 use self::raw::Raw;
 use crate::house::*;
 
@@ -163,6 +166,7 @@ async fn a9_a_database_of_a_newer_version_is_refused_untouched() {
         clock: Arc::new(ManualClock::default()),
         mailer: Arc::new(MailCatcher::default()),
         events: Arc::new(Records::default()),
+        attempts: Arc::new(Ledger::default()),
     };
     let error = Identity::open(config, ports).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 999, .. }), "{error}");
@@ -187,6 +191,7 @@ async fn a9_two_processes_may_start_at_once() {
                 clock: Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000))),
                 mailer: Arc::new(MailCatcher::default()),
                 events: Arc::new(Records::default()),
+                attempts: Arc::new(Ledger::default()),
             };
             tokio::spawn(async move { Identity::open(config, ports).await })
         })
@@ -247,8 +252,13 @@ async fn a7_a_login_that_waits_while_the_account_is_disabled_leaves_no_session()
 async fn slow_login(house: &House) -> tokio::task::JoinHandle<Result<Tokens, IdentityError>> {
     let login = |email: &str| {
         let identity = Arc::clone(&house.identity);
-        let credentials =
-            Credentials { email: email.to_owned(), password: secret(PASSWORD), delivery: Delivery::Body, agent: None };
+        let credentials = Credentials {
+            email: email.to_owned(),
+            password: secret(PASSWORD),
+            delivery: Delivery::Body,
+            agent: None,
+            device: None,
+        };
         tokio::spawn(async move { identity.login(credentials, Origin::default()).await })
     };
     for _ in 0..10 {

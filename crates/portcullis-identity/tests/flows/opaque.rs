@@ -50,6 +50,7 @@ async fn open(house: &House) -> ServerSession {
         password: secret(PASSWORD),
         delivery: Delivery::Body,
         agent: None,
+        device: None,
     };
     house.identity.open_session(&credentials, NOBODY).await.unwrap()
 }

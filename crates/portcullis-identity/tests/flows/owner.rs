@@ -19,7 +19,7 @@ async fn forgot(house: &House, email: &str) {
 }
 
 async fn reset(house: &House, token: &str, password: &str) -> Result<(), IdentityError> {
-    house.identity.reset_password(token, &secret(password), NOBODY).await
+    house.identity.reset_password(token, &secret(password), None, NOBODY).await.map(drop)
 }
 
 /// The kinds of the letters to an address, the oldest first.
@@ -29,7 +29,7 @@ fn letters(house: &House, email: &str) -> Vec<LetterKind> {
 
 async fn change(house: &House, of: &Tokens, present: &str, new: &str) -> Result<Renewed, IdentityError> {
     let principal = house.principal(of);
-    house.identity.change_password(&principal, &secret(present), &secret(new), None, NOBODY).await
+    house.identity.change_password(&principal, &secret(present), &secret(new), None, None, NOBODY).await
 }
 
 async fn sessions(house: &House, of: &Tokens) -> Vec<SessionInfo> {
@@ -89,13 +89,13 @@ async fn a7_of_fifty_who_use_one_link_one_sets_the_password() {
         .map(|turn| {
             let (identity, token) = (Arc::clone(&house.identity), token.clone());
             let password = secret(&format!("Fresh-Horse-{turn:02}"));
-            tokio::spawn(async move { identity.reset_password(&token, &password, NOBODY).await })
+            tokio::spawn(async move { identity.reset_password(&token, &password, None, NOBODY).await })
         })
         .collect();
     let mut won = Vec::new();
     for (turn, used) in uses.into_iter().enumerate() {
         match used.await.unwrap() {
-            Ok(()) => won.push(turn),
+            Ok(_) => won.push(turn),
             Err(IdentityError::InvalidLink | IdentityError::Overloaded) => {}
             Err(other) => panic!("{other:?}"),
         }
@@ -169,8 +169,13 @@ async fn a7_a_changed_password_ends_all_sessions_but_its_own_gets_a_successor() 
 async fn a7_a_session_by_cookie_stays_one() {
     let house = House::new().await;
     house.create(ANN).await;
-    let credentials =
-        Credentials { email: ANN.into(), password: secret(PASSWORD), delivery: Delivery::Cookie, agent: None };
+    let credentials = Credentials {
+        email: ANN.into(),
+        password: secret(PASSWORD),
+        delivery: Delivery::Cookie,
+        agent: None,
+        device: None,
+    };
     let tokens = house.identity.login(credentials, NOBODY).await.unwrap();
     let Renewed::Tokens(renewed) = change(&house, &tokens, PASSWORD, OTHER).await.unwrap() else { panic!() };
     assert_eq!(renewed.delivery, Delivery::Cookie, "a token of a cookie is never in a body");
@@ -265,8 +270,13 @@ async fn a8_sessions_are_listed_and_ended_one_by_one() {
     house.create(ANN).await;
     house.create("bob@example.com").await;
     let agent = "Mozilla/5.0\r\n\u{1b}[31m\u{2028}\u{202e}evil".to_owned() + &"x".repeat(500);
-    let credentials =
-        Credentials { email: ANN.into(), password: secret(PASSWORD), delivery: Delivery::Body, agent: Some(agent) };
+    let credentials = Credentials {
+        email: ANN.into(),
+        password: secret(PASSWORD),
+        delivery: Delivery::Body,
+        agent: Some(agent),
+        device: None,
+    };
     let one = house.identity.login(credentials, NOBODY).await.unwrap();
     house.clock.advance(Duration::from_secs(60));
     let two = house.login(ANN, PASSWORD).await.unwrap();

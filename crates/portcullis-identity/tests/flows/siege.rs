@@ -18,7 +18,7 @@ async fn forgot(house: &House, email: &str) {
 }
 
 async fn reset(identity: &Identity, token: &str, password: &str) -> Result<(), IdentityError> {
-    identity.reset_password(token, &secret(password), NOBODY).await
+    identity.reset_password(token, &secret(password), None, NOBODY).await.map(drop)
 }
 
 /// The tokens in all letters of a kind to an address, the oldest first.
@@ -264,8 +264,11 @@ async fn a7_whatever_cookies_hold_stays_in_cookies_when_a_password_changes() {
     house.execute("DELETE FROM session").await;
     let by_cookie = PrincipalParts { scheme: Scheme::Cookie, ..principal.parts().clone() };
     let by_cookie = Principal::new(by_cookie).unwrap();
-    let renewed =
-        house.identity.change_password(&by_cookie, &secret(PASSWORD), &secret(OTHER), None, NOBODY).await.unwrap();
+    let renewed = house
+        .identity
+        .change_password(&by_cookie, &secret(PASSWORD), &secret(OTHER), None, None, NOBODY)
+        .await
+        .unwrap();
     let Renewed::Tokens(renewed) = renewed else { panic!() };
     assert_eq!(renewed.delivery, Delivery::Cookie);
 }

@@ -103,6 +103,7 @@ async fn write(identity: Arc<Identity>, name: String, stop: Arc<AtomicBool>, end
             password: secret(PASSWORD),
             delivery: portcullis_identity::Delivery::Body,
             agent: None,
+            device: None,
         };
         let Ok(first) = identity.login(credentials, nobody).await else { break };
         let mut family = vec![first];

@@ -114,7 +114,8 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::RefreshGrace
         | EventKind::RefreshReuse
         | EventKind::UpstreamFailed
-        | EventKind::MailDropped => true,
+        | EventKind::MailDropped
+        | EventKind::LoginsExhausted => true,
         EventKind::LoginSucceeded
         | EventKind::Reloaded
         | EventKind::ReloadRefused

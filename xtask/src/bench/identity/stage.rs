@@ -57,9 +57,11 @@ impl Stage {
             write(key, MASTER_KEY)?;
         }
         let (key, database) = given.map_or_else(Default::default, |(key, database, _)| (key, database));
+        // What is measured is what passwords cost; an account that takes five wrong ones would cost nothing.
         let text = format!(
             "listen = \"{listen}\"\nupstream = \"http://{upstream}\"\npublic_url = \"http://{listen}\"\nstate_dir = \"{}\"\n{key}\n\
-             [admin]\nlisten = \"{admin}\"\n\n[identity]\nregistration = false\n{database}\n[limits]\npreset = \"none\"\n\n\
+             [admin]\nlisten = \"{admin}\"\n\n[identity]\nregistration = false\n{database}\n\
+             [identity.lockout]\nenabled = false\n\n[limits]\npreset = \"none\"\n\n\
              [[route]]\nmatch = \"/api/**\"\naccess = \"authenticated\"\n",
             directory.join("state").display(),
         );

@@ -30,6 +30,8 @@ pub(crate) struct IdentityTable {
     pub(crate) password: Option<Table<PasswordTable>>,
     /// Server sessions: one cookie in place of tokens.
     pub(crate) sessions: Option<Table<SessionsTable>>,
+    /// How accounts are kept from being guessed at from many addresses, and owners from being locked out by it.
+    pub(crate) lockout: Option<Table<LockoutTable>>,
     /// API keys of programs.
     pub(crate) api_keys: Option<Table<ApiKeysTable>>,
     /// Pages for people: sign in, sign up, a forgotten password, one's own account.
@@ -58,6 +60,26 @@ pub(crate) struct SessionsTable {
     pub(crate) life: Option<At<DurationText>>,
     /// After so long without a request it ends, to within two minutes. Default: `12h`.
     pub(crate) idle: Option<At<DurationText>>,
+}
+
+/// Wrong passwords, counted by account whatever address they come from. All devices that an account is not known on share
+/// one allowance; every device on which its owner has logged in has one of its own.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LockoutTable {
+    /// Whether they are counted. Default: true.
+    pub(crate) enabled: Option<At<bool>>,
+    /// How many each allowance admits in the window, at most 100. Default: 5.
+    pub(crate) attempts: Option<At<u64>>,
+    /// The window. Default: `15m`.
+    pub(crate) window: Option<At<DurationText>>,
+    /// How many each allowance admits in any 24 hours: whoever goes on and on waits longer. Default: 50.
+    pub(crate) per_day: Option<At<u64>>,
+    /// How long a device is known after its last login. Default: `90d`.
+    pub(crate) device_life: Option<At<DurationText>>,
+    /// Whether the owner is told by mail when an allowance is exhausted, with a link that lets a new device in. Default:
+    /// true.
+    pub(crate) notice: Option<At<bool>>,
 }
 
 /// API keys.

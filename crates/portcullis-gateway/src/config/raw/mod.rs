@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use identity::{
-    ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, PagesTable, PasswordTable, PolicyName,
-    SessionsTable, TokensTable,
+    ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,
+    PolicyName, SessionsTable, TokensTable,
 };
 pub(crate) use limit::{
     ByPlan, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,

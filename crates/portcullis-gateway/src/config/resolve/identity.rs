@@ -8,7 +8,8 @@ use portcullis_auth::access::Roles;
 use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS, MAX_TOKEN_BYTES};
 use portcullis_core::HumanDuration;
 use portcullis_identity::{
-    Database, ExtraClaim, Letters, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError, longest_access_token,
+    Database, ExtraClaim, Letters, Lockout, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError,
+    longest_access_token,
 };
 
 use super::context::Context;
@@ -16,8 +17,8 @@ use super::pages;
 use super::secrets::{self, Origin};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    ApiKeysTable, At, HashName, IdentityTable, OneOrMany, PasswordTable, PolicyName, Raw, SessionsTable, Table,
-    TokensTable,
+    ApiKeysTable, At, HashName, IdentityTable, LockoutTable, OneOrMany, PasswordTable, PolicyName, Raw, SessionsTable,
+    Table, TokensTable,
 };
 use crate::config::settings::{IdentitySettings, MailDelivery, SessionSettings, TokenSettings};
 use crate::config::words::{alternatives, closest};
@@ -93,6 +94,7 @@ pub(super) fn identity(
         letters,
         tokens,
         sessions: sessions(cx, table),
+        lockout: lockout(cx, table),
         pages: pages::pages(cx, table),
         api_keys_per_account: {
             let none = ApiKeysTable::default();
@@ -118,6 +120,27 @@ fn sessions(cx: &mut Context<'_>, table: &IdentityTable) -> SessionSettings {
         cx.push(Diagnostic::warning(at.span(), format!("a session of {life} never rests for {idle}")));
     }
     settings
+}
+
+fn lockout(cx: &mut Context<'_>, table: &IdentityTable) -> Option<Lockout> {
+    let none = LockoutTable::default();
+    let given = table.lockout.as_ref().map_or(&none, Table::get);
+    let lockout = Lockout {
+        // NIST SP 800-63B-4 §3.2.2: no more than 100 in a row.
+        attempts: u32::try_from(cx.number(given.attempts.as_ref(), 5, 1..=100)).unwrap_or(5),
+        window: cx.duration(given.window.as_ref(), 15 * MINUTE, MINUTE..=DAY),
+        per_day: u32::try_from(cx.number(given.per_day.as_ref(), 50, 1..=10_000)).unwrap_or(50),
+        device_life: cx.duration(given.device_life.as_ref(), 90 * DAY, DAY..=366 * DAY),
+        notice: given.notice.as_ref().is_none_or(|at| *at.get()),
+    };
+    match &given.enabled {
+        Some(at) if !*at.get() => {
+            let found = Diagnostic::warning(at.span(), "whoever has many addresses can try any number of passwords");
+            cx.push(found.hint("leave it on: it lets no stranger lock an owner out"));
+            None
+        }
+        _ => Some(lockout),
+    }
 }
 
 fn database(cx: &mut Context<'_>, raw: &Raw, table: &IdentityTable, has_master_key: bool) -> Database {

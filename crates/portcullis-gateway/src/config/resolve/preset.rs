@@ -33,6 +33,7 @@ pub(super) fn named(name: &str) -> Option<LimitRule> {
                 "POST /auth/resend-verification",
                 "POST /auth/verify",
                 "POST /auth/confirm-email",
+                "POST /auth/confirm-device",
                 // Each costs a hash, and the second mails to whomever its caller names.
                 "POST /auth/change-password",
                 "POST /auth/change-email",
@@ -58,6 +59,7 @@ pub(super) fn named(name: &str) -> Option<LimitRule> {
                     "POST /auth/api-keys/{id}/rotate",
                     "POST /auth/reset-password",
                     "POST /auth/confirm-email",
+                    "POST /auth/confirm-device",
                     "POST /auth/verify",
                 ],
                 10,

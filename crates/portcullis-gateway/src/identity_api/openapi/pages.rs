@@ -27,6 +27,14 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("GET /auth/reset-password", "resetPasswordPage", "The page behind the link to set another password")
         .with(&[in_query::<String>("token", "The token of the link.")])
         .answers(&[page(200, "The page with its form."), page(400, "The link is not complete.")]),
+    operation(
+        "GET /auth/confirm-device",
+        "confirmDevicePage",
+        "The page behind the link of a mail about wrong passwords",
+    )
+    .about("Opening it changes nothing; its button posts the token.")
+    .with(&[in_query::<String>("token", "The token of the link.")])
+    .answers(&[page(200, "The page with its button."), page(400, "The link is not complete.")]),
     operation("GET /auth/confirm-email", "confirmEmailPage", "The page behind the link to confirm another address")
         .about("Opening it changes nothing; its button posts the token.")
         .with(&[in_query::<String>("token", "The token of the link.")])

@@ -1,12 +1,16 @@
 //! Rows of passwords.
 
-use super::forms::{AddressForm, PasswordForm, ResetForm};
+use super::forms::{AddressForm, LinkForm, PasswordForm, ResetForm};
 use super::session::{COOKIES, SIGNED_IN};
-use super::{BAD_LINK, BAD_MEDIA, NO_MAIL, RULES, UNREADABLE, WRONG_PASSWORD};
+use super::{BAD_LINK, BAD_MEDIA, CROSS_SITE, NO_MAIL, RULES, UNREADABLE, WRONG_PASSWORD};
 use crate::identity_api::answer::Message;
 use crate::identity_api::login::Handed;
-use crate::identity_api::password::{Change, Forgot, Reset};
+use crate::identity_api::password::{Change, ConfirmDevice, Forgot, Known, Reset};
 use crate::openapi::{Operation, json, nothing, operation, page};
+
+const DEVICE: &[(&str, &str)] = &[("Set-Cookie", "What this device is known by, where it was to be a cookie.")];
+const TO_SIGN_IN: &[(&str, &str)] = &[("Location", "The page to sign in at."), DEVICE[0]];
+const NO_HTTPS: (u16, &str) = (400, "A cookie was asked for, which needs https.");
 
 pub(super) const OPERATIONS: &[Operation] = &[
     operation("POST /auth/forgot-password", "forgotPassword", "Ask for a mail to set another password")
@@ -24,12 +28,23 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .json::<Reset>()
         .form::<ResetForm>()
         .answers(&[
-            json::<Message>(200, "The password is set."),
+            json::<Known<'static>>(200, "The password is set, and this device is known.").head(DEVICE),
             page(200, "The same, for a person."),
-            nothing(303, "The same, where people sign in here.").head(&[("Location", "The page to sign in at.")]),
+            nothing(303, "The same, where people sign in here.").head(TO_SIGN_IN),
         ])
         .troubles(&[400, 503])
-        .refuses(&[UNREADABLE, RULES, BAD_LINK, BAD_MEDIA]),
+        .refuses(&[UNREADABLE, RULES, BAD_LINK, NO_HTTPS, CROSS_SITE, BAD_MEDIA]),
+    operation("POST /auth/confirm-device", "confirmDevice", "Let this device log in past strangers' wrong passwords")
+        .about("The token is that of the mail about wrong passwords. It proves nobody: the password is asked for as always.")
+        .json::<ConfirmDevice>()
+        .form::<LinkForm>()
+        .answers(&[
+            json::<Known<'static>>(200, "This device is known.").head(DEVICE),
+            page(200, "The same, for a person."),
+            nothing(303, "The same, where people sign in here.").head(TO_SIGN_IN),
+        ])
+        .troubles(&[400, 503])
+        .refuses(&[UNREADABLE, BAD_LINK, NO_HTTPS, CROSS_SITE, BAD_MEDIA]),
     operation("POST /auth/change-password", "changePassword", "Change one's password")
         .about("Every session ends, and one begins anew in the way that the caller's was held.")
         .json::<Change>()

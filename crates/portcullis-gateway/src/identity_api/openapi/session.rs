@@ -22,12 +22,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
             page(200, "Nobody can sign in by a page here, because cookies need https."),
             nothing(303, "A session has begun.").head(SIGNED_IN),
         ])
-        .troubles(&[400, 401, 403, 503])
+        .troubles(&[400, 401, 403, 429, 503])
         .refuses(&[
             UNREADABLE,
             (400, "Cookies were asked for, or a session, which need https."),
             (401, "Address and password do not fit."),
             (403, "The address is not confirmed, or the account is disabled; told only beside the right password."),
+            (429, "Too many wrong passwords were tried for this address, or on this device."),
             CROSS_SITE,
             BAD_MEDIA,
         ]),

@@ -132,13 +132,21 @@ pub(in crate::identity_api) async fn change_password(
     let secret = |name: &str| Secret::new(form.get(name).to_owned());
     let (present, new) = (secret("currentPassword"), secret("newPassword"));
     let agent = agent(headers);
-    match api.identity.change_password(principal, &present, &new, agent.as_deref(), origin).await {
+    let (agent, device) = (agent.as_deref(), api.device(headers));
+    match api.identity.change_password(principal, &present, &new, agent, device, origin).await {
         Ok(renewed) => {
             let mut response = see_other("/auth/account?done=password");
-            match renewed {
-                Renewed::Session(session) => api.set_session(&mut response, &session),
-                Renewed::Tokens(tokens) => api.set_cookies(&mut response, &tokens),
-            }
+            let device = match renewed {
+                Renewed::Session(session) => {
+                    api.set_session(&mut response, &session);
+                    session.device
+                }
+                Renewed::Tokens(tokens) => {
+                    api.set_cookies(&mut response, &tokens);
+                    tokens.device
+                }
+            };
+            api.set_device(&mut response, headers, device.as_ref());
             response
         }
         Err(error) => page(api, headers, principal, None, Some(Trouble::from(error))).await,

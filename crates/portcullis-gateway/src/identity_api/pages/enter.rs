@@ -1,6 +1,7 @@
 //! Signing in and up, and asking for a mail.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use maud::{Markup, html};
 use portcullis_core::Secret;
@@ -43,6 +44,7 @@ pub(in crate::identity_api) fn sign_in(api: &Api, headers: &HeaderMap, query: &s
     let done = match query.get("done") {
         "signed-out" => Some("You are signed out."),
         "password" => Some("The password is set. Sign in with it."),
+        "device" => Some("This device can sign in now."),
         "confirmed" => Some("Your e-mail address is confirmed. You can sign in now."),
         _ => None,
     };
@@ -104,12 +106,26 @@ pub(in crate::identity_api) async fn sign_in_form(
         password: Secret::new(form.get("password").to_owned()),
         delivery: Delivery::Cookie,
         agent: agent(headers),
+        device: api.device(headers).map(str::to_owned),
     };
     let session = match api.identity.open_session(&credentials, origin).await {
         Ok(session) => session,
         Err(error) => {
             let unconfirmed = matches!(error, IdentityError::NotVerified);
-            return again(Trouble::from(error), unconfirmed);
+            let wait = if let IdentityError::TooManyAttempts(exhausted) = &error { Some(*exhausted) } else { None };
+            let mut trouble = Trouble::from(error);
+            let config = api.identity.config();
+            if wait.is_some() && config.mail && config.lockout.is_some_and(|lockout| lockout.notice) {
+                // Said to everybody alike, whether or not there is an account.
+                trouble.words.push(
+                    "If it is your account, look into your mail: a link there lets this device in at once.".to_owned(),
+                );
+            }
+            let mut response = again(trouble, unconfirmed);
+            if let Some(wait) = wait {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.seconds()));
+            }
+            return response;
         }
     };
     if let Err(error) = end_former(api, headers, origin).await {
@@ -117,6 +133,7 @@ pub(in crate::identity_api) async fn sign_in_form(
     }
     let mut response = see_other(api.pages.targets.choose(form.get("next")));
     api.set_session(&mut response, &session);
+    api.set_device(&mut response, headers, session.device.as_ref());
     response
 }
 

@@ -3,7 +3,7 @@
 //! Their forms need no token against other sites' pages: the link's own is a secret that no other site has, and it works in
 //! whichever browser the mail is read.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use maud::html;
 use portcullis_core::Secret;
@@ -101,6 +101,31 @@ pub(in crate::identity_api) async fn confirm_email_form(api: &Api, body: &[u8], 
     }
 }
 
+/// `GET /auth/confirm-device`
+pub(in crate::identity_api) fn confirm_device(api: &Api, query: &str) -> Response {
+    let title = "Let this device sign in";
+    let words = "Whoever tries wrong passwords for your account elsewhere cannot keep this device out then.";
+    Button { title, words, action: "/auth/confirm-device" }.page(api, query)
+}
+
+/// `POST /auth/confirm-device` by a form.
+pub(in crate::identity_api) async fn confirm_device_form(
+    api: &Api,
+    headers: &HeaderMap,
+    body: &[u8],
+    origin: Origin,
+) -> Response {
+    match api.identity.confirm_device(Form::parse(body).get("token"), api.device(headers), origin).await {
+        Ok(device) => {
+            let title = "This device can sign in";
+            let mut response = to_sign_in(api, "device", title, "Log in on it with your password.");
+            api.set_device(&mut response, headers, device.as_ref());
+            response
+        }
+        Err(error) => failed(api, &Trouble::from(error), "/auth/login"),
+    }
+}
+
 /// `GET /auth/reset-password`
 pub(in crate::identity_api) fn reset(api: &Api, query: &str) -> Response {
     match token(query) {
@@ -123,11 +148,20 @@ fn reset_page(api: &Api, token: &str, trouble: Option<&Trouble>) -> Response {
 }
 
 /// `POST /auth/reset-password` by a form.
-pub(in crate::identity_api) async fn reset_form(api: &Api, body: &[u8], origin: Origin) -> Response {
+pub(in crate::identity_api) async fn reset_form(
+    api: &Api,
+    headers: &HeaderMap,
+    body: &[u8],
+    origin: Origin,
+) -> Response {
     let form = Form::parse(body);
     let (token, password) = (form.get("token"), Secret::new(form.get("password").to_owned()));
-    match api.identity.reset_password(token, &password, origin).await {
-        Ok(()) => to_sign_in(api, "password", "The password is set", "Log in with it."),
+    match api.identity.reset_password(token, &password, api.device(headers), origin).await {
+        Ok(device) => {
+            let mut response = to_sign_in(api, "password", "The password is set", "Log in with it.");
+            api.set_device(&mut response, headers, device.as_ref());
+            response
+        }
         // The link is not spent by a password that breaks a rule.
         Err(error @ IdentityError::Invalid(_)) if is_token(token) => {
             reset_page(api, token, Some(&Trouble::from(error)))

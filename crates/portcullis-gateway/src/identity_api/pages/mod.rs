@@ -22,12 +22,14 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use portcullis_identity::{Identity, IdentityError, Violation};
 
 use super::Api;
-use super::answer::Refused;
+use super::answer::{Refused, too_many};
 use crate::config::PageSettings;
 pub(super) use account::{change_password, end_session, show as account, sign_out, sign_out_everywhere};
 pub(super) use enter::{forgot, forgot_form, register, register_form, resend_form, sign_in, sign_in_form};
 use form::Seal;
-pub(super) use link::{confirm_email, confirm_email_form, reset, reset_form, verify, verify_form};
+pub(super) use link::{
+    confirm_device, confirm_device_form, confirm_email, confirm_email_form, reset, reset_form, verify, verify_form,
+};
 use redirect::Targets;
 pub(crate) use refused::{instead_of, is_for_a_person};
 
@@ -200,6 +202,7 @@ impl From<IdentityError> for Trouble {
             E::InvalidCredentials => vec!["The e-mail address or the password is wrong.".to_owned()],
             E::NotVerified => vec!["This address is not confirmed yet: open the link in the mail we sent.".to_owned()],
             E::Disabled => vec!["This account is disabled.".to_owned()],
+            E::TooManyAttempts(exhausted) => vec![too_many(*exhausted)],
             E::InvalidLink | E::InvalidVerification => {
                 vec!["This link is too old or was used already. Please ask for another one.".to_owned()]
             }
