@@ -21,7 +21,7 @@ impl Dice {
 }
 
 pub(crate) fn l2_every_store_answers_as_memory_does(case: &Case<'_>) {
-    for (seed, algorithm) in (1..4).flat_map(|seed| Algorithm::ALL.map(|algorithm| (seed, algorithm))) {
+    for (seed, algorithm) in (1..3).flat_map(|seed| Algorithm::ALL.map(|algorithm| (seed, algorithm))) {
         let (case, memory) = (case.anew(), Limiter::default());
         let memory = Case { subject: &memory, id: case.id };
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15 ^ seed << 32 ^ algorithm as u64);

@@ -124,6 +124,13 @@ fn l10_a_server_that_hangs_costs_each_request_its_wait_and_nothing_else() {
     // One that comes when all others have been given up does not wait for longer than they did.
     assert!(matches!(house.error(&key("u")).kind(), "timeout" | "overloaded"));
     wait_until("the connection is given up", || house.error(&key("u")).kind() == "unavailable");
+    // From then on nobody waits, although the port is open.
+    std::thread::sleep(WAIT);
+    let began = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(house.error(&key("u")).kind(), "unavailable");
+    }
+    assert!(began.elapsed() < SLACK, "{:?}", began.elapsed());
     let asked = house.asked.get();
     house.server.signal("-CONT");
     let took = house.back();
