@@ -175,7 +175,9 @@ impl Client {
         let epoch = Request::script(&EPOCH, Words::of(&["1", EPOCH_KEY, &mark]));
         let epoch = self.answer(self.servers.call(self.servers.slot(EPOCH_KEY), epoch, deadline).await)?;
         let resets = self.command(self.servers.slot(RESETS), "GET", &[RESETS], deadline).await?;
-        self.refusals.resets(resets.text().unwrap_or_default(), asked);
+        // A store that lost its data refuses nobody any more, as after a reset of everything.
+        let mark = format!("{} {}", epoch.text().unwrap_or_default(), resets.text().unwrap_or_default());
+        self.refusals.resets(&mark, asked);
         let mut runs = Vec::new();
         for info in self.servers.info(deadline).await? {
             let info = self.answer(Ok(info))?;
