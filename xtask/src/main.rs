@@ -25,6 +25,8 @@ cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] 
                                  measure the CPU time of a request here and in other proxies, in one run
 cargo xtask bench identity [--rounds N] [--seconds N] [--binary FILE]
                                  measure logins, refreshes, what a flood of logins does to others, and memory
+cargo xtask bench limits [--rounds N] [--millis N]
+                                 measure a check in memory here and in governor, up to ten million live keys, and memory
 cargo xtask bench --instructions compare the instructions of a defended request with the recorded number (part of test)
 cargo xtask bench --record-instructions
                                  record that number anew
@@ -52,6 +54,9 @@ fn main() -> ExitCode {
         }
         ["bench", "identity", options @ ..] => {
             bench::identity::Options::parse(options).and_then(|options| bench::identity::run(&options))
+        }
+        ["bench", "limits", options @ ..] => {
+            bench::limits::Options::parse(options).and_then(|options| bench::limits::run(&options))
         }
         ["bench", options @ ..] => bench::Options::parse(options).and_then(|options| bench::run(&options)),
         ["help" | "--help" | "-h"] => {

@@ -30,6 +30,16 @@ pub(crate) fn cargo_with(arguments: &[&str], environment: &[(&str, &str)]) -> Re
     if status.success() { Ok(()) } else { Err(format!("cargo {} failed ({status})", arguments.join(" "))) }
 }
 
+/// Runs cargo and tells what the program it runs printed.
+pub(crate) fn cargo_output(arguments: &[&str]) -> Result<String, String> {
+    let output = cargo_command(arguments).output().map_err(|error| format!("cargo could not be started: {error}"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("cargo {} failed ({})\n{said}", arguments.join(" "), output.status));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// What `cargo metadata` says about the members of the workspace.
 pub(crate) fn metadata() -> Result<Value, String> {
     let output = cargo_command(&["metadata", "--no-deps", "--format-version", "1"])

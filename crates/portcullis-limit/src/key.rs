@@ -35,6 +35,7 @@ impl Key {
     }
 
     /// The limit's index.
+    #[inline]
     #[must_use]
     pub fn limit(&self) -> u32 {
         u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::algorithm::Assessment;
 use crate::key::Key;
 use crate::rate::Rate;
-use crate::store::MemoryStore;
+use crate::store::{CellId, MemoryStore};
 
 /// One limit that a request asks to be counted by.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct Standing {
 }
 
 /// What an admitted request was charged. Dropped, the charge stays.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Charge {
     receipts: Receipts,
     standings: Standings,
@@ -68,7 +68,9 @@ pub(crate) type Standings = SmallVec<[Standing; 2]>;
 /// One charge of one limit, exact enough to give it back.
 #[derive(Clone, Debug)]
 pub struct Receipt {
-    pub(crate) key: Key,
+    pub(crate) limit: u32,
+    /// Whose cell was charged, where it was this process's memory.
+    pub(crate) id: CellId,
     pub(crate) rate: Rate,
     pub(crate) cost: u64,
     /// The moment by which the cell judged.
@@ -87,6 +89,7 @@ pub struct Denied {
 }
 
 impl Standing {
+    #[inline]
     pub(crate) fn new(ask: &Ask<'_>, assessment: &Assessment, now: Timestamp) -> Self {
         Self {
             limit: ask.key.limit(),
@@ -104,6 +107,13 @@ impl Standing {
 impl Charge {
     pub(crate) const fn new(receipts: Receipts, standings: Standings) -> Self {
         Self { receipts, standings }
+    }
+
+    /// Adds one limit's.
+    #[inline]
+    pub(crate) fn push(&mut self, standing: Standing, receipt: Option<Receipt>) {
+        self.standings.push(standing);
+        self.receipts.extend(receipt);
     }
 
     /// What can be given back.
@@ -133,10 +143,17 @@ impl Charge {
 }
 
 impl Receipt {
+    /// Of a charge in a store over a network, which knows the key by this name.
+    #[cfg(feature = "redis")]
+    pub(crate) fn shared(ask: &Ask<'_>, at: Timestamp, name: &str) -> Self {
+        let (limit, id) = (ask.key.limit(), CellId::default());
+        Self { limit, id, rate: *ask.rate, cost: ask.cost, at, shared: Some(name.into()) }
+    }
+
     /// The limit's index.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.key.limit()
+        self.limit
     }
 
     /// Whether a store over a network was charged ([`crate::SharedStore::give_back`]), not this process's memory

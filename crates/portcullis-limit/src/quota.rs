@@ -12,7 +12,8 @@ use crate::calendar::Period;
 /// So many requests in so long a window, or in a period of the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
-    count: u64,
+    /// At most a billion. Small, because a quota travels with every charge.
+    count: u32,
     window_nanos: u64,
     /// A month or a year, whose length the calendar tells; days and weeks are kept as what they mostly last.
     varies: Option<Period>,
@@ -35,7 +36,7 @@ pub enum QuotaError {
     Duration(#[from] DurationError),
 }
 
-const MAX_COUNT: u64 = 1_000_000_000;
+const MAX_COUNT: u32 = 1_000_000_000;
 const MAX_WINDOW: Duration = DAY.saturating_mul(366);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -45,9 +46,8 @@ impl Quota {
     /// # Errors
     /// [`QuotaError`] where one of them is out of bounds.
     pub fn new(count: u64, window: Duration) -> Result<Self, QuotaError> {
-        if !(1..=MAX_COUNT).contains(&count) {
-            return Err(QuotaError::Count);
-        }
+        let count =
+            u32::try_from(count).ok().filter(|count| (1..=MAX_COUNT).contains(count)).ok_or(QuotaError::Count)?;
         if !(Duration::from_millis(1)..=MAX_WINDOW).contains(&window) {
             return Err(QuotaError::Window);
         }
@@ -72,7 +72,7 @@ impl Quota {
     /// Requests per window.
     #[must_use]
     pub const fn count(self) -> u64 {
-        self.count
+        self.count as u64
     }
 
     /// The window. Of a month and of a year it is the longest there is: 31 and 366 days.

@@ -113,11 +113,11 @@ pub const MAX_DELAY: Duration = Duration::from_secs(60);
 pub struct Rate {
     quota: Quota,
     algorithm: Algorithm,
-    burst: u64,
+    burst: u32,
     max_delay_nanos: u64,
     calendar: Option<Calendar>,
     /// What follows from the above, so that no request divides for it.
-    capacity: u64,
+    capacity: u32,
     interval_nanos: u64,
 }
 
@@ -173,6 +173,7 @@ impl Rate {
             Some(0) | Some(1_000_000_001..) => return Err(RateError::Burst),
             Some(burst) => burst,
         };
+        let burst = u32::try_from(burst).map_err(|_| RateError::Burst)?;
         if matches!(algorithm, Algorithm::SlidingWindowLog) && quota.count() > MAX_LOG_QUOTA {
             return Err(RateError::LogTooLong);
         }
@@ -208,7 +209,9 @@ impl Rate {
         if max_delay > MAX_DELAY {
             return Err(RateError::Delay);
         }
-        Ok(Self { max_delay_nanos: nanos, capacity: self.burst + nanos / self.interval_nanos, ..self })
+        // A minute's queue holds sixty million at most.
+        let queue = u32::try_from(nanos / self.interval_nanos).map_err(|_| RateError::Delay)?;
+        Ok(Self { max_delay_nanos: nanos, capacity: self.burst + queue, ..self })
     }
 
     /// Lets a calendar's periods begin at the midnights of a time zone, by its IANA name.
@@ -235,7 +238,7 @@ impl Rate {
     /// How many units a bucket admits at once; the quota's count where there is no bucket.
     #[must_use]
     pub const fn burst(&self) -> u64 {
-        self.burst
+        self.burst as u64
     }
 
     /// How long an admitted request may have to wait at most; zero everywhere but in a leaky bucket that shapes.
@@ -258,14 +261,14 @@ impl Rate {
     /// Nanoseconds that a bucket takes to fill and its queue to drain: how far ahead of the present admission can go. Within
     /// [`MAX_FILL`] and [`MAX_DELAY`].
     pub(crate) const fn depth_nanos(&self) -> u64 {
-        self.burst * self.interval_nanos + self.max_delay_nanos
+        self.burst() * self.interval_nanos + self.max_delay_nanos
     }
 
     /// The most that one moment can admit: the bucket's size and its queue's, or the quota's count. A request may not cost
     /// more.
     #[must_use]
     pub const fn capacity(&self) -> u64 {
-        self.capacity
+        self.capacity as u64
     }
 }
 

@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: what a request costs here and elsewhere, in one run.
 
 mod check;
+mod figure;
 pub(crate) mod identity;
 mod instructions;
+pub(crate) mod limits;
 mod measure;
 mod own;
 mod peer;

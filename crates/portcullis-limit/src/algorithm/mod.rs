@@ -8,6 +8,8 @@
 //! longer than two windows (two periods of a calendar).
 
 mod calendar;
+#[cfg(test)]
+mod counter_error;
 mod fixed_window;
 mod leaky_bucket;
 mod packed;
@@ -62,6 +64,7 @@ impl Assessment {
 
 impl Cell {
     /// The cell of a key that was never seen.
+    #[inline(always)]
     pub(crate) fn new(algorithm: Algorithm) -> Self {
         match algorithm {
             Algorithm::TokenBucket => Self::TokenBucket(token_bucket::State::default()),
@@ -90,6 +93,7 @@ impl Cell {
 
     /// Brings the cell up to the present, so that the other questions may be asked, and tells by which moment it judges:
     /// `now`, or a later one that it has seen. Forgets only what no longer counts.
+    #[inline(always)]
     pub(crate) fn advance(&mut self, rate: &Rate, now: Timestamp) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.advance(rate, now),
@@ -102,11 +106,11 @@ impl Cell {
     }
 
     /// Whether a request of this cost would be admitted at a moment that [`Cell::advance`] told.
+    #[inline(always)]
     pub(crate) fn assess(&self, rate: &Rate, cost: u64, now: Timestamp) -> Assessment {
         // What can never be admitted is never promised; below this line a cost fits into the empty cell.
         if cost > rate.capacity() {
-            let said = self.assess(rate, 0, now);
-            return Assessment::refused(Timestamp::MAX, said.remaining, said.full_at);
+            return self.never(rate, now);
         }
         match self {
             Self::TokenBucket(state) => state.assess(rate, cost, now),
@@ -118,7 +122,15 @@ impl Cell {
         }
     }
 
+    /// How things stand for a request that no cell has room for.
+    #[cold]
+    fn never(&self, rate: &Rate, now: Timestamp) -> Assessment {
+        let said = self.assess(rate, 0, now);
+        Assessment::refused(Timestamp::MAX, said.remaining, said.full_at)
+    }
+
     /// Charges a request that was admitted at a moment that [`Cell::advance`] told.
+    #[inline(always)]
     pub(crate) fn charge(&mut self, rate: &Rate, cost: u64, now: Timestamp) {
         match self {
             Self::TokenBucket(state) => state.charge(rate, cost, now),
@@ -144,6 +156,7 @@ impl Cell {
     }
 
     /// From when on the cell says the same as an absent one.
+    #[inline(always)]
     pub(crate) fn expires_at(&self, rate: &Rate) -> Timestamp {
         match self {
             Self::TokenBucket(state) => state.expires_at(),

@@ -19,15 +19,16 @@ pub(crate) struct Packed {
 pub(crate) type Logs = Slab<sliding_log::State>;
 
 impl Packed {
-    /// The cell, to be put back with [`Packed::close`]; a fresh one where this is of another algorithm than the rate, as may
-    /// be after a reload. A log is taken out, not copied.
+    /// The cell, to be put back with [`Packed::close`]; a fresh one where this is of another algorithm than the rate's, as
+    /// may be after a reload. A log is taken out, not copied.
     ///
     /// A window that became longer or shorter in a reload makes the start come out differently. The algorithms take that
     /// for what they take a clock for that was set: nothing opens, and what was used counts in the present window at most.
-    pub(crate) fn open(self, rate: &Rate, logs: &mut Logs) -> Cell {
-        let Self { algorithm, expires_at, word } = self;
-        if algorithm != rate.algorithm() {
-            return Cell::new(rate.algorithm());
+    #[inline(always)]
+    pub(crate) fn open(self, algorithm: Algorithm, rate: &Rate, logs: &mut Logs) -> Cell {
+        let Self { expires_at, word, .. } = self;
+        if algorithm != self.algorithm {
+            return Cell::new(algorithm);
         }
         let window = rate.quota().window_nanos();
         match algorithm {
@@ -59,12 +60,13 @@ impl Packed {
             (Algorithm::SlidingWindowLog, Algorithm::SlidingWindowLog) => Cell::SlidingWindowLog(
                 number(self.word).and_then(|number| logs.get(number)).cloned().unwrap_or_default(),
             ),
-            _ => self.open(rate, &mut Logs::new()),
+            _ => self.open(rate.algorithm(), rate, &mut Logs::new()),
         }
     }
 
     /// The cell in two numbers, in place of what `before` was.
-    pub(crate) fn close(cell: Cell, rate: &Rate, before: Option<Self>, logs: &mut Logs) -> Self {
+    #[inline(always)]
+    pub(crate) fn close(cell: Cell, algorithm: Algorithm, rate: &Rate, before: Option<Self>, logs: &mut Logs) -> Self {
         let held = before.and_then(Self::log);
         if let Some(number) = held
             && !matches!(cell, Cell::SlidingWindowLog(_))
@@ -86,7 +88,7 @@ impl Packed {
             // Periods begin and end with whole seconds.
             Cell::Calendar(state) => joined(state.used, state.end.saturating_sub(state.start) / NANOS),
         };
-        Self { algorithm: rate.algorithm(), expires_at, word }
+        Self { algorithm, expires_at, word }
     }
 
     /// Lets go of what the cell keeps beside its numbers.
@@ -142,7 +144,7 @@ mod tests {
             let mut now = Timestamp::from_secs(1_795_219_200);
             for (gap, cost) in requests {
                 now = now.after(Duration::from_secs(gap));
-                let mut opened = packed.map_or_else(|| Cell::new(algorithm), |packed| packed.open(&rate, &mut logs));
+                let mut opened = packed.map_or_else(|| Cell::new(algorithm), |packed| packed.open(algorithm, &rate, &mut logs));
                 for cell in [&mut kept, &mut opened] {
                     let at = cell.advance(&rate, now);
                     if cell.assess(&rate, cost, at).retry_at.is_none() {
@@ -150,7 +152,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(&opened, &kept);
-                let closed = Packed::close(opened, &rate, packed, &mut logs);
+                let closed = Packed::close(opened, algorithm, &rate, packed, &mut logs);
                 prop_assert_eq!(closed.expires_at, kept.expires_at(&rate).as_nanos());
                 prop_assert_eq!(&closed.copy(&rate, &logs), &kept);
                 packed = Some(closed);
@@ -158,8 +160,8 @@ mod tests {
             prop_assert_eq!(logs.len(), usize::from(algorithm == Algorithm::SlidingWindowLog));
             // Another algorithm takes over, and the log goes.
             let other = Rate::new(rate.quota(), Algorithm::FixedWindow, None).unwrap();
-            let cell = packed.unwrap().open(&other, &mut logs);
-            Packed::close(cell, &other, packed, &mut logs);
+            let cell = packed.unwrap().open(other.algorithm(), &other, &mut logs);
+            Packed::close(cell, other.algorithm(), &other, packed, &mut logs);
             prop_assert!(logs.is_empty());
         }
     }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 use portcullis_core::Timestamp;
 use siphasher::sip128::SipHasher13;
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::shard::{Charged, Shard};
-use super::table::Identity;
+use super::table::CellId;
 use crate::key::Key;
 use crate::limiter::{Ask, Charge, Denied, Receipt, Standing, Standings};
 
@@ -21,8 +21,9 @@ const SHARD_KEYS: usize = 4_096;
 
 /// Cells in this process's memory.
 ///
-/// A key costs 40 to 60 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
-/// quota), so the default bound of a million keys is 60 MB, taken only as keys come. Keys themselves are not kept: a cell
+/// A key costs 40 to 50 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
+/// quota), so the default bound of a million keys is 50 MB, reserved when the first come and
+/// taken only as they do. Keys themselves are not kept: a cell
 /// is found by 120 bits of their hash (SipHash-1-3, 128 bits), which is seeded at random, so that nobody outside can choose
 /// keys that collide.
 ///
@@ -38,13 +39,13 @@ pub struct MemoryStore {
 
 /// A shard on a line of memory of its own, so that cores which lock two neighbours do not wait for each other.
 #[repr(align(64))]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line(Mutex<Shard>);
 
 /// Where a key is: its identity, and the shard that follows from it.
 #[derive(Clone, Copy)]
 struct Place {
-    id: Identity,
+    id: CellId,
     shard: usize,
 }
 
@@ -59,11 +60,11 @@ impl MemoryStore {
     #[must_use]
     pub fn with_capacity(keys: usize) -> Self {
         let shards = keys.div_ceil(SHARD_KEYS).next_power_of_two().max(FEWEST_SHARDS);
-        let seed = RandomState::new();
+        let (seed, shard_capacity) = (RandomState::new(), keys.div_ceil(shards).max(1));
         Self {
-            shards: std::iter::repeat_with(Line::default).take(shards).collect(),
+            shards: (0..shards).map(|_| Line(Mutex::new(Shard::new(shard_capacity)))).collect(),
             hasher: SipHasher13::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
-            shard_capacity: keys.div_ceil(shards).max(1),
+            shard_capacity,
             evictions: AtomicU64::new(0),
         }
     }
@@ -107,6 +108,22 @@ impl MemoryStore {
         Standing::new(ask, &cell.assess(ask.rate, ask.cost, at), now)
     }
 
+    /// Charges one ask for good: without a receipt, which costs as much as the rest. For whoever counts one limit and never
+    /// gives back.
+    ///
+    /// # Errors
+    /// [`Denied`] where the limit refuses.
+    pub fn check(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, Denied> {
+        let place = self.place(&ask.key);
+        let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
+        self.note(charged.as_ref());
+        let standing = Standing::new(ask, &said, now);
+        match said.retry_at.filter(|_| ask.enforce) {
+            Some(retry_at) => Err(Denied { standing, retry_after: retry_at.since(now) }),
+            None => Ok(standing),
+        }
+    }
+
     /// Charges all asks or none. Asks that are not enforced never refuse.
     pub(crate) fn charge(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
         if let [ask] = asks { self.charge_one(ask, now) } else { self.charge_all(asks, now) }
@@ -117,15 +134,17 @@ impl MemoryStore {
         let place = self.place(&ask.key);
         let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
         let standing = Standing::new(ask, &said, now);
-        match said.retry_at {
-            Some(retry_at) if ask.enforce => Err(Denied { standing, retry_after: retry_at.since(now) }),
-            _ => {
-                let receipts = charged.map(|charged| self.receipt(ask, &charged)).into_iter().collect();
-                Ok(Charge::new(receipts, smallvec![standing]))
-            }
+        // One answer, filled where it is returned: moving it costs more than finding the cell.
+        let mut answer = Ok(Charge::default());
+        if let Some(retry_at) = said.retry_at.filter(|_| ask.enforce) {
+            answer = Err(Denied { standing, retry_after: retry_at.since(now) });
+        } else if let Ok(charge) = &mut answer {
+            charge.push(standing, charged.map(|charged| self.receipt(ask, place.id, &charged)));
         }
+        answer
     }
 
+    #[inline(never)]
     fn charge_all(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
         // All shards are locked in one order before anything is looked at, so that two stacks of limits neither wait
         // for each other nor see each other's halves.
@@ -165,27 +184,33 @@ impl MemoryStore {
                 continue;
             }
             let charged = guards[guard_of(*place)].commit(place.id, ask, now, self.shard_capacity);
-            receipts.push(self.receipt(ask, &charged));
+            receipts.push(self.receipt(ask, place.id, &charged));
         }
         Ok(Charge::new(receipts, standings))
     }
 
-    /// Gives back what a receipt stands for.
+    /// Gives back what a receipt stands for. One of another store is none of a cell's here.
     pub(crate) fn give_back(&self, receipt: &Receipt, now: Timestamp) {
-        let place = self.place(&receipt.key);
-        self.lock(place).give_back(place.id, receipt, now);
+        self.lock(self.place_of(receipt.id)).give_back(receipt.id, receipt, now);
     }
 
-    fn receipt(&self, ask: &Ask<'_>, charged: &Charged) -> Receipt {
-        if charged.evicted {
+    fn receipt(&self, ask: &Ask<'_>, id: CellId, charged: &Charged) -> Receipt {
+        self.note(Some(charged));
+        Receipt { limit: ask.key.limit(), id, rate: *ask.rate, cost: ask.cost, at: charged.at, shared: None }
+    }
+
+    fn note(&self, charged: Option<&Charged>) {
+        if charged.is_some_and(|charged| charged.evicted) {
             self.evictions.fetch_add(1, Ordering::Relaxed);
         }
-        Receipt { key: ask.key.clone(), rate: *ask.rate, cost: ask.cost, at: charged.at, shared: None }
     }
 
     fn place(&self, key: &Key) -> Place {
         let hash = self.hasher.hash(key.as_bytes());
-        let id = Identity::new(hash.h1, hash.h2);
+        self.place_of(CellId::new(hash.h1, hash.h2))
+    }
+
+    const fn place_of(&self, id: CellId) -> Place {
         Place { id, shard: id.spread() as usize & (self.shards.len() - 1) }
     }
 

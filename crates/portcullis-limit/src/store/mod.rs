@@ -11,3 +11,4 @@ pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisFigures, RedisOptions, RedisOptionsError, RedisStore};
 pub use shared::{Answer, BoxFuture, Identity, SharedStore, StoreError};
+pub(crate) use table::CellId;

@@ -2,10 +2,10 @@
 
 use portcullis_core::Timestamp;
 
-use super::table::{Identity, Table};
+use super::table::{CellId, Table};
 use crate::algorithm::{Assessment, Cell, Logs, Packed};
 use crate::limiter::{Ask, Receipt};
-use crate::rate::Rate;
+use crate::rate::{Algorithm, Rate};
 
 /// How many slots an insertion looks at for idle cells to reclaim. More than one cell for each that comes, even where
 /// the table is half empty, so that idle ones do not pile up.
@@ -15,7 +15,7 @@ const RECLAIM_STEPS: usize = 8;
 const EVICTION_SAMPLE: usize = 8;
 
 /// The cells whose keys hash to one lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shard {
     cells: Table,
     /// The slot where reclaiming goes on.
@@ -33,12 +33,16 @@ pub(super) struct Charged {
 }
 
 impl Shard {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { cells: Table::new(capacity), cursor: 0, logs: Box::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.cells.len()
     }
 
     /// What the cell says of an ask, where asks before it in the same stack will have taken `before` of the same key.
-    pub(super) fn assess(&mut self, id: Identity, ask: &Ask<'_>, before: u64, now: Timestamp) -> Assessment {
+    pub(super) fn assess(&mut self, id: CellId, ask: &Ask<'_>, before: u64, now: Timestamp) -> Assessment {
         let cost = ask.cost.saturating_add(before);
         let (slot, mut cell) = self.open(id, ask.rate);
         let at = cell.advance(ask.rate, now);
@@ -48,7 +52,7 @@ impl Shard {
     }
 
     /// Charges an ask that was assessed.
-    pub(super) fn commit(&mut self, id: Identity, ask: &Ask<'_>, now: Timestamp, capacity: usize) -> Charged {
+    pub(super) fn commit(&mut self, id: CellId, ask: &Ask<'_>, now: Timestamp, capacity: usize) -> Charged {
         let (slot, mut cell) = self.open(id, ask.rate);
         let at = cell.advance(ask.rate, now);
         cell.charge(ask.rate, ask.cost, at);
@@ -56,43 +60,84 @@ impl Shard {
     }
 
     /// Both in one look, for a request that asks nothing else.
+    #[inline(always)]
     pub(super) fn charge(
         &mut self,
-        id: Identity,
+        id: CellId,
         ask: &Ask<'_>,
         now: Timestamp,
         capacity: usize,
     ) -> (Assessment, Option<Charged>) {
-        let (slot, mut cell) = self.open(id, ask.rate);
+        // Compiled by itself, without the questions which algorithm it is and without moving what it answers.
+        if ask.rate.algorithm() == Algorithm::TokenBucket {
+            self.charge_as(Algorithm::TokenBucket, id, ask, now, capacity)
+        } else {
+            self.charge_other(id, ask, now, capacity)
+        }
+    }
+
+    fn charge_other(
+        &mut self,
+        id: CellId,
+        ask: &Ask<'_>,
+        now: Timestamp,
+        capacity: usize,
+    ) -> (Assessment, Option<Charged>) {
+        match ask.rate.algorithm() {
+            Algorithm::SlidingWindowCounter => self.charge_as(Algorithm::SlidingWindowCounter, id, ask, now, capacity),
+            other => self.charge_as(other, id, ask, now, capacity),
+        }
+    }
+
+    #[inline(always)]
+    fn charge_as(
+        &mut self,
+        algorithm: Algorithm,
+        id: CellId,
+        ask: &Ask<'_>,
+        now: Timestamp,
+        capacity: usize,
+    ) -> (Assessment, Option<Charged>) {
+        let slot = self.find(id);
+        let mut cell = match slot {
+            Some((_, packed)) => packed.open(algorithm, ask.rate, &mut self.logs),
+            None => Cell::new(algorithm),
+        };
         let at = cell.advance(ask.rate, now);
         let said = cell.assess(ask.rate, ask.cost, at);
-        if said.retry_at.is_none() && ask.cost > 0 {
-            cell.charge(ask.rate, ask.cost, at);
-            let evicted = self.close(id, slot, cell, ask.rate, now, capacity);
-            return (said, Some(Charged { at, evicted }));
+        if said.retry_at.is_some() || ask.cost == 0 {
+            self.keep(slot, cell, ask.rate);
+            return (said, None);
         }
-        self.keep(slot, cell, ask.rate);
-        (said, None)
+        cell.charge(ask.rate, ask.cost, at);
+        let before = slot.map(|(_, packed)| packed);
+        let evicted = slot.is_none() && self.make_room(now, capacity);
+        let packed = Packed::close(cell, algorithm, ask.rate, before, &mut self.logs);
+        match slot {
+            Some((slot, _)) => self.cells.set(slot, packed),
+            None => self.cells.insert(id, packed),
+        }
+        (said, Some(Charged { at, evicted }))
     }
 
     /// Gives back what a receipt stands for, as far as the cell still holds it.
-    pub(super) fn give_back(&mut self, id: Identity, receipt: &Receipt, now: Timestamp) {
+    pub(super) fn give_back(&mut self, id: CellId, receipt: &Receipt, now: Timestamp) {
         let Some((slot, packed)) = self.find(id) else { return };
         if packed.algorithm == receipt.rate.algorithm() {
-            let mut cell = packed.open(&receipt.rate, &mut self.logs);
+            let mut cell = packed.open(packed.algorithm, &receipt.rate, &mut self.logs);
             cell.advance(&receipt.rate, now);
             cell.give_back(&receipt.rate, receipt.cost, receipt.at);
-            self.cells.set(slot, Packed::close(cell, &receipt.rate, Some(packed), &mut self.logs));
+            self.cells.set(slot, Packed::close(cell, packed.algorithm, &receipt.rate, Some(packed), &mut self.logs));
         }
     }
 
     /// A copy of a key's cell; a fresh one where there is none.
-    pub(super) fn cell(&self, id: Identity, rate: &Rate) -> Cell {
+    pub(super) fn cell(&self, id: CellId, rate: &Rate) -> Cell {
         self.find(id).map_or_else(|| Cell::new(rate.algorithm()), |(_, packed)| packed.copy(rate, &self.logs))
     }
 
     /// Forgets a key; `true` if it was held.
-    pub(super) fn remove(&mut self, id: Identity) -> bool {
+    pub(super) fn remove(&mut self, id: CellId) -> bool {
         let found = self.find(id);
         if let Some((slot, packed)) = found {
             self.drop_cell(slot, packed);
@@ -114,16 +159,16 @@ impl Shard {
         self.logs.shrink_to_fit();
     }
 
-    fn find(&self, id: Identity) -> Option<(usize, Packed)> {
+    fn find(&self, id: CellId) -> Option<(usize, Packed)> {
         let slot = self.cells.find(id)?;
         Some((slot, self.cells.get(slot)?))
     }
 
     /// Where a key's cell is, and the cell; a fresh one where there is none of the rate's algorithm. A log is taken out until
     /// it is closed.
-    fn open(&mut self, id: Identity, rate: &Rate) -> (Option<(usize, Packed)>, Cell) {
+    fn open(&mut self, id: CellId, rate: &Rate) -> (Option<(usize, Packed)>, Cell) {
         match self.find(id) {
-            Some((slot, packed)) => (Some((slot, packed)), packed.open(rate, &mut self.logs)),
+            Some((slot, packed)) => (Some((slot, packed)), packed.open(rate.algorithm(), rate, &mut self.logs)),
             None => (None, Cell::new(rate.algorithm())),
         }
     }
@@ -134,14 +179,14 @@ impl Shard {
         if let Some((slot, packed)) = slot
             && packed.algorithm == rate.algorithm()
         {
-            self.cells.set(slot, Packed::close(cell, rate, Some(packed), &mut self.logs));
+            self.cells.set(slot, Packed::close(cell, rate.algorithm(), rate, Some(packed), &mut self.logs));
         }
     }
 
     /// Puts a cell back where it was, or in where there was none; tells whether a live one had to make room.
     fn close(
         &mut self,
-        id: Identity,
+        id: CellId,
         slot: Option<(usize, Packed)>,
         cell: Cell,
         rate: &Rate,
@@ -149,14 +194,20 @@ impl Shard {
         capacity: usize,
     ) -> bool {
         if let Some((slot, packed)) = slot {
-            self.cells.set(slot, Packed::close(cell, rate, Some(packed), &mut self.logs));
+            self.cells.set(slot, Packed::close(cell, rate.algorithm(), rate, Some(packed), &mut self.logs));
             return false;
         }
-        self.reclaim(now);
-        let evicted = self.cells.len() >= capacity && self.evict(now);
-        let packed = Packed::close(cell, rate, None, &mut self.logs);
+        let evicted = self.make_room(now, capacity);
+        let packed = Packed::close(cell, rate.algorithm(), rate, None, &mut self.logs);
         self.cells.insert(id, packed);
         evicted
+    }
+
+    /// Reclaims what is idle nearby, and evicts where that is not enough; tells whether it was a live one.
+    #[inline(never)]
+    fn make_room(&mut self, now: Timestamp, capacity: usize) -> bool {
+        self.reclaim(now);
+        self.cells.len() >= capacity && self.evict(now)
     }
 
     fn drop_cell(&mut self, slot: usize, packed: Packed) {

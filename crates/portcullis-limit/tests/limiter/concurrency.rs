@@ -1,10 +1,10 @@
 //! However many ask at once, exactly as many are admitted as the quota says.
 
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
-use portcullis_limit::{Algorithm, Limiter};
+use portcullis_limit::{Algorithm, Charge, Limiter, Rate};
 
 use crate::support::{START, ask, charge, charge_one, key, rate, window};
 
@@ -37,6 +37,24 @@ fn l14_a_thousand_at_once_at_a_limit_of_a_hundred_are_exactly_a_hundred() {
         });
         assert_eq!(admitted, 100, "{algorithm}");
     }
+}
+
+#[test]
+fn l14_a_thousand_at_once_at_a_queue_each_get_a_turn_of_their_own_or_are_refused() {
+    let quota = "100 per second".parse().expect("a quota");
+    let rate =
+        Rate::new(quota, Algorithm::LeakyBucket, None).and_then(|rate| rate.with_max_delay(Duration::from_millis(990)));
+    let (limiter, rate, key) = (Limiter::default(), rate.expect("a rate within bounds"), key(0, "u"));
+    let turns = Mutex::new(Vec::new());
+    let admitted = at_once(1000, |_| {
+        let charge = charge_one(&limiter, &rate, &key, 1, START);
+        turns.lock().expect("no thread fails").extend(charge.as_ref().map(Charge::delay).ok());
+        charge.is_ok()
+    });
+    assert_eq!(admitted, 100);
+    let mut turns = turns.into_inner().expect("no thread fails");
+    turns.sort_unstable();
+    assert_eq!(turns, (0..100).map(|turn| Duration::from_millis(10 * turn)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::support::{START, charge_one, key, rate, window};
-use portcullis_limit::{Algorithm, Limiter, MemoryStore, Quota, Rate, RateError};
+use crate::support::{START, ask, charge, charge_one, key, rate, window};
+use portcullis_limit::{Algorithm, Ask, Limiter, MemoryStore, Quota, Rate, RateError};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -13,6 +13,42 @@ fn l1_a_bucket_that_would_never_refuse_cannot_be_made() {
     assert_eq!(Rate::new(quota, Algorithm::TokenBucket, Some(1_000_000)), Err(RateError::BurstTooLong));
     let quota: Quota = "1,000,000,000 per second".parse().unwrap();
     assert_eq!(Rate::new(quota, Algorithm::TokenBucket, None), Err(RateError::TooFast));
+}
+
+#[test]
+fn l1_a_request_waits_for_the_slowest_of_its_queues_and_not_for_one_that_only_reports() {
+    let limiter = Limiter::default();
+    let queue = |quota: &str| {
+        let rate = Rate::new(quota.parse().unwrap(), Algorithm::LeakyBucket, None).unwrap();
+        rate.with_max_delay(Duration::from_secs(10)).unwrap()
+    };
+    let (slow, fast) = (queue("1 per second"), queue("10 per second"));
+    let (a, b) = (key(0, "u"), key(1, "u"));
+    for turn in 0..5 {
+        let charge = charge(&limiter, &[ask(&fast, &b, 1), ask(&slow, &a, 1)], START).unwrap();
+        assert_eq!(charge.delay(), Duration::from_secs(turn));
+        assert_eq!(charge.standings()[0].delay, Duration::from_millis(100 * turn));
+    }
+    let reported = Ask { enforce: false, ..ask(&slow, &a, 1) };
+    assert_eq!(charge(&limiter, &[reported], START).unwrap().delay(), Duration::ZERO);
+    // Whoever leaves the queue lets those behind come sooner.
+    let last = charge_one(&limiter, &slow, &a, 1, START).unwrap();
+    limiter.give_back(&last.receipts()[0], START);
+    assert_eq!(charge_one(&limiter, &slow, &a, 1, START).unwrap().delay(), last.delay());
+}
+
+#[test]
+fn l2_one_check_for_good_counts_like_a_charge_and_refuses_alike() {
+    for algorithm in Algorithm::ALL {
+        let window = window(algorithm);
+        let (charged, checked) = (Limiter::default(), Limiter::default());
+        let (rate, key) = (rate(algorithm, 3, window), key(0, "u"));
+        for second in 0..200 {
+            let now = START.after(window * second / 60);
+            let charge = charge_one(&charged, &rate, &key, 1, now).map(|charge| charge.standings()[0].clone());
+            assert_eq!(checked.store().check(&ask(&rate, &key, 1), now), charge, "{algorithm} at {second}");
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,6 @@ mod load;
 mod postgres;
 mod stage;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use client::Client;
 use load::{Latency, Told};
 use stage::{ACCOUNTS, Stage};
 
+use super::figure::{Bar, Figure, table};
 use super::upstream;
 use crate::process::{self, free_port};
 use crate::{run, tools};
@@ -51,22 +51,6 @@ impl Options {
         }
         Ok(options)
     }
-}
-
-/// A row of the table: what was measured in each round, and what it must be.
-struct Figure {
-    what: &'static str,
-    unit: &'static str,
-    bar: Bar,
-    values: Vec<f64>,
-}
-
-/// What a figure is held against.
-#[derive(Clone, Copy)]
-enum Bar {
-    AtLeast(f64),
-    AtMost(f64),
-    None,
 }
 
 /// Measures, prints, and writes the table below the target directory.
@@ -168,49 +152,9 @@ fn latencies(calm: Latency, flooded: Latency, told: Told) -> [f64; 7] {
     ]
 }
 
-fn table(figures: &[Figure]) -> String {
-    let mut text = String::from("| | median | least – most | bar | |\n|---|---:|---:|---:|---|\n");
-    for figure in figures {
-        let mut values = figure.values.clone();
-        values.sort_by(f64::total_cmp);
-        let (Some(least), Some(most)) = (values.first(), values.last()) else {
-            let _ = writeln!(text, "| {} | not measured | | | |", figure.what);
-            continue;
-        };
-        let median = values[values.len() / 2];
-        let shown = |value: f64| if value < 20.0 { format!("{value:.2}") } else { format!("{value:.0}") };
-        let (bar, met) = match figure.bar {
-            Bar::AtLeast(bar) => (format!("≥ {bar}"), Some(median >= bar)),
-            Bar::AtMost(bar) => (format!("≤ {bar}"), Some(median <= bar)),
-            Bar::None => (String::new(), None),
-        };
-        let verdict = met.map_or("", |met| if met { "met" } else { "**missed**" });
-        let (unit, what) = (figure.unit, figure.what);
-        let _ = writeln!(
-            text,
-            "| {what} | {} {unit} | {} – {} | {bar} | {verdict} |",
-            shown(median),
-            shown(*least),
-            shown(*most)
-        );
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_figure_is_judged_by_its_median_and_one_that_is_absent_says_so() {
-        let mut figures = figures();
-        figures[0].values = vec![29.0, 31.0, 90.0];
-        figures[7].values = vec![2.5, 1.0, 2.1];
-        let text = table(&figures);
-        assert!(text.contains("| logins, Argon2id 19 MiB t=2 p=1 | 31 /s | 29 – 90 | ≥ 30 | met |"), "{text}");
-        assert!(text.contains("| 2.10 × | 1.00 – 2.50 | ≤ 2 | **missed** |"), "{text}");
-        assert!(text.contains("PostgreSQL, synced before the answer | not measured"), "{text}");
-    }
 
     #[test]
     fn the_command_line_is_understood_or_told() {

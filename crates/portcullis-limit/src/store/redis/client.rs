@@ -235,10 +235,7 @@ impl<'a> Group<'a> {
     fn receipts(&self, verdict: &Verdict) -> impl Iterator<Item = (usize, Receipt)> {
         let charged = self.asks.iter().zip(&self.names).zip(&verdict.said).zip(&self.places);
         let charged = charged.filter(|(((ask, _), said), _)| said.fits && ask.cost > 0);
-        charged.map(|(((ask, name), said), place)| {
-            let shared = Some(Box::from(*name));
-            (*place, Receipt { key: ask.key.clone(), rate: *ask.rate, cost: ask.cost, at: said.at, shared })
-        })
+        charged.map(|(((ask, name), said), place)| (*place, Receipt::shared(ask, said.at, name)))
     }
 }
 
