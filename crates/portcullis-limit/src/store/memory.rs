@@ -21,8 +21,9 @@ const SHARD_KEYS: usize = 4_096;
 
 /// Cells in this process's memory.
 ///
-/// A key costs 40 to 60 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
-/// quota), so the default bound of a million keys is 60 MB, taken only as keys come. Keys themselves are not kept: a cell
+/// A key costs 40 to 50 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
+/// quota), so the default bound of a million keys is 50 MB, reserved when the first come and
+/// taken only as they do. Keys themselves are not kept: a cell
 /// is found by 120 bits of their hash (SipHash-1-3, 128 bits), which is seeded at random, so that nobody outside can choose
 /// keys that collide.
 ///
@@ -38,7 +39,7 @@ pub struct MemoryStore {
 
 /// A shard on a line of memory of its own, so that cores which lock two neighbours do not wait for each other.
 #[repr(align(64))]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line(Mutex<Shard>);
 
 /// Where a key is: its identity, and the shard that follows from it.
@@ -59,11 +60,11 @@ impl MemoryStore {
     #[must_use]
     pub fn with_capacity(keys: usize) -> Self {
         let shards = keys.div_ceil(SHARD_KEYS).next_power_of_two().max(FEWEST_SHARDS);
-        let seed = RandomState::new();
+        let (seed, shard_capacity) = (RandomState::new(), keys.div_ceil(shards).max(1));
         Self {
-            shards: std::iter::repeat_with(Line::default).take(shards).collect(),
+            shards: (0..shards).map(|_| Line(Mutex::new(Shard::new(shard_capacity)))).collect(),
             hasher: SipHasher13::new_with_keys(seed.hash_one(0), seed.hash_one(1)),
-            shard_capacity: keys.div_ceil(shards).max(1),
+            shard_capacity,
             evictions: AtomicU64::new(0),
         }
     }

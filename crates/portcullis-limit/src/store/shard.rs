@@ -15,7 +15,7 @@ const RECLAIM_STEPS: usize = 8;
 const EVICTION_SAMPLE: usize = 8;
 
 /// The cells whose keys hash to one lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shard {
     cells: Table,
     /// The slot where reclaiming goes on.
@@ -33,6 +33,10 @@ pub(super) struct Charged {
 }
 
 impl Shard {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { cells: Table::new(capacity), cursor: 0, logs: Box::default() }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.cells.len()
     }

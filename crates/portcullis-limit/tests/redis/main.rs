@@ -7,11 +7,14 @@ mod faults;
 mod refusals;
 mod servers;
 
+use std::task::Poll;
 use std::time::Duration;
 
 use contract::{Case, Subject};
 use portcullis_core::{Secret, Timestamp};
-use portcullis_limit::{Ask, Charge, Denied, Key, Receipt, RedisOptions, RedisStore, SharedStore as _, Standing};
+use portcullis_limit::{
+    Algorithm, Ask, Charge, Denied, Key, Receipt, RedisOptions, RedisStore, SharedStore as _, Standing,
+};
 use servers::Server;
 use tokio::runtime::Runtime;
 
@@ -70,10 +73,49 @@ fn keeps_the_contract(options: &RedisOptions) {
     contract::promises!(of_redis);
 }
 
+/// More at once than any buffer on the way holds, each with another answer, and some whose callers have gone: every answer
+/// comes to the one who asked.
+fn answers_whom_it_was_asked_by(options: &RedisOptions) {
+    let (store, runtime) = store(options);
+    runtime.block_on(store.ping()).expect("the servers are there");
+    let rates = Algorithm::ALL.map(|algorithm| contract::rate(algorithm, 5_000, contract::window(algorithm)));
+    let asks: Vec<[Ask<'_>; 1]> = (0..4_000_u64)
+        .map(|n| {
+            let mut key = Key::new(0);
+            key.push_text('u', &format!("{n:040}"));
+            [contract::ask(&rates[n as usize % rates.len()], &key, n + 1)]
+        })
+        .collect();
+    runtime.block_on(async {
+        let mut calls: Vec<_> = asks.iter().map(|ask| Some(store.charge(ask))).collect();
+        let mut answered = 0;
+        std::future::poll_fn(|cx| {
+            let mut waiting = false;
+            for (call, ask) in calls.iter_mut().zip(&asks) {
+                let Some(future) = call else { continue };
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(answer) => {
+                        let charge = answer.expect("the store answers").expect("there is room");
+                        assert_eq!(charge.standings()[0].remaining, 5_000 - ask[0].cost, "{}", ask[0].rate.algorithm());
+                        answered += 1;
+                        *call = None;
+                    }
+                    Poll::Pending if ask[0].cost % 7 == 0 => *call = None,
+                    Poll::Pending => waiting = true,
+                }
+            }
+            if waiting { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        assert!(answered >= 4_000 - 4_000 / 7, "{answered}");
+    });
+}
+
 #[test]
 fn l2_one_redis_keeps_the_contract() {
     let server = Server::start(&[]);
     keeps_the_contract(&options(&server.url()));
+    answers_whom_it_was_asked_by(&options(&server.url()));
 }
 
 #[test]
@@ -96,6 +138,7 @@ fn l2_redis_over_tls_with_a_user_that_may_do_no_more_keeps_the_contract() {
     let _server = Server::on(port, "redis-server", words.split(' ').map(str::to_owned).collect());
     let options = options(&format!("rediss://gate:s3cret%3A%2F%40%25@127.0.0.1:{port}")).ca_file(path("ca.pem"));
     keeps_the_contract(&options);
+    answers_whom_it_was_asked_by(&options);
 
     // Another authority's word counts for nothing, and the wrong password neither.
     let (stranger, runtime) = store(&RedisOptions::parse(&format!("rediss://127.0.0.1:{port}")).expect("a URL"));
@@ -109,6 +152,7 @@ fn l2_redis_over_tls_with_a_user_that_may_do_no_more_keeps_the_contract() {
 #[test]
 fn l2_a_redis_cluster_of_three_nodes_keeps_the_contract() {
     let nodes = servers::cluster(0);
+    answers_whom_it_was_asked_by(&options(&format!("redis-cluster://127.0.0.1:{}", nodes[0].port)));
     keeps_the_contract(&options(&format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", nodes[1].port, nodes[2].port)));
 }
 

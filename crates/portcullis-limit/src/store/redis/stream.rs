@@ -84,6 +84,8 @@ impl Connector {
             if self.database != 0 {
                 stream.say(&store, "SELECT", &Words::of(&[&self.database.to_string()])).await?;
             }
+            // A server that hangs accepts connections all the same. Whatever it answers, it answers.
+            stream.ask(&store, "PING", &Words::default()).await?;
             Ok(stream)
         };
         match tokio::time::timeout(CONNECT, connecting).await {
