@@ -12,7 +12,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) fn l1_a_bucket_admits_its_whole_burst_at_once_even_where_the_quota_does_not_divide_the_window(
     case: &Case<'_>,
 ) {
-    for count in [3, 7, 11, 13, 70, 299] {
+    for count in [3, 7, 13, 101] {
         for algorithm in Algorithm::ALL {
             let (rate, key) = (rate(algorithm, count, window(algorithm)), case.anew().key(0, "u"));
             let admitted = (0..2 * count).filter(|_| case.charge_one(&rate, &key, 1, START).is_ok()).count();
@@ -145,7 +145,7 @@ pub(crate) fn l9_a_limit_that_only_reports_says_exactly_what_it_would_have_done(
         let (rate, enforced, reported) =
             (rate(algorithm, 5, window(algorithm)), case.anew().key(0, "u"), case.anew().key(0, "u"));
         // A client that never stops: it must be seen to be admitted again, as it would be (a refused one costs nothing).
-        for second in 0..300 {
+        for second in (0..300).step_by(4) {
             let now = START.after(Duration::from_secs(second));
             let refused = case.charge_one(&rate, &enforced, 1, now).is_err();
             let report =

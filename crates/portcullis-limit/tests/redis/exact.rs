@@ -112,6 +112,35 @@ fn l14_a_thousand_at_once_through_four_processes_are_exactly_a_hundred() {
 }
 
 #[test]
+fn l14_a_thousand_at_once_from_the_runtimes_of_four_cores_are_exactly_a_hundred() {
+    let server = Server::start(&[]);
+    let (store, _runtime) = store(&options(&server.url()).connections(2));
+    let rates = Algorithm::ALL.map(long);
+    let admitted: Vec<[u64; 6]> = std::thread::scope(|scope| {
+        let core = || {
+            // Each core has a runtime of its own, as in the gateway; the connections are on another.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            rates.each_ref().map(|rate| {
+                let (key, mut admitted) = (key(rate.algorithm().as_str()), 0);
+                for _ in 0..25 {
+                    let asks: Vec<_> = (0..10).map(|_| [ask(rate, &key, 1)]).collect();
+                    let mut calls: Vec<_> = asks.iter().map(|ask| store.charge(ask)).collect();
+                    for call in &mut calls {
+                        admitted += u64::from(runtime.block_on(call).expect("the server answers").is_ok());
+                    }
+                }
+                admitted
+            })
+        };
+        let cores: Vec<_> = (0..4).map(|_| scope.spawn(core)).collect();
+        cores.into_iter().map(|core| core.join().expect("it ends")).collect()
+    });
+    for (at, algorithm) in Algorithm::ALL.into_iter().enumerate() {
+        assert_eq!(admitted.iter().map(|core| core[at]).sum::<u64>(), 100, "{algorithm}: {admitted:?}");
+    }
+}
+
+#[test]
 fn l14_a_process_that_is_killed_in_the_middle_admits_no_more_and_leaves_nothing_eternal() {
     let server = Server::start(&[]);
     let mut clients = clients(&server.url(), 4);
@@ -157,6 +186,73 @@ fn l14_a_server_that_is_killed_and_comes_back_with_what_it_acknowledged_admits_n
     for algorithm in Algorithm::ALL {
         let admitted = admitted(&lines, algorithm);
         assert!((1..=100).contains(&admitted), "{algorithm}: {admitted}");
+    }
+}
+
+/// Whatever befalls the server and those who ask it, in whatever order: no more than the quota, and nothing eternal.
+#[test]
+fn l14_random_faults_never_admit_more_than_the_quota() {
+    for seed in 1..4_u64 {
+        let mut dice = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut below = |bound: u64| {
+            // Marsaglia's xorshift.
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            dice % bound
+        };
+        let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+        let options = options(&server.url()).timeout(Duration::from_millis(60));
+        let mut clients: Vec<_> = (0..3).map(|_| store(&options)).collect();
+        let rates = Algorithm::ALL.map(long);
+        let keys = Algorithm::ALL.map(|algorithm| key(algorithm.as_str()));
+        let mut admitted = [0_u64; 6];
+        let mut faults = 0;
+        for _ in 0..220 {
+            match below(40) {
+                0 => {
+                    server.kill();
+                    server.run();
+                }
+                1 => {
+                    server.signal("-STOP");
+                    let (store, runtime) = &clients[below(3) as usize];
+                    let stack: Vec<_> = rates.iter().zip(&keys).map(|(rate, key)| ask(rate, key, 1)).collect();
+                    if let Ok(answer) = runtime.block_on(store.charge(&stack)) {
+                        assert!(answer.is_err(), "it hangs, and can only be known to refuse");
+                    }
+                    server.signal("-CONT");
+                }
+                2 => drop(server.cli(&["client", "kill", "type", "normal"])),
+                3 => drop(server.cli(&["script", "flush"])),
+                4 => clients[below(3) as usize] = store(&options),
+                _ => {
+                    let (store, runtime) = &clients[below(3) as usize];
+                    let (from, many) = (below(6) as usize, 1 + below(3) as usize);
+                    let stack: Vec<_> =
+                        (from..6).map(|at| ask(&rates[at], &keys[at], 1 + below(3))).take(many).collect();
+                    match runtime.block_on(store.charge(&stack)) {
+                        Ok(Ok(charge)) if below(6) == 0 => {
+                            charge.into_receipts().into_iter().for_each(|receipt| store.give_back(receipt));
+                        }
+                        Ok(Ok(_)) => stack.iter().enumerate().for_each(|(at, ask)| admitted[from + at] += ask.cost),
+                        Ok(Err(_)) => {}
+                        Err(_) => faults += 1,
+                    }
+                }
+            }
+        }
+        assert!(faults > 0, "seed {seed}: nothing befell anyone");
+        wait_until("it has loaded", || server.cli(&["ping"]) == "PONG");
+        every_key_runs_out(&server);
+        let (store, runtime) = store(&options);
+        for (at, algorithm) in Algorithm::ALL.into_iter().enumerate() {
+            let asked = ask(&rates[at], &keys[at], 0);
+            wait_until("it answers", || runtime.block_on(store.peek(&asked)).is_ok());
+            let left = runtime.block_on(store.peek(&asked)).map(|standing| standing.remaining).unwrap_or_default();
+            // What was charged and never told may be missing; what was told is not there again.
+            assert!(admitted[at] + left <= 100, "seed {seed}, {algorithm}: {} and {left} left", admitted[at]);
+        }
     }
 }
 

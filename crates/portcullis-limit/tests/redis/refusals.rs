@@ -119,6 +119,25 @@ fn l6_a_reset_on_any_instance_is_seen_by_all_within_a_second() {
 }
 
 #[test]
+fn l6_a_store_that_was_emptied_refuses_nobody_within_a_second() {
+    let server = Server::start(&[]);
+    let node = Node::new(&server);
+    let (rate, key) = (rate(Algorithm::SlidingWindowLog, 1, HOUR), key("u"));
+    for empty in
+        [&["flushall"][..], &["eval", "redis.call('del', KEYS[1]) redis.call('set', 'rl::resets', 'by hand')", "1"]]
+    {
+        node.charge(&[ask(&rate, &key, 1)]).expect("there is room");
+        node.charge(&[ask(&rate, &key, 1)]).expect_err("there is none");
+        let name = key.name("tested");
+        server.cli(&[empty, &[name.as_str()][usize::from(empty.len() == 1)..]].concat());
+        let began = Instant::now();
+        wait_until("it is seen", || node.charge(&[ask(&rate, &key, 1)]).is_ok());
+        assert!(began.elapsed() < Duration::from_millis(1_100), "{empty:?}: {:?}", began.elapsed());
+        assert_eq!(node.runtime.block_on(node.store.reset("tested", &key)), Ok(true));
+    }
+}
+
+#[test]
 fn l6_what_another_instance_gives_back_is_seen_within_a_quarter_of_a_second() {
     let server = Server::start(&[]);
     let (node, other) = (Node::new(&server), Node::new(&server));

@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use portcullis_core::Secret;
+use portcullis_limit::RedisOptions;
 use tempfile::TempDir;
 
 /// A server that lives as long as this.
@@ -131,14 +133,15 @@ pub(crate) fn certificates(directory: &Path) {
     openssl("x509 -req -in cert.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out cert.pem -days 2 -extfile names");
 }
 
-/// Three masters that share the slots.
-pub(crate) fn cluster() -> Vec<Server> {
+/// Three masters that share the slots, and after them so many replicas of each.
+pub(crate) fn cluster(replicas: usize) -> Vec<Server> {
     let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
-    let nodes: Vec<Server> = (0..3).map(|_| Server::start(&options)).collect();
+    let nodes: Vec<Server> = (0..3 + 3 * replicas).map(|_| Server::start(&options)).collect();
     let addresses: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let mut words = vec!["--cluster", "create"];
     words.extend(addresses.iter().map(String::as_str));
-    words.extend(["--cluster-replicas", "0", "--cluster-yes"]);
+    let replicas = replicas.to_string();
+    words.extend(["--cluster-replicas", &replicas, "--cluster-yes"]);
     let made = Command::new("redis-cli").args(&words).output().expect("redis-cli runs");
     assert!(made.status.success(), "{made:?}: {}", nodes[0].log());
     let all = |node: &Server| node.cli(&["cluster", "info"]).contains("cluster_state:ok");
@@ -146,11 +149,22 @@ pub(crate) fn cluster() -> Vec<Server> {
     nodes
 }
 
+/// The password of the Sentinels, which is not that of the servers.
+pub(crate) const SENTINEL_PASSWORD: &str = "s3ntinel";
+
 /// Three Sentinels that watch a master and its replica as `mymaster`.
 pub(crate) struct Watched {
     pub(crate) master: Server,
     pub(crate) replica: Server,
     pub(crate) sentinels: Vec<Server>,
+}
+
+impl Watched {
+    pub(crate) fn options(&self) -> RedisOptions {
+        let hosts: Vec<String> = self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let options = RedisOptions::parse(&format!("redis-sentinel://{}/mymaster", hosts.join(","))).expect("a URL");
+        options.sentinel_login(None, Secret::new(SENTINEL_PASSWORD.to_owned()))
+    }
 }
 
 pub(crate) fn watched() -> Watched {
@@ -163,7 +177,8 @@ pub(crate) fn watched() -> Watched {
             let file = directory.path().join("sentinel.conf");
             let text = format!(
                 "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds mymaster 400\nsentinel failover-timeout mymaster 2000\n",
+                 sentinel down-after-milliseconds mymaster 400\nsentinel failover-timeout mymaster 2000\n\
+                 requirepass {SENTINEL_PASSWORD}\nsentinel sentinel-pass {SENTINEL_PASSWORD}\n",
                 master.port
             );
             fs::write(&file, text).expect("a file");
@@ -174,7 +189,7 @@ pub(crate) fn watched() -> Watched {
         })
         .collect();
     let knows = |sentinel: &Server| {
-        let said = sentinel.cli(&["sentinel", "master", "mymaster"]);
+        let said = sentinel.cli(&["-a", SENTINEL_PASSWORD, "sentinel", "master", "mymaster"]);
         let value = |name: &str| said.lines().skip_while(|line| *line != name).nth(1).map(str::to_owned);
         value("num-slaves").as_deref() == Some("1") && value("num-other-sentinels").as_deref() == Some("2")
     };

@@ -8,7 +8,7 @@ use crc::{CRC_16_XMODEM, Crc};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::lane::{Lane, Request};
 use super::options::Address;
@@ -151,13 +151,6 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        // The task that keeps the map sees that nobody reads it any more.
-        self.nodes.doubted.notify_one();
-    }
-}
-
 impl Map {
     fn lane(&self, slot: u16) -> Option<Arc<Lane>> {
         let index = (*self.slots.get(usize::from(slot))?)?;
@@ -212,7 +205,7 @@ impl Nodes {
 
 /// Keeps the map up to date until nobody reads it.
 async fn keep(nodes: Arc<Nodes>, publish: watch::Sender<Arc<Map>>) {
-    while !publish.is_closed() {
+    loop {
         let known: Vec<Address> = nodes.lanes.lock().keys().cloned().collect();
         let mut found = false;
         for node in known.iter().chain(&nodes.seeds) {
@@ -222,10 +215,17 @@ async fn keep(nodes: Arc<Nodes>, publish: watch::Sender<Arc<Map>>) {
                 break;
             }
         }
-        // However many calls doubt it, it is asked for ten times a second at most.
-        tokio::time::sleep(SOON).await;
-        if found {
-            let _ = timeout(REFRESH, nodes.doubted.notified()).await;
+        let next = async {
+            // However many calls doubt it, it is asked for ten times a second at most.
+            sleep(SOON).await;
+            if found {
+                // Without a doubt, for as long as it is trusted.
+                let _ = timeout(REFRESH, nodes.doubted.notified()).await;
+            }
+        };
+        tokio::select! {
+            () = publish.closed() => return,
+            () = next => {}
         }
     }
 }

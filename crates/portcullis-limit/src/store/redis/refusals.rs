@@ -18,6 +18,8 @@ use crate::rate::Rate;
 const SHARDS: usize = 64;
 /// How many keys each shard remembers: 65,536 in all, about 30 MB at the very most.
 const KEYS: usize = 1024;
+/// From how many keys one is chosen to go where there is no room.
+const SAMPLE: usize = 8;
 /// How many costs of one key are remembered.
 const COSTS: usize = 2;
 /// How long a refusal is remembered whose charges are often given back.
@@ -61,6 +63,12 @@ struct Known {
     standing: Standing,
 }
 
+impl Known {
+    fn until(&self) -> Instant {
+        self.asked + self.remembered_for
+    }
+}
+
 impl Refusals {
     pub(super) fn new() -> Self {
         Self {
@@ -87,7 +95,7 @@ impl Refusals {
             let known = shard.get(&digest).into_iter().flatten();
             // A smaller cost may fit already, and a larger one must wait longer than is known.
             let mut known = known.filter(|known| known.cost == cost && known.rate == *ask.rate);
-            if let Some(known) = known.find(|known| now < known.asked + known.remembered_for) {
+            if let Some(known) = known.find(|known| now < known.until()) {
                 let passed = now.saturating_duration_since(known.told);
                 let retry_after = known.retry_after.saturating_sub(passed);
                 if found.as_ref().is_none_or(|found| found.retry_after < retry_after) {
@@ -123,16 +131,15 @@ impl Refusals {
             return;
         }
         if shard.len() >= KEYS && !shard.contains_key(&digest) {
-            shard.retain(|_, known| known.iter().any(|known| told < known.asked + known.remembered_for));
-            // All are live: one goes, and costs a question if it is asked again.
-            if shard.len() >= KEYS
-                && let Some(any) = shard.keys().next().copied()
-            {
-                shard.remove(&any);
+            // Of a few, the one that is good for nothing first; it costs a question if it is asked again.
+            let until = |known: &SmallVec<[Known; 1]>| known.iter().map(Known::until).max();
+            let first = shard.iter().take(SAMPLE).min_by_key(|(_, known)| until(known));
+            if let Some(first) = first.map(|(digest, _)| *digest) {
+                shard.remove(&first);
             }
         }
         let all = shard.entry(digest).or_default();
-        all.retain(|held| held.cost != known.cost && told < held.asked + held.remembered_for);
+        all.retain(|held| held.cost != known.cost && told < held.until());
         if all.len() >= COSTS {
             all.remove(0);
         }
@@ -151,7 +158,7 @@ impl Refusals {
         self.shards.iter().for_each(|shard| shard.lock().clear());
     }
 
-    /// What the store says of its resets, asked at that moment.
+    /// What the store says of its resets, asked at that moment. What has run out goes, as this comes twice a second.
     pub(super) fn resets(&self, mark: &str, asked: Instant) {
         let mut resets = self.resets.write();
         let changed = resets.mark != mark;
@@ -162,6 +169,11 @@ impl Refusals {
         drop(resets);
         if changed {
             self.forget_all();
+            return;
+        }
+        let now = Instant::now();
+        for shard in &self.shards {
+            shard.lock().retain(|_, known| known.iter().any(|known| now < known.until()));
         }
     }
 
@@ -179,4 +191,64 @@ impl Refusals {
 pub(super) fn with_twins(asks: &[Ask<'_>], names: &[String], index: usize) -> u64 {
     let twins = asks[..index].iter().zip(names).filter(|(_, name)| **name == names[index]);
     twins.fold(asks[index].cost, |sum, (earlier, _)| sum.saturating_add(earlier.cost))
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::Timestamp;
+
+    use super::*;
+    use crate::key::Key;
+    use crate::rate::Algorithm;
+
+    fn refuse(refusals: &Refusals, rate: &Rate, name: &str, wait: Duration, mark: u64) -> Option<Denied> {
+        let key = Key::new(0);
+        let ask = Ask { limit: "l", key, rate, cost: 1, enforce: true, refundable: false };
+        let standing = Standing {
+            limit: 0,
+            quota: 1,
+            window: wait,
+            remaining: 0,
+            reset_at: Timestamp::from_secs(100).after(wait),
+            would_refuse: true,
+            delay: Duration::ZERO,
+            at: Timestamp::from_secs(100),
+        };
+        refusals.learn(&ask, name, 1, Denied { standing, retry_after: wait }, Instant::now(), mark);
+        refusals.find(&[ask], &[name.to_owned()])
+    }
+
+    #[test]
+    fn a_flood_of_refused_keys_is_remembered_within_its_bound() {
+        let (refusals, rate) =
+            (Refusals::new(), Rate::new("1 per hour".parse().unwrap(), Algorithm::FixedWindow, None));
+        let hour = Duration::from_secs(3600);
+        for n in 0..SHARDS * KEYS + 10_000 {
+            refuse(&refusals, &rate.unwrap(), &n.to_string(), hour, refusals.mark());
+        }
+        refusals.resets("", Instant::now());
+        assert!(refuse(&refusals, &rate.unwrap(), "one more", hour, refusals.mark()).is_some());
+        let held: usize = refusals.shards.iter().map(|shard| shard.lock().len()).sum();
+        assert!((SHARDS * KEYS / 2..=SHARDS * KEYS).contains(&held), "{held}");
+    }
+
+    #[test]
+    fn what_was_asked_before_a_reset_was_heard_of_is_not_remembered_after_it() {
+        let (refusals, rate) =
+            (Refusals::new(), Rate::new("1 per hour".parse().unwrap(), Algorithm::FixedWindow, None));
+        let (rate, wait) = (rate.unwrap(), Duration::from_secs(3600));
+        assert_eq!(
+            refuse(&refusals, &rate, "a", wait, refusals.mark()),
+            None,
+            "nobody can say whether there was a reset"
+        );
+        refusals.resets("one", Instant::now());
+        let mark = refusals.mark();
+        assert!(refuse(&refusals, &rate, "a", wait, mark).is_some());
+        refusals.resets("two", Instant::now());
+        assert_eq!(refuse(&refusals, &rate, "a", wait, mark), None);
+        assert!(refuse(&refusals, &rate, "a", wait, refusals.mark()).is_some());
+        refusals.forget("a");
+        assert_eq!(refuse(&refusals, &rate, "a", Duration::ZERO, refusals.mark()), None);
+    }
 }

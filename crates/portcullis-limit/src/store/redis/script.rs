@@ -137,7 +137,7 @@ fn push_moved(words: &mut Words, moved: &str) {
 /// Reads the answer to a charge; `None` if it is not one.
 pub(super) fn read(asks: &[&Ask<'_>], names: &[&str], answer: &Value) -> Option<Verdict> {
     let mut numbers = answer.array()?.iter();
-    let mut next = || numbers.next()?.int().and_then(|number| u64::try_from(number).ok());
+    let mut next = || numbers.by_ref().next()?.int().and_then(|number| u64::try_from(number).ok());
     let admitted = next()? == 1;
     let now = micros(next()?);
     let mut said = Vec::with_capacity(asks.len());
@@ -179,7 +179,8 @@ pub(super) fn read(asks: &[&Ask<'_>], names: &[&str], answer: &Value) -> Option<
             .map(|at| Timestamp::from_nanos(at.as_nanos().checked_next_multiple_of(1000).unwrap_or(u64::MAX)));
         said.push(Said { fits, assessment: Assessment { retry_at, ..assessment }, at });
     }
-    Some(Verdict { admitted, now, said })
+    // An answer to other asks would have another length.
+    numbers.next().is_none().then_some(Verdict { admitted, now, said })
 }
 
 /// Where the period around a moment begins and ends, and the ones beside it: four boundaries in microseconds. They are kept,

@@ -46,13 +46,13 @@ impl Connector {
     /// What the options say; the CA file is read now.
     pub(super) fn new(options: &RedisOptions) -> Result<Self, StoreError> {
         let tls = if options.tls { Some(Arc::new(tls_config(options)?)) } else { None };
-        let login = options.password.clone().map(|password| (options.user.clone(), password));
+        let login = login(options.user.as_ref(), options.password.as_ref());
         Ok(Self { tls, login, database: options.database })
     }
 
     /// The same with the Sentinels' user and password.
     pub(super) fn to_sentinels(&self, options: &RedisOptions) -> Self {
-        let login = options.sentinel_password.clone().map(|password| (options.sentinel_user.clone(), password));
+        let login = login(options.sentinel_user.as_ref(), options.sentinel_password.as_ref());
         Self { tls: self.tls.clone(), login, database: 0 }
     }
 
@@ -84,6 +84,8 @@ impl Connector {
             if self.database != 0 {
                 stream.say(&store, "SELECT", &Words::of(&[&self.database.to_string()])).await?;
             }
+            // A server that hangs accepts connections all the same. Whatever it answers, it answers.
+            stream.ask(&store, "PING", &Words::default()).await?;
             Ok(stream)
         };
         match tokio::time::timeout(CONNECT, connecting).await {
@@ -91,6 +93,12 @@ impl Connector {
             Err(_) => Err(unavailable(&format_args!("no answer within {} s", CONNECT.as_secs()))),
         }
     }
+}
+
+/// What is said to be let in; a user may have no password.
+fn login(user: Option<&String>, password: Option<&Secret<String>>) -> Login {
+    let none = || user.map(|_| Secret::new(String::new()));
+    password.cloned().or_else(none).map(|password| (user.cloned(), password))
 }
 
 /// How a server is named in messages.
@@ -140,9 +148,10 @@ impl Stream {
                 return Err(broken(&"it closed the connection"));
             }
             match parse(&bytes) {
-                Ok(Some((value, _))) => return Ok(value),
+                // More than one answer to one question would be taken for the answer to the next.
+                Ok(Some((value, length))) if length == bytes.len() => return Ok(value),
                 Ok(None) => {}
-                Err(_) => {
+                Ok(Some(_)) | Err(_) => {
                     let answer = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).escape_default().to_string();
                     return Err(StoreError::Protocol { store: store.into(), answer: answer.into() });
                 }

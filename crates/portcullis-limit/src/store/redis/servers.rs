@@ -1,0 +1,139 @@
+//! The servers, however they are arranged: where a call goes.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, slot};
+use super::lane::{Lane, Request};
+use super::options::{Arrangement, RedisOptions};
+use super::sentinel::Target;
+use super::stream::Connector;
+use super::wire::Value;
+use crate::store::StoreError;
+
+#[derive(Debug)]
+pub(super) enum Servers {
+    /// Lanes to one server, taken in turns.
+    One {
+        lanes: Vec<Lane>,
+        next: AtomicUsize,
+    },
+    Cluster(Box<Cluster>),
+}
+
+impl Servers {
+    /// The servers that the options name, and how they are named in messages.
+    pub(super) fn new(options: &RedisOptions, runtime: &Handle) -> Result<(Self, Box<str>), StoreError> {
+        let connector = Connector::new(options)?;
+        let fixed =
+            || options.hosts.first().cloned().map(|address| Target::Fixed { address, connector: connector.clone() });
+        let target = match &options.arrangement {
+            Arrangement::Cluster => None,
+            Arrangement::Single => fixed(),
+            Arrangement::Sentinel(master) => Some(Target::Master {
+                master: master.clone(),
+                sentinels: options.hosts.clone(),
+                to_sentinels: connector.to_sentinels(options),
+                connector: connector.clone(),
+            }),
+        };
+        Ok(match target {
+            Some(target) => {
+                let lane = || Lane::new(target.clone(), options.timeout, runtime);
+                let lanes = std::iter::repeat_with(lane).take(options.connections.max(1)).collect();
+                (Self::One { lanes, next: AtomicUsize::new(0) }, target.name())
+            }
+            None => {
+                let cluster = Cluster::new(options.hosts.clone(), connector, options.timeout, runtime);
+                let name = cluster.name();
+                (Self::Cluster(Box::new(cluster)), name)
+            }
+        })
+    }
+
+    pub(super) fn slot(&self, name: &str) -> u16 {
+        match self {
+            Self::One { .. } => 0,
+            Self::Cluster(_) => slot(name),
+        }
+    }
+
+    pub(super) async fn call(&self, slot: u16, request: Request, deadline: Instant) -> Result<Value, StoreError> {
+        match self {
+            Self::One { .. } => self.lane().call(request, deadline).await,
+            Self::Cluster(cluster) => cluster.call(slot, request, deadline).await,
+        }
+    }
+
+    pub(super) fn tell(&self, slot: u16, request: Request) {
+        match self {
+            Self::One { .. } => self.lane().tell(request),
+            Self::Cluster(cluster) => cluster.tell(slot, request),
+        }
+    }
+
+    /// What each master says of itself.
+    pub(super) async fn info(&self, deadline: Instant) -> Result<Vec<Value>, StoreError> {
+        let info = || Request::command("INFO", &["server"]);
+        match self {
+            Self::One { .. } => Ok(vec![self.lane().call(info(), deadline).await?]),
+            Self::Cluster(cluster) => {
+                let masters = cluster.masters(deadline).await?;
+                join(masters.iter().map(|lane| lane.call(info(), deadline))).await.into_iter().collect()
+            }
+        }
+    }
+
+    fn lane(&self) -> &Lane {
+        match self {
+            Self::One { lanes, next } if lanes.len() > 1 => &lanes[next.fetch_add(1, Ordering::Relaxed) % lanes.len()],
+            Self::One { lanes, .. } => &lanes[0],
+            Self::Cluster(_) => unreachable!("a cluster has a lane for each node"),
+        }
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        match self {
+            Self::One { lanes, .. } => lanes.iter().map(Lane::lost).sum(),
+            Self::Cluster(cluster) => cluster.lost(),
+        }
+    }
+
+    pub(super) fn late(&self) -> u64 {
+        match self {
+            Self::One { lanes, .. } => lanes.iter().map(Lane::late).sum(),
+            Self::Cluster(cluster) => cluster.late(),
+        }
+    }
+}
+
+/// Waits for all, at once.
+pub(super) async fn join<T, F: Future<Output = T>>(futures: impl Iterator<Item = F>) -> Vec<T> {
+    enum Slot<T, F> {
+        Waiting(Pin<Box<F>>),
+        Ready(Option<T>),
+    }
+    let mut slots: Vec<Slot<T, F>> = futures.map(|future| Slot::Waiting(Box::pin(future))).collect();
+    std::future::poll_fn(|cx| {
+        let mut waiting = false;
+        for slot in &mut slots {
+            if let Slot::Waiting(future) = slot {
+                match future.as_mut().poll(cx) {
+                    Poll::Ready(value) => *slot = Slot::Ready(Some(value)),
+                    Poll::Pending => waiting = true,
+                }
+            }
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    let taken = slots.into_iter().filter_map(|slot| match slot {
+        Slot::Ready(value) => value,
+        Slot::Waiting(_) => None,
+    });
+    taken.collect()
+}
