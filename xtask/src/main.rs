@@ -19,6 +19,7 @@ cargo xtask house                only the checks of the house: arrows between cr
 cargo xtask soak [--minutes N]   load the release build for N minutes (2), watch its memory and its log
 cargo xtask soak --kills N        kill the release build N times (a full run: 200) while clients write, and check what they
                                  were told
+cargo xtask soak --users N        import N users (a full run: 100000) with the release build and watch its memory
 cargo xtask dist                 build the binary for shipping and measuring: fat LTO, one codegen unit, and a profile of
                                  the bench's traffic where rustup has llvm-tools for the compiler
 cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] [--binary FILE]
@@ -46,6 +47,10 @@ fn main() -> ExitCode {
         ["soak", "--kills", kills] => match kills.parse() {
             Ok(kills @ 1..=100_000) => soak::kills(kills),
             _ => Err(format!("\"{kills}\" is not a number of kills between 1 and 100000")),
+        },
+        ["soak", "--users", users] => match users.parse() {
+            Ok(users @ 1..=10_000_000) => soak::users(users),
+            _ => Err(format!("\"{users}\" is not a number of users between 1 and 10000000")),
         },
         ["dist"] => dist::build(true).map(|binary| println!("built {}", binary.display())),
         ["bench", "--instructions"] => tools::ensure(tools::FOR_TESTS).and_then(|()| bench::check_instructions()),

@@ -80,6 +80,19 @@ pub(crate) fn kills(kills: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// Imports so many users with the release binary: the test that does so for a few, with another binary and number.
+pub(crate) fn users(users: u32) -> Result<(), String> {
+    run::cargo(&["build", "--release", "--package", "portcullis-gateway"])?;
+    let binary = run::target_dir()?.join("release/portcullis");
+    let name = "import::a3_many_users_are_imported_in_little_memory";
+    let arguments =
+        ["test", "--package", "portcullis-gateway", "--test", "scenario", "--", "--exact", name, "--nocapture"];
+    let (binary, count) = (binary.display().to_string(), users.to_string());
+    run::cargo_with(&arguments, &[("PORTCULLIS_BINARY", &binary), ("PORTCULLIS_USERS", &count)])?;
+    println!("soak result: ok. {users} users were imported in little memory");
+    Ok(())
+}
+
 fn print_row(round: u64, mix: &Mix, measured: &Measured, peak: u64) {
     println!(
         "{round:<7}{:<16}{:>10}{:>10.0}{:>10}{:>8}{:>10}{:>10}{peak:>11}",

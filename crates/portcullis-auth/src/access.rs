@@ -93,6 +93,12 @@ impl Roles {
         self.permissions.keys().map(|role| &**role)
     }
 
+    /// What a role stands for, inheritance resolved, as it was written: `posts:*` is not spelt out. Nothing for a role that
+    /// is not defined.
+    pub fn permissions_of(&self, role: &str) -> impl Iterator<Item = &str> {
+        self.permissions.get(role).into_iter().flatten().map(|permission| &**permission)
+    }
+
     /// Whether the principal holds the permission: by one of its roles, or because the credential itself says so.
     ///
     /// What a credential says adds to its roles, so only an issuer whose `claims.permissions` is configured is heard
@@ -243,6 +249,15 @@ mod tests {
         ] {
             assert_eq!(roles.grants(&holder(role), permission), granted, "{role} {permission}");
         }
+    }
+
+    #[test]
+    fn t1_what_a_role_stands_for_is_listed_with_what_it_inherits() {
+        let roles = example();
+        let listed = |role: &str| roles.permissions_of(role).map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(listed("moderator"), ["posts:delete", "posts:read", "posts:write", "users:read"]);
+        assert_eq!(listed("admin"), ["admin:access", "posts:*", "users:*"]);
+        assert!(listed("nobody").is_empty());
     }
 
     #[test]

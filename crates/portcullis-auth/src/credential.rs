@@ -198,9 +198,13 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>,
     }
 }
 
-/// Takes our own cookies out of a request's `Cookie` headers; what nobody else set stays as it is.
-pub fn strip_cookies(headers: &mut HeaderMap) {
-    let ours = |pair: &&[u8]| split(pair).is_some_and(|(name, _)| CookieNames::owns(name.trim_ascii()));
+/// Takes our own cookies, but for the one that is `spared`, out of a request's `Cookie` headers; what nobody else set stays as
+/// it is.
+pub fn strip_cookies(headers: &mut HeaderMap, spared: Option<&str>) {
+    let ours = |pair: &&[u8]| {
+        let spares = |name: &[u8]| spared.is_some_and(|spared| spared.as_bytes() == name);
+        split(pair).is_some_and(|(name, _)| CookieNames::owns(name.trim_ascii()) && !spares(name))
+    };
     if !headers.get_all(COOKIE).iter().flat_map(pairs).any(|pair| ours(&pair)) {
         return;
     }
@@ -327,18 +331,21 @@ mod tests {
     fn t6_our_cookies_are_stripped_and_others_stay() {
         let mut map =
             headers(&[("cookie", "a=1; portcullis_refresh=x;  __Host-portcullis_access=y; b=2"), ("cookie", "c=3")]);
-        strip_cookies(&mut map);
+        strip_cookies(&mut map, None);
         let left: Vec<_> = map.get_all(COOKIE).iter().collect();
         assert_eq!(left, ["a=1; b=2", "c=3"]);
         let mut only = headers(&[("cookie", "portcullis_access=x")]);
-        strip_cookies(&mut only);
+        strip_cookies(&mut only, None);
         assert!(only.is_empty());
         let mut beside = headers(&[("cookie", "name=José; __Host-portcullis_refresh=secret;b=2")]);
-        strip_cookies(&mut beside);
+        strip_cookies(&mut beside, None);
         assert_eq!(beside[COOKIE].as_bytes(), "name=José; b=2".as_bytes(), "not ASCII, and still stripped");
+        let mut spared = headers(&[("cookie", "__Host-portcullis_access=y; __Host-portcullis_refresh=x; a=1")]);
+        strip_cookies(&mut spared, Some("__Host-portcullis_access"));
+        assert_eq!(spared[COOKIE], "__Host-portcullis_access=y; a=1");
         let untouched = headers(&[("cookie", "a=1;b=\"x\";  c")]);
         let mut same = untouched.clone();
-        strip_cookies(&mut same);
+        strip_cookies(&mut same, None);
         assert_eq!(same, untouched);
     }
 

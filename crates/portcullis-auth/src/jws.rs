@@ -166,6 +166,29 @@ pub(crate) fn signing_input(algorithm: Algorithm, kid: &str, typ: &str, payload:
     format!("{}.{}", encode(header.to_string()), encode(payload))
 }
 
+/// The length of the longest token that a payload of so many bytes makes, whatever its key.
+#[must_use]
+pub fn longest_token(algorithm: Algorithm, payload: usize) -> usize {
+    // A key is named by its thumbprint, the base64url of a SHA-256.
+    const KID: &str = "0123456789012345678901234567890123456789012";
+    let signature = match algorithm {
+        Algorithm::Hs256 => 32,
+        Algorithm::Hs384 => 48,
+        Algorithm::Hs512 | Algorithm::Es256 | Algorithm::EdDsa => 64,
+        Algorithm::Es384 => 96,
+        Algorithm::Es512 => 132,
+        // The largest modulus that a key may have.
+        Algorithm::Rs256
+        | Algorithm::Rs384
+        | Algorithm::Rs512
+        | Algorithm::Ps256
+        | Algorithm::Ps384
+        | Algorithm::Ps512 => 8192 / 8,
+    };
+    let encoded = |bytes: usize| (bytes * 4).div_ceil(3);
+    signing_input(algorithm, KID, "at+jwt", b"").len() + encoded(payload) + 1 + encoded(signature)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

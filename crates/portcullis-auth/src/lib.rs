@@ -16,6 +16,7 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::ClaimNames;
 pub use credential::CookieNames;
 pub use issuer::Issuer;
+pub use jws::{MAX_TOKEN_BYTES, longest_token};
 pub use key::{ImportError, KeyError, KeySet, KeySource, SigningError, SigningKey, VerificationKey};
 pub use opaque::{BELIEVED, OpaqueVerifier, Seen};
 pub use verifier::{DEFAULT_CACHED_TOKENS, Lookup, TokenDigest, TokenVerifier};

@@ -25,6 +25,8 @@ pub enum EventKind {
     LimitHit,
     /// A limit in report mode would have refused a request.
     LimitWouldHit,
+    /// A limit slowed a request down instead of refusing it.
+    LimitSlowed,
     /// A login succeeded.
     LoginSucceeded,
     /// A login failed.
@@ -45,10 +47,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
+        Self::LimitSlowed,
         Self::LoginSucceeded,
         Self::LoginFailed,
         Self::RefreshGrace,
@@ -66,6 +69,7 @@ impl EventKind {
             Self::Refused => "refused",
             Self::LimitHit => "limit_hit",
             Self::LimitWouldHit => "limit_would_hit",
+            Self::LimitSlowed => "limit_slowed",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
             Self::RefreshGrace => "refresh_grace",
@@ -82,9 +86,12 @@ impl EventKind {
     pub const fn severity(self) -> Severity {
         match self {
             Self::Refused | Self::LoginSucceeded | Self::Reloaded | Self::LimitWouldHit => Severity::Info,
-            Self::LimitHit | Self::LoginFailed | Self::RefreshGrace | Self::UpstreamFailed | Self::MailDropped => {
-                Severity::Notice
-            }
+            Self::LimitHit
+            | Self::LimitSlowed
+            | Self::LoginFailed
+            | Self::RefreshGrace
+            | Self::UpstreamFailed
+            | Self::MailDropped => Severity::Notice,
             Self::RefreshReuse | Self::ReloadRefused => Severity::Warning,
         }
     }

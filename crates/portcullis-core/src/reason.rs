@@ -74,6 +74,8 @@ pub enum Reason {
     CrossSite,
     /// The record of revocations is too old to decide by.
     RevocationsStale,
+    /// A limit that admits nobody without its shared store; the store is away.
+    LimitsUnavailable,
     /// A queue inside is full, or too many connections are open.
     Overloaded,
     /// The upstream could not be reached or broke off.
@@ -104,7 +106,7 @@ impl Reason {
             Self::AuthenticationRequired | Self::TokenExpired | Self::InvalidToken(_) | Self::TokenRevoked => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::RevocationsStale | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RevocationsStale | Self::LimitsUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamUnreachable | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -134,7 +136,7 @@ impl Reason {
             Self::TokenRevoked => "Token has been revoked",
             Self::InsufficientPermissions => "Insufficient permissions",
             Self::CrossSite => "Cross-site request refused",
-            Self::RevocationsStale | Self::Overloaded => "Service unavailable",
+            Self::RevocationsStale | Self::LimitsUnavailable | Self::Overloaded => "Service unavailable",
             Self::UpstreamUnreachable | Self::UpstreamInvalid => "Bad gateway",
             Self::UpstreamTimeout => "Gateway timeout",
             Self::Internal => "Internal error",
@@ -163,6 +165,7 @@ impl Reason {
             Self::InsufficientPermissions => "insufficient_permissions",
             Self::CrossSite => "cross_site",
             Self::RevocationsStale => "revocations_stale",
+            Self::LimitsUnavailable => "limits_unavailable",
             Self::Overloaded => "overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamInvalid => "upstream_invalid",
@@ -172,7 +175,7 @@ impl Reason {
     }
 
     /// Every slug there is, for metric labels.
-    pub const SLUGS: [&'static str; 23] = [
+    pub const SLUGS: [&'static str; 24] = [
         "malformed",
         "ambiguous_path",
         "target_too_long",
@@ -191,6 +194,7 @@ impl Reason {
         "insufficient_permissions",
         "cross_site",
         "revocations_stale",
+        "limits_unavailable",
         "overloaded",
         "upstream_unreachable",
         "upstream_invalid",
@@ -202,7 +206,7 @@ impl Reason {
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::RevocationsStale => Fault::Dependency,
+            Self::RevocationsStale | Self::LimitsUnavailable => Fault::Dependency,
             Self::Overloaded | Self::Internal => Fault::Us,
             Self::UpstreamUnreachable | Self::UpstreamInvalid | Self::UpstreamTimeout => Fault::Upstream,
             _ => Fault::Client,
@@ -247,7 +251,7 @@ impl Reason {
                 let wait = limited.retry_after;
                 Some((wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1))
             }
-            Self::RevocationsStale | Self::Overloaded => Some(1),
+            Self::RevocationsStale | Self::LimitsUnavailable | Self::Overloaded => Some(1),
             _ => None,
         }
     }

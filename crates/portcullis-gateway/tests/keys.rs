@@ -225,4 +225,20 @@ fn t3_a_shared_secret_has_no_public_half() {
     assert_eq!(String::from_utf8(jwks.stdout).unwrap().trim(), "{\"keys\":[]}");
     let pem = gateway.command(&["keys", "export-public", "--pem"]);
     assert!(!pem.status.success() && text(&pem).contains("no public half"), "{}", text(&pem));
+    // Nor is one taken from a file: whatever somebody thinks of is weaker than what is made here.
+    for (name, held) in [("short", "secret"), ("long", &*"s".repeat(64))] {
+        let file = gateway.directory().join(name);
+        std::fs::write(&file, held).unwrap();
+        let refused = import(&gateway, &file);
+        assert!(refused.status.code() == Some(2) && text(&refused).contains("no private key"), "{}", text(&refused));
+    }
+    if has_openssl() {
+        let refused = import(&gateway, &key(gateway.directory(), "p256.pem", &P256));
+        assert!(
+            refused.status.code() == Some(2) && text(&refused).contains("cannot sign with HS256"),
+            "{}",
+            text(&refused)
+        );
+    }
+    assert_eq!(text(&gateway.command(&["keys", "list"])).lines().filter(|line| line.ends_with("signs")).count(), 1);
 }

@@ -3,10 +3,20 @@
 //!
 //! Where PostgreSQL is not installed the scenario says so and runs on the file once more.
 
+#[path = "postgres/api_keys.rs"]
+mod api_keys;
+#[path = "postgres/cut_off.rs"]
+mod cut_off;
+#[path = "postgres/endings.rs"]
+mod endings;
+#[path = "postgres/exhaustion.rs"]
+mod exhaustion;
 #[path = "postgres/instances.rs"]
 mod instances;
 #[path = "postgres/kills.rs"]
 mod kills;
+#[path = "postgres/refresh.rs"]
+mod refresh;
 #[path = "postgres/rotation.rs"]
 mod rotation;
 #[path = "scenario/main.rs"]

@@ -154,13 +154,29 @@ impl Keyring {
         Ok(())
     }
 
-    /// Whether the present key has signed for longer than it should.
-    pub(crate) async fn is_due(&self, store: &Store, every: Duration, now: Timestamp) -> Result<bool, sqlx::Error> {
-        let newest: Option<(i64,)> =
-            sql("SELECT created_at FROM signing_key WHERE retired_at IS NULL ORDER BY created_at DESC LIMIT 1")
-                .fetch_optional(store.read())
-                .await?;
-        Ok(newest.is_some_and(|(created,)| now.since(moment(created)) >= every))
+    /// Makes a new key where the present one has signed for as long as it should.
+    pub(crate) async fn rotate_if_due(
+        &self,
+        store: &Store,
+        every: Duration,
+        now: Timestamp,
+        origin: Origin,
+    ) -> Result<(), OpenError> {
+        let is_due = |rows: &[Row]| {
+            let newest = rows.iter().filter(|row| row.4.is_none()).map(|row| row.3).max();
+            newest.is_some_and(|created| now.since(moment(created)) >= every)
+        };
+        if !is_due(&load(store).await?) {
+            return Ok(());
+        }
+        let mut transaction = store.write().await?;
+        transaction.lock("keys", "").await?;
+        // Another instance may have been first: each goes by the same schedule.
+        if is_due(&sql(SELECT).fetch_all(&mut transaction).await?) {
+            rotate_in(&mut transaction, &self.master, self.algorithm, now, SETTLING, origin).await?;
+        }
+        transaction.commit().await?;
+        self.catch_up(store, now).await
     }
 
     /// The keys, for a list.
@@ -180,7 +196,7 @@ impl Keyring {
 }
 
 async fn load(store: &Store) -> Result<Vec<Row>, OpenError> {
-    Ok(sql(SELECT).fetch_all(store.read()).await?)
+    Ok(sql(SELECT).fetch_all(store.poll()).await?)
 }
 
 async fn rotate_in(

@@ -21,6 +21,7 @@ pub use database::{Database, PostgresUrl, PostgresUrlError};
 pub use error::{IdentityError, OpenError};
 pub use flow::account::{Account, NewAccount};
 pub use flow::api_key::{ApiKeyInfo, MadeApiKey, NewApiKey};
+pub use flow::claims::{ExtraClaim, longest_access_token};
 pub use flow::login::{Credentials, Delivery, Tokens};
 pub use flow::manage::{AccountChange, AccountDetails, AccountName};
 pub use flow::operate::{AccountFilter, AccountPage, AccountPatch, MAX_PAGE};
@@ -29,8 +30,8 @@ pub use flow::register::Registration;
 pub use flow::server_session::ServerSession;
 pub use flow::sessions::SessionInfo;
 pub use import::{
-    Column, ExportError, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher, NotImported,
-    RoleNames, RowRefused,
+    Column, ExportError, ExportPage, ImportError, ImportFormat, ImportOptions, ImportSummary, ImportWatcher,
+    NotImported, RoleNames, RowRefused,
 };
 pub use keyring::{KeyImportError, KeyInfo};
 pub use mail::{
@@ -40,7 +41,7 @@ pub use mail::{
 pub use mark::MAX_LEAD;
 pub use password::{HashRefused, PasswordHash};
 pub use policy::{Email, PasswordContext, PasswordPolicy, Violation};
-pub use revocation::RevocationView;
+pub use revocation::{Forgets, RevocationView};
 pub use service::{Identity, IdentityConfig, Ports};
 pub use store::StoreError;
 pub use store::audit::Origin;

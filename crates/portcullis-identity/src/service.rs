@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
+use portcullis_auth::access::Roles;
 use portcullis_auth::{Algorithm, KeySource};
 use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 
 use crate::database::Database;
 use crate::error::{IdentityError, OpenError};
+use crate::flow::claims::ExtraClaim;
 use crate::keyring::{KeyImportError, KeyInfo, Keyring};
 use crate::last_use::LastUses;
 use crate::mail::{Letters, Mailer};
@@ -46,6 +49,8 @@ pub struct IdentityConfig {
     pub password_hash: PasswordHash,
     /// `aud` of access tokens.
     pub audience: Arc<str>,
+    /// What access tokens say besides what all of them do.
+    pub claims: Vec<ExtraClaim>,
     /// What signs them.
     pub algorithm: Algorithm,
     /// Life of an access token.
@@ -99,6 +104,8 @@ pub struct Identity {
     pub(crate) refresh_key: hmac::Key,
     pub(crate) revocations: Arc<RevocationView>,
     pub(crate) last_uses: LastUses,
+    /// Which role stands for which permissions, for tokens that say so.
+    pub(crate) roles: ArcSwap<Roles>,
     pub(crate) mark: Mark,
     /// How long a token may still be presented after it was issued, under this configuration or an earlier one.
     pub(crate) token_life: Duration,
@@ -159,6 +166,7 @@ impl Identity {
             refresh_key,
             revocations,
             last_uses: LastUses::default(),
+            roles: ArcSwap::default(),
             mark,
             token_life,
         })
@@ -219,7 +227,7 @@ impl Identity {
 
     /// Whether the database answers.
     pub async fn is_ready(&self) -> bool {
-        sql("SELECT 1").execute(self.store.read()).await.is_ok()
+        sql("SELECT 1").execute(self.store.poll()).await.is_ok()
     }
 
     /// The time by the clock that flows decide by.
@@ -257,9 +265,12 @@ impl Identity {
         self.config.password_policy.violations(password.expose(), &context)
     }
 
-    /// Until when something revoked now could still be presented, or be believed by a verifier that has asked before.
+    /// Until when something revoked now could still be presented, be believed by a verifier that has asked before, or go on:
+    /// what was opened with a key has no end of its own, and an instance that was cut off has to find the revocation when it
+    /// reads again. Later than `max_staleness` it has closed everything itself.
     pub(crate) fn token_end(&self, now: Timestamp) -> Timestamp {
-        now.after(self.token_life.max(2 * portcullis_auth::BELIEVED))
+        let unread = self.config.max_staleness + UNREAD_MARGIN;
+        now.after(self.token_life.max(2 * portcullis_auth::BELIEVED).max(unread))
     }
 
     pub(crate) fn record(&self, kind: EventKind, user: Option<&str>, origin: Origin, reason: Option<&'static str>) {
@@ -277,6 +288,9 @@ impl Identity {
         Ok(self.revocations.catch_up(&self.store, self.now()).await?)
     }
 }
+
+/// What clocks of two instances may differ by, and what a reading may take.
+const UNREAD_MARGIN: Duration = Duration::from_secs(60);
 
 const ACCESS_TTL: &str = "longest_access_ttl";
 

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use governor::clock::{DefaultClock, FakeRelativeClock};
 use governor::{Quota as TheirQuota, RateLimiter};
 use portcullis_core::{Clock as _, SystemClock, Timestamp};
-use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Quota, Rate};
+use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Outage, Patience, Quota, Rate};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -59,7 +59,9 @@ fn main() {
 
 /// What the gate does: several limits could be charged at once, and all of it given back.
 fn charge(limiter: &Limiter, ask: &Ask<'_>, now: Timestamp) {
-    match pin!(limiter.charge(std::slice::from_ref(ask), now)).poll(&mut Context::from_waker(Waker::noop())) {
+    match pin!(limiter.charge(std::slice::from_ref(ask), now, &mut Patience::default()))
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
         Poll::Ready(answer) => assert!(black_box(&answer).is_ok(), "refused"),
         Poll::Pending => unreachable!("a store in memory answers at once"),
     }
@@ -67,7 +69,7 @@ fn charge(limiter: &Limiter, ask: &Ask<'_>, now: Timestamp) {
 
 /// What governor does: one limit, for good.
 fn check(limiter: &Limiter, ask: &Ask<'_>, now: Timestamp) {
-    assert!(black_box(&limiter.store().check(ask, now)).is_ok(), "refused");
+    assert!(black_box(&limiter.local().check(ask, now)).is_ok(), "refused");
 }
 
 fn ours(
@@ -82,12 +84,20 @@ fn ours(
     let capacity = usize::try_from(keys.max(500_000) * 2).expect("fits in memory");
     let limiter = Limiter::new(MemoryStore::with_capacity(capacity));
     let begin = if reads_clock { SystemClock.now() } else { START };
-    let ask = |number| Ask { limit: "api", key: key(number), rate: &rate, cost: 1, enforce: true, refundable: false };
+    let ask = |number| Ask {
+        limit: "api",
+        key: key(number),
+        rate: &rate,
+        cost: 1,
+        enforce: true,
+        refundable: false,
+        outage: Outage::Local,
+    };
     let bytes = bytes_per_key(keys, ask, |ask| asks(&limiter, ask, begin));
     let nanos = nanos_per_check(keys, threads, length, ask, |ask, turn| {
         asks(&limiter, ask, if reads_clock { SystemClock.now() } else { START.after(Duration::from_nanos(turn)) });
     });
-    assert_eq!(limiter.store().len() as u64, keys, "keys were lost");
+    assert_eq!(limiter.local().len() as u64, keys, "keys were lost");
     (nanos, bytes)
 }
 

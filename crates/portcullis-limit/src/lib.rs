@@ -1,17 +1,20 @@
 //! Quotas: pure rate-limit algorithms, the stores that hold their cells, and the limiter that charges several at once.
 
 mod algorithm;
+mod breaker;
 mod calendar;
 pub mod headers;
 mod key;
 mod limiter;
+mod outage;
 mod quota;
 mod rate;
 mod store;
 
 pub use calendar::{Calendar, Period, Stretch, UnknownTimeZone};
 pub use key::Key;
-pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Standing};
+pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Refused, Standing};
+pub use outage::{Outage, PATIENCE, Patience, StoreEvent, StoreObserver};
 pub use quota::{Quota, QuotaError};
 pub use rate::{Algorithm, MAX_DELAY, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
 pub use store::{Answer, BoxFuture, Identity, MemoryStore, SharedStore, StoreError};

@@ -1,5 +1,6 @@
 //! Charges several limits at once, all or none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis_core::Timestamp;
@@ -7,8 +8,9 @@ use smallvec::SmallVec;
 
 use crate::algorithm::Assessment;
 use crate::key::Key;
+use crate::outage::{Outage, Patience, Shared, StoreObserver};
 use crate::rate::Rate;
-use crate::store::{CellId, MemoryStore};
+use crate::store::{CellId, MemoryStore, SharedStore, StoreError};
 
 /// One limit that a request asks to be counted by.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Ask<'a> {
     /// Whether what it charges is often given back (counted by outcome, or charged before another limit may still refuse).
     /// A store over a network remembers its refusals for a moment only, because any instance may give back.
     pub refundable: bool,
+    /// What the limit does while the shared store is away.
+    pub outage: Outage,
 }
 
 /// How one limit stands towards one key.
@@ -122,6 +126,11 @@ impl Charge {
         &self.receipts
     }
 
+    #[cfg(test)]
+    pub(crate) fn receipts_mut(&mut self) -> &mut [Receipt] {
+        &mut self.receipts
+    }
+
     /// What can be given back, for whoever needs nothing else of the charge.
     #[must_use]
     pub fn into_receipts(self) -> Receipts {
@@ -164,49 +173,149 @@ impl Receipt {
     }
 }
 
-/// Charges limits in a store.
+/// Why a charge was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// A limit refuses.
+    Denied(Denied),
+    /// A limit that admits nobody without the shared store ([`Outage::Closed`]), by its index; the store is away.
+    Unavailable(u32),
+}
+
+/// Charges limits: in this process's memory, or in a store that several processes share, with the memory to fall back on.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    store: MemoryStore,
+    local: MemoryStore,
+    shared: Option<Shared>,
 }
 
 impl Limiter {
-    /// A limiter over a store.
+    /// A limiter over this process's memory.
     #[must_use]
-    pub const fn new(store: MemoryStore) -> Self {
-        Self { store }
+    pub const fn new(local: MemoryStore) -> Self {
+        Self { local, shared: None }
     }
 
-    /// The store, for its figures and for sweeping.
+    /// The same limiter over a store that several processes share. A decision waits `patience` for it in all
+    /// ([`crate::PATIENCE`]); `observer` is told when it goes away and comes back. [`Limiter::keep`] has to be polled.
     #[must_use]
-    pub const fn store(&self) -> &MemoryStore {
-        &self.store
+    pub fn sharing(self, store: Arc<dyn SharedStore>, patience: Duration, observer: StoreObserver) -> Self {
+        Self { shared: Some(Shared::new(store, patience, observer)), ..self }
     }
 
-    /// How a limit stands towards a key, as far as the ask's cost would be admitted; nothing is charged.
+    /// The cells in this process's memory, for their figures and for sweeping.
+    #[must_use]
+    pub const fn local(&self) -> &MemoryStore {
+        &self.local
+    }
+
+    /// Whether the shared store is asked at the moment; `None` where there is none.
+    #[must_use]
+    pub fn shared_works(&self) -> Option<bool> {
+        self.shared.as_ref().map(Shared::works)
+    }
+
+    /// How many charges were decided without the shared store because it was away.
+    #[must_use]
+    pub fn decided_alone(&self) -> u64 {
+        self.shared.as_ref().map_or(0, Shared::alone)
+    }
+
+    /// Keeps asking whether the shared store is there, for as long as the future is polled. Without a shared store it
+    /// is over at once.
+    pub async fn keep(&self) {
+        if let Some(shared) = &self.shared {
+            shared.keep().await;
+        }
+    }
+
+    /// How a limit stands towards a key in this process's memory, as far as the ask's cost would be admitted; nothing is
+    /// charged.
     #[must_use]
     pub fn peek(&self, ask: &Ask<'_>, now: Timestamp) -> Standing {
-        self.store.peek(ask, now)
+        self.local.peek(ask, now)
     }
 
-    /// Charges all limits or none, exactly, however many requests ask at once.
-    ///
-    /// It never waits for a store in memory; it is asynchronous for those that are reached over a network.
+    /// How a limit stands towards a key, as far as the ask's cost would be admitted, in the store that is asked for
+    /// charges; nothing is charged.
     ///
     /// # Errors
-    /// [`Denied`] names the limit with the longest wait.
-    #[expect(clippy::unused_async, reason = "stores that are reached over a network wait here")]
-    pub async fn charge(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
-        self.store.charge(asks, now)
+    /// [`StoreError`] where the shared store does not answer.
+    pub async fn standing(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, StoreError> {
+        match &self.shared {
+            Some(shared) => shared.store.peek(ask).await,
+            None => Ok(self.local.peek(ask, now)),
+        }
     }
 
-    /// Gives one charge back (L6). A receipt is good for one time: giving it back again takes from other charges.
+    /// Charges all limits or none, exactly, however many requests ask at once. `patience` is that of the request, the
+    /// same for all its charges.
+    ///
+    /// It never waits where there is no shared store.
+    ///
+    /// # Errors
+    /// [`Refused`] names the limit with the longest wait, or one that admits nobody while the shared store is away.
+    pub async fn charge(&self, asks: &[Ask<'_>], now: Timestamp, patience: &mut Patience) -> Result<Charge, Refused> {
+        match &self.shared {
+            None => self.local.charge(asks, now).map_err(Refused::Denied),
+            // Apart, so that requests which need no store carry nothing of it.
+            Some(shared) => Box::pin(self.charge_shared(shared, asks, now, patience)).await,
+        }
+    }
+
+    async fn charge_shared(
+        &self,
+        shared: &Shared,
+        asks: &[Ask<'_>],
+        now: Timestamp,
+        patience: &mut Patience,
+    ) -> Result<Charge, Refused> {
+        match shared.charge(asks, patience).await {
+            Some(Ok(charge)) => Ok(self.count_along(asks, charge, now)),
+            Some(Err(denied)) => Err(Refused::Denied(denied)),
+            None => self.charge_alone(asks, now),
+        }
+    }
+
+    /// Counts in memory what the shared store admitted, so that it is warm when it has to stand in. What is given back
+    /// later is given back here too.
+    fn count_along(&self, asks: &[Ask<'_>], mut charge: Charge, now: Timestamp) -> Charge {
+        for ask in asks.iter().filter(|ask| ask.outage == Outage::Local) {
+            let along = Ask { enforce: false, ..ask.clone() };
+            if let Ok(counted) = self.local.charge(&[along], now) {
+                charge.receipts.extend(counted.receipts);
+            }
+        }
+        charge
+    }
+
+    /// Decides without the shared store, by each limit's policy.
+    fn charge_alone(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Refused> {
+        if let Some(closed) = asks.iter().find(|ask| ask.enforce && ask.outage == Outage::Closed) {
+            return Err(Refused::Unavailable(closed.key.limit()));
+        }
+        let local: SmallVec<[Ask<'_>; 4]> = asks.iter().filter(|ask| ask.outage == Outage::Local).cloned().collect();
+        self.local.charge(&local, now).map_err(Refused::Denied)
+    }
+
+    /// Gives one charge back (L6), where it was charged. A receipt is good for one time: giving it back again takes from
+    /// other charges.
     pub fn give_back(&self, receipt: &Receipt, now: Timestamp) {
-        self.store.give_back(receipt, now);
+        match &self.shared {
+            Some(shared) if receipt.is_shared() => shared.store.give_back(receipt.clone()),
+            _ => self.local.give_back(receipt, now),
+        }
     }
 
-    /// Forgets all that was counted under a key; `true` if there was something.
-    pub fn reset(&self, key: &Key) -> bool {
-        self.store.reset(key)
+    /// Forgets all that was counted under a key of the limit with this name; `true` if there was something.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it is not certain that every instance goes by the reset.
+    pub async fn reset(&self, limit: &str, key: &Key) -> Result<bool, StoreError> {
+        let here = self.local.reset(key);
+        match &self.shared {
+            Some(shared) => Ok(shared.store.reset(limit, key).await? || here),
+            None => Ok(here),
+        }
     }
 }

@@ -30,6 +30,7 @@ impl EventSink for Recorder {
         match (event.kind, &event.limit) {
             (EventKind::LimitHit, Some(limit)) => self.metrics.limit_hits(limit).add(1),
             (EventKind::LimitWouldHit, Some(limit)) => self.metrics.limit_would_hits(limit).add(1),
+            (EventKind::LimitSlowed, Some(limit)) => self.metrics.limit_slowed(limit).add(1),
             (EventKind::UpstreamFailed, _) => self.metrics.upstream_errors.add(1),
             _ => {}
         }
@@ -54,11 +55,13 @@ mod tests {
         let mut hit = Event::new(Timestamp::EPOCH, EventKind::LimitHit);
         hit.limit = Some("login".into());
         recorder.record(hit.clone());
-        recorder.record(Event { kind: EventKind::LimitWouldHit, ..hit });
+        recorder.record(Event { kind: EventKind::LimitWouldHit, ..hit.clone() });
+        recorder.record(Event { kind: EventKind::LimitSlowed, ..hit });
         recorder.record(Event::new(Timestamp::EPOCH, EventKind::UpstreamFailed));
         let text = metrics.render();
         assert!(text.contains("portcullis_limit_hits_total{limit=\"login\"} 1\n"), "{text}");
         assert!(text.contains("portcullis_limit_would_hits_total{limit=\"login\"} 1\n"), "{text}");
+        assert!(text.contains("portcullis_limit_slowed_total{limit=\"login\"} 1\n"), "{text}");
         assert!(text.contains("portcullis_upstream_errors_total 1\n"), "{text}");
         assert!(text.contains("portcullis_events_total{kind=\"login_failed\"} 2\n"), "{text}");
         assert!(text.contains("portcullis_logins_total{outcome=\"failed\"} 2\n"), "{text}");

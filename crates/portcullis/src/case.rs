@@ -1,11 +1,12 @@
 //! What is known of one judged request: for its answer's headers and for the records.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
-use portcullis_limit::{Standing, headers as limit_headers};
+use portcullis_limit::{Patience, Standing, headers as limit_headers};
 
 use crate::policy::Policy;
 
@@ -18,8 +19,19 @@ pub struct Case {
     pub(crate) principal: Option<Arc<Principal>>,
     /// The limit closest to refusal.
     pub(crate) standing: Option<Standing>,
+    /// What slows it down, if anything does.
+    pub(crate) slow: Option<Box<Slow>>,
+    /// How long it may still wait for the store of the limits.
+    pub(crate) patience: Patience,
     /// The cookie that is good no more, by its scheme: it is taken back with the answer (T8).
     pub(crate) stale_cookie: Option<Scheme>,
+}
+
+/// A limit that lets a request pass late.
+#[derive(Debug)]
+pub(crate) struct Slow {
+    pub(crate) wait: Duration,
+    pub(crate) standing: Standing,
 }
 
 impl Case {
@@ -46,7 +58,14 @@ impl Case {
     pub(crate) fn shape(&self, headers: &mut HeaderMap) {
         self.policy.response_headers.apply(headers);
         if let Some(standing) = &self.standing {
-            limit_headers::insert(headers, standing);
+            let wanted = self.policy.limit_headers;
+            if wanted.are_legacy() {
+                limit_headers::insert(headers, standing);
+            }
+            if wanted.are_draft() {
+                let name = &self.policy.limits.rule(standing.limit).name;
+                limit_headers::insert_draft(headers, standing, name, standing.at);
+            }
         }
         if let Some(cookie) = self.stale_cookie.and_then(|scheme| self.policy.cookies.clear(scheme))
             && !headers.get_all(SET_COOKIE).iter().any(|other| cookie_name(other) == cookie_name(&cookie))
@@ -60,6 +79,13 @@ impl Case {
         let closer = |held: &Standing| (standing.remaining, standing.quota) < (held.remaining, held.quota);
         if self.standing.as_ref().is_none_or(closer) {
             self.standing = Some(standing.clone());
+        }
+    }
+
+    /// Keeps the longest wait.
+    pub(crate) fn slow_down(&mut self, wait: Duration, standing: &Standing) {
+        if self.slow.as_ref().is_none_or(|held| held.wait < wait) {
+            self.slow = Some(Box::new(Slow { wait, standing: standing.clone() }));
         }
     }
 

@@ -16,11 +16,12 @@ use portcullis_core::{
     ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
 };
-use portcullis_limit::{Limiter, Receipts};
+use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing, StoreError};
 
 use crate::body::BodyRule;
 use crate::case::Case;
-use crate::limits::{self, Count, Covering, KeyFacts, Phase};
+use crate::delay::{Delay, WaitingRoom};
+use crate::limits::{self, Count, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
@@ -40,6 +41,9 @@ pub enum Verdict {
 pub enum Outcome {
     /// It was answered with this status code.
     Answered(http::StatusCode),
+    /// It was answered with this status code because a password, a link or another credential in it was wrong, which the
+    /// code alone need not say.
+    Denied(http::StatusCode),
     /// We failed before it was forwarded: nothing of it is the client's fault.
     NotForwarded,
 }
@@ -55,6 +59,7 @@ const ASKED_AGAIN_AT_LEAST: Duration = Duration::from_secs(3_600);
 pub struct Gate {
     policy: ArcSwap<Policy>,
     limiter: Arc<Limiter>,
+    waiting: WaitingRoom,
     revocations: Arc<dyn Revocations>,
     opaque: OpaqueVerifier,
     blocklist: Arc<dyn Blocklist>,
@@ -78,7 +83,8 @@ impl Gate {
         events: Arc<dyn EventSink>,
     ) -> Self {
         let opaque = OpaqueVerifier::new(Arc::new(Nobody));
-        Self { policy: ArcSwap::from_pointee(policy), limiter, revocations, opaque, blocklist, events }
+        let (policy, waiting) = (ArcSwap::from_pointee(policy), WaitingRoom::default());
+        Self { policy, limiter, waiting, revocations, opaque, blocklist, events }
     }
 
     /// The same gate with a keeper of API keys and sessions.
@@ -98,6 +104,16 @@ impl Gate {
         self.policy.load_full()
     }
 
+    pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
+        &self.limiter
+    }
+
+    /// How many admitted requests are held back at the moment (L12).
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.taken()
+    }
+
     /// May this request pass?
     pub async fn decide(&self, facts: &Facts<'_>) -> Verdict {
         self.decide_traced(facts, &mut Silent).await
@@ -109,8 +125,8 @@ impl Gate {
         let policy = self.policy.load();
         let mut case = Case::new(Arc::clone(&policy), facts.peer);
         match self.judge(&policy, facts, &mut case, trace).await {
-            Ok(Admission { target, rewritten, body, receipts }) => {
-                Verdict::Pass(Pass { case, target, rewritten, body, receipts })
+            Ok(Admission { target, rewritten, body, receipts, delay }) => {
+                Verdict::Pass(Pass { case, target, rewritten, body, receipts, delay })
             }
             Err(reason) => {
                 self.events.record(case.refused(facts.now, &reason, facts.id));
@@ -135,14 +151,29 @@ impl Gate {
         for receipt in std::mem::take(&mut pass.receipts) {
             let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
                 (Outcome::NotForwarded, _) => true,
-                (Outcome::Answered(_), Count::All) => false,
-                (Outcome::Answered(status), Count::Failures) => status.as_u16() < 400,
-                (Outcome::Answered(status), Count::Successes) => status.as_u16() >= 400,
+                (_, Count::All) => false,
+                (Outcome::Answered(status) | Outcome::Denied(status), Count::Failures) => status.as_u16() < 400,
+                (Outcome::Answered(status) | Outcome::Denied(status), Count::Successes) => status.as_u16() >= 400,
+                (Outcome::Answered(status), Count::Denials) => !matches!(status.as_u16(), 401 | 403),
+                (Outcome::Denied(_), Count::Denials) => false,
             };
             if gives_back {
                 self.limiter.give_back(&receipt, now);
             }
         }
+    }
+
+    /// Forgets the failures that limits count against one of our own users, by the user alone. What is counted by address,
+    /// or by the user together with something else, stays.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the shared store still holds some of them.
+    pub async fn forget_failures(&self, user: &str) -> Result<(), StoreError> {
+        let policy = self.policy();
+        for (limit, key) in policy.limits.failures_of(user) {
+            self.limiter.reset(limit, &key).await?;
+        }
+        Ok(())
     }
 
     /// Records that the upstream failed an admitted request.
@@ -224,12 +255,33 @@ impl Gate {
 
         // 10. What the body has to satisfy.
         trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
-        Ok(Admission {
-            target: route.target,
-            rewritten: rewrite(facts, &path)?,
-            body: BodyRule { max: route.max_body },
-            receipts,
-        })
+        let rewritten = rewrite(facts, &path)?;
+        let delay = match &case.slow {
+            None => None,
+            Some(_) => self.hold_back(policy, &receipts, facts, case)?,
+        };
+        Ok(Admission { target: route.target, rewritten, body: BodyRule { max: route.max_body }, receipts, delay })
+    }
+
+    /// Finds the request a place among those that wait. Where there is none it is refused and told to come back after the
+    /// wait, and gets back what it was charged.
+    fn hold_back(
+        &self,
+        policy: &Policy,
+        receipts: &Receipts,
+        facts: &Facts<'_>,
+        case: &mut Case,
+    ) -> Result<Option<Delay>, Reason> {
+        let Some(slow) = case.slow.take() else { return Ok(None) };
+        if let Some(delay) = self.waiting.enter(slow.wait) {
+            return Ok(Some(delay));
+        }
+        for receipt in receipts {
+            self.limiter.give_back(receipt, facts.now);
+        }
+        let reason = limited(policy, &slow.standing, slow.wait);
+        case.standing = Some(slow.standing);
+        Err(reason)
     }
 
     /// Charges the limits of one phase, all or none.
@@ -253,37 +305,52 @@ impl Gate {
                 headers: facts.headers,
                 route: case.route().map_or("", |label| label),
                 principal: case.principal.as_deref(),
+                identity: case.route.is_some_and(|route| policy.route_at(route).target == Target::Identity),
             };
             policy.limits.asks(phase, covering, &key_facts)
         };
         if asks.is_empty() {
             return Ok(Receipts::new());
         }
-        match self.limiter.charge(&asks, facts.now).await {
+        match self.limiter.charge(&asks, facts.now, &mut case.patience).await {
             Ok(charge) => {
                 for standing in charge.standings() {
                     let rule = policy.limits.rule(standing.limit);
                     trace.remark(stage, || format!("{}: {} of {} left", rule.name, standing.remaining, standing.quota));
-                    if standing.would_refuse {
-                        let event = case.event(facts.now, EventKind::LimitWouldHit, facts.id);
-                        self.events.record(portcullis_core::Event { limit: Some(rule.name.clone()), ..event });
-                    } else if phase != Phase::Verification && rule.enforce {
-                        case.note_standing(standing);
-                    }
+                    let over = standing.would_refuse;
+                    let kind = match rule.mode {
+                        Mode::Report if over => EventKind::LimitWouldHit,
+                        Mode::Delay(wait) if over => {
+                            case.slow_down(wait, standing);
+                            EventKind::LimitSlowed
+                        }
+                        Mode::Enforce => {
+                            if phase != Phase::Verification {
+                                case.note_standing(standing);
+                            }
+                            if standing.delay.is_zero() {
+                                continue;
+                            }
+                            case.slow_down(standing.delay, standing);
+                            EventKind::LimitSlowed
+                        }
+                        _ => continue,
+                    };
+                    let event = case.event(facts.now, kind, facts.id);
+                    self.events.record(portcullis_core::Event { limit: Some(rule.name.clone()), ..event });
                 }
                 Ok(charge.into_receipts())
             }
-            Err(denied) => {
+            Err(Refused::Unavailable(limit)) => {
+                trace.remark(stage, || format!("{}: its store is away", policy.limits.rule(limit).name));
+                Err(Reason::LimitsUnavailable)
+            }
+            Err(Refused::Denied(denied)) => {
                 let rule = policy.limits.rule(denied.standing.limit);
                 trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));
-                case.standing = Some(denied.standing.clone());
-                Err(Reason::LimitReached(Limited {
-                    limit: rule.name.clone(),
-                    quota: denied.standing.quota,
-                    reset_at: denied.standing.reset_at,
-                    retry_after: denied.retry_after,
-                    message: limits::message(rule, denied.retry_after),
-                }))
+                let reason = limited(policy, &denied.standing, denied.retry_after);
+                case.standing = Some(denied.standing);
+                Err(reason)
             }
         }
     }
@@ -399,6 +466,19 @@ struct Admission {
     rewritten: Option<PathAndQuery>,
     body: BodyRule,
     receipts: Receipts,
+    delay: Option<Delay>,
+}
+
+/// The refusal of a limit.
+fn limited(policy: &Policy, standing: &Standing, retry_after: Duration) -> Reason {
+    let rule = policy.limits.rule(standing.limit);
+    Reason::LimitReached(Limited {
+        limit: rule.name.clone(),
+        quota: standing.quota,
+        reset_at: standing.reset_at,
+        retry_after,
+        message: limits::message(rule, retry_after),
+    })
 }
 
 impl Case {
@@ -409,6 +489,8 @@ impl Case {
             route: None,
             principal: None,
             standing: None,
+            slow: None,
+            patience: Patience::default(),
             stale_cookie: None,
         }
     }

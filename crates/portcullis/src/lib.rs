@@ -5,8 +5,10 @@
 
 mod body;
 mod case;
+mod delay;
 mod gate;
 mod identity_headers;
+mod inspect;
 mod limits;
 mod pass;
 mod pattern;
@@ -17,9 +19,11 @@ mod trace;
 
 pub use body::{Admitted, BodyError, BodyRule};
 pub use case::Case;
+pub use delay::Delay;
 pub use gate::{Gate, Outcome, Verdict};
 pub use identity_headers::IdentityHeaders;
-pub use limits::{Count, KeyPart, LimitRule, QuotaChoice, Scope};
+pub use inspect::{InspectError, Whom};
+pub use limits::{Count, KeyPart, LimitHeaders, LimitRule, Mode, QuotaChoice, Scope};
 pub use pass::Pass;
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteRule, Target};

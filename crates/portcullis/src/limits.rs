@@ -1,13 +1,13 @@
 //! Which limits apply to a request, and under which keys they count it.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method};
 use portcullis_core::{ClientAddress, Principal, Scheme};
-use portcullis_limit::{Ask, Key, Rate};
+use portcullis_limit::{Ask, Key, Outage, Rate};
 use smallvec::SmallVec;
 
 use crate::pattern::Pattern;
@@ -32,10 +32,12 @@ pub struct LimitRule {
     pub exempt: Vec<Box<str>>,
     /// What exempt roles are held to; `None` exempts them altogether.
     pub ceiling: Option<Rate>,
-    /// Whether it refuses or only reports (L9).
-    pub enforce: bool,
+    /// What it does with a request that is over the quota.
+    pub mode: Mode,
     /// Whom it counts.
     pub scope: Scope,
+    /// What it does while its shared store is away. At our own identity endpoints it never opens.
+    pub outage: Outage,
     /// What the client is told; `{minutes}` and `{seconds}` stand for the wait, rounded up.
     pub message: Option<Box<str>>,
 }
@@ -68,6 +70,28 @@ impl KeyPart {
     const fn is_known_early(&self) -> bool {
         matches!(self, Self::Address | Self::Route | Self::Header(_))
     }
+
+    /// Whether it is the route, which every request has.
+    pub(crate) const fn needs_route(&self) -> bool {
+        matches!(self, Self::Route)
+    }
+}
+
+impl fmt::Display for KeyPart {
+    /// As a configuration spells it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address => f.write_str("address"),
+            Self::User => f.write_str("user"),
+            Self::ApiKey => f.write_str("api-key"),
+            Self::Session => f.write_str("session"),
+            Self::Plan => f.write_str("plan"),
+            Self::Role => f.write_str("role"),
+            Self::Route => f.write_str("route"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Claim(name) => write!(f, "claim:{name}"),
+        }
+    }
 }
 
 /// A quota for everyone, or one by plan.
@@ -84,6 +108,42 @@ pub enum QuotaChoice {
     },
 }
 
+/// What a limit does with a request that is over its quota.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// It refuses.
+    #[default]
+    Enforce,
+    /// It lets it pass, and reports (L9).
+    Report,
+    /// It lets it pass after a wait of at most [`portcullis_limit::MAX_DELAY`] (L12).
+    Delay(Duration),
+}
+
+/// How a client is told of its limits (L7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitHeaders {
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    #[default]
+    Legacy,
+    /// `RateLimit-Policy` and `RateLimit` of the IETF draft.
+    Draft,
+    /// All of them.
+    Both,
+    /// None. A refusal still carries `Retry-After`.
+    Neither,
+}
+
+impl LimitHeaders {
+    pub(crate) const fn are_legacy(self) -> bool {
+        matches!(self, Self::Legacy | Self::Both)
+    }
+
+    pub(crate) const fn are_draft(self) -> bool {
+        matches!(self, Self::Draft | Self::Both)
+    }
+}
+
 /// Which requests stay counted. All are charged first, so that parallel requests cannot slip through, and settled once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Count {
@@ -92,6 +152,9 @@ pub enum Count {
     All,
     /// Those answered with a status of 400 or above.
     Failures,
+    /// Those whose password, link or other credential was wrong: answered with 401 or 403, or told by the door to be so
+    /// ([`crate::Outcome::Denied`]). What breaks another rule guesses nothing.
+    Denials,
     /// Those answered with a status below 400.
     Successes,
 }
@@ -128,8 +191,25 @@ pub(crate) struct LimitTable {
     by_id: HashMap<u32, u32>,
 }
 
+impl LimitRule {
+    /// The rate that this identity is held to; `None` where it is exempt.
+    pub(crate) fn rate_for(&self, principal: Option<&Principal>) -> Option<&Rate> {
+        if principal.is_some_and(|principal| self.exempt.iter().any(|role| principal.has_role(role))) {
+            return self.ceiling.as_ref();
+        }
+        Some(match &self.quota {
+            QuotaChoice::Fixed(rate) => rate,
+            QuotaChoice::ByPlan { plans, otherwise } => principal
+                .and_then(|principal| principal.parts().plan.as_deref())
+                .and_then(|plan| plans.get(plan))
+                .unwrap_or(otherwise),
+        })
+    }
+}
+
+/// A rule with what was made of it.
 #[derive(Clone, Debug)]
-struct Compiled {
+pub(crate) struct Compiled {
     rule: LimitRule,
     phase: Phase,
     id: u32,
@@ -142,6 +222,8 @@ pub(crate) struct KeyFacts<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) route: &'a str,
     pub(crate) principal: Option<&'a Principal>,
+    /// Whether it goes to our own identity endpoints.
+    pub(crate) identity: bool,
 }
 
 /// The limits that cover one request, by index.
@@ -187,8 +269,24 @@ impl LimitTable {
         &self.rules[self.by_id.get(&id).map_or(0, |index| *index as usize)].rule
     }
 
+    /// The limit of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Compiled> {
+        self.rules.iter().find(|compiled| &*compiled.rule.name == name)
+    }
+
     pub(crate) fn rules(&self) -> impl Iterator<Item = &LimitRule> {
         self.rules.iter().map(|compiled| &compiled.rule)
+    }
+
+    /// Under which keys the failures of one of our own users are counted, wherever the user alone is counted.
+    pub(crate) fn failures_of(&self, user: &str) -> impl Iterator<Item = (&str, Key)> {
+        let counts =
+            |rule: &LimitRule| rule.key == [KeyPart::User] && matches!(rule.count, Count::Failures | Count::Denials);
+        self.rules.iter().filter(move |compiled| counts(&compiled.rule)).map(move |compiled| {
+            let mut key = Key::new(compiled.id);
+            push_user(&mut key, None, user);
+            (&*compiled.rule.name, key)
+        })
     }
 
     /// What to charge in one phase.
@@ -200,16 +298,22 @@ impl LimitTable {
     ) -> SmallVec<[Ask<'t>; 4]> {
         let mut asks = SmallVec::new();
         for index in covering {
-            let Compiled { rule, phase: charged, id } = &self.rules[*index as usize];
+            let compiled = &self.rules[*index as usize];
+            let Compiled { rule, phase: charged, .. } = compiled;
             if *charged != phase || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
                 continue;
             }
-            let Some(rate) = rate_for(rule, facts.principal) else { continue };
-            let key = key_for(rule, *id, facts);
+            let Some(rate) = rule.rate_for(facts.principal) else { continue };
+            let key = compiled.key(facts);
             // What is charged before authentication is given back when a limit after it refuses.
             let refundable = phase != Phase::After || rule.count != Count::All;
-            let (limit, cost, enforce) = (&*rule.name, rule.cost, rule.enforce);
-            asks.push(Ask { limit, key, rate, cost, enforce, refundable });
+            let (limit, cost, enforce) = (&*rule.name, rule.cost, rule.mode == Mode::Enforce);
+            // Whoever can make the store fail must not be able to guess passwords without limit by it.
+            let outage = match rule.outage {
+                Outage::Open if facts.identity => Outage::Local,
+                written => written,
+            };
+            asks.push(Ask { limit, key, rate, cost, enforce, refundable, outage });
         }
         asks
     }
@@ -227,34 +331,38 @@ fn phase_of(rule: &LimitRule) -> Phase {
     }
 }
 
-/// The rate that this identity is held to; `None` where it is exempt.
-fn rate_for<'t>(rule: &'t LimitRule, principal: Option<&Principal>) -> Option<&'t Rate> {
-    if principal.is_some_and(|principal| rule.exempt.iter().any(|role| principal.has_role(role))) {
-        return rule.ceiling.as_ref();
-    }
-    Some(match &rule.quota {
-        QuotaChoice::Fixed(rate) => rate,
-        QuotaChoice::ByPlan { plans, otherwise } => principal
-            .and_then(|principal| principal.parts().plan.as_deref())
-            .and_then(|plan| plans.get(plan))
-            .unwrap_or(otherwise),
-    })
-}
-
 /// A limit's number in its keys: FNV-1a of its name, not its place in the file, so that a reload that inserts a limit
 /// above others does not make them count in each other's cells.
 fn id_of(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-fn key_for(rule: &LimitRule, id: u32, facts: &KeyFacts<'_>) -> Key {
-    let mut key = Key::new(id);
-    for part in &rule.key {
-        if push_part(&mut key, part, facts).is_none() {
-            key.push_address(facts.client.key(facts.ipv6_prefix));
-        }
+impl Compiled {
+    pub(crate) const fn rule(&self) -> &LimitRule {
+        &self.rule
     }
-    key
+
+    /// Under which key it counts a request.
+    pub(crate) fn key(&self, facts: &KeyFacts<'_>) -> Key {
+        let mut key = Key::new(self.id);
+        for part in &self.rule.key {
+            if push_part(&mut key, part, facts).is_none() {
+                key.push_address(facts.client.key(facts.ipv6_prefix));
+            }
+        }
+        key
+    }
+
+    /// Whether a request says what this part counts by, so that its address need not stand in.
+    pub(crate) fn knows(&self, part: &KeyPart, facts: &KeyFacts<'_>) -> bool {
+        *part != KeyPart::Address && push_part(&mut Key::new(self.id), part, facts).is_some()
+    }
+}
+
+/// Two issuers may use the same subject for two people.
+fn push_user(key: &mut Key, issuer: Option<&str>, subject: &str) {
+    key.push_text('i', issuer.unwrap_or_default());
+    key.push_text('u', subject);
 }
 
 /// Adds one part; `None` where the request lacks it.
@@ -263,9 +371,7 @@ fn push_part(key: &mut Key, part: &KeyPart, facts: &KeyFacts<'_>) -> Option<()> 
         KeyPart::Address => key.push_address(facts.client.key(facts.ipv6_prefix)),
         KeyPart::User => {
             let principal = facts.principal?;
-            // Two issuers may use the same subject for two people.
-            key.push_text('i', principal.parts().issuer.as_deref().unwrap_or_default());
-            key.push_text('u', principal.subject());
+            push_user(key, principal.parts().issuer.as_deref(), principal.subject());
         }
         KeyPart::ApiKey => {
             let parts = facts.principal?.parts();
@@ -333,8 +439,9 @@ mod tests {
                 cost: 1,
                 exempt: Vec::new(),
                 ceiling: None,
-                enforce: true,
+                mode: Mode::Enforce,
                 scope: Scope::Everyone,
+                outage: Outage::Local,
                 message: Some(template.into()),
             };
             message(&rule, wait).unwrap()

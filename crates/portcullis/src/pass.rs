@@ -11,6 +11,7 @@ use portcullis_limit::Receipts;
 
 use crate::body::{Admitted, BodyRule};
 use crate::case::Case;
+use crate::delay::Delay;
 use crate::policy::Target;
 use crate::refusal::Refusal;
 
@@ -23,6 +24,8 @@ pub struct Pass {
     pub(crate) body: BodyRule,
     /// What the limits took.
     pub(crate) receipts: Receipts,
+    /// The wait it still has to keep.
+    pub(crate) delay: Option<Delay>,
 }
 
 impl Pass {
@@ -43,6 +46,11 @@ impl Pass {
         self.rewritten.take()
     }
 
+    /// The wait to keep before the request is forwarded, if a limit slows it down (L12).
+    pub const fn take_delay(&mut self) -> Option<Delay> {
+        self.delay.take()
+    }
+
     /// Who it is, where that was proven.
     #[must_use]
     pub const fn principal(&self) -> Option<&Arc<Principal>> {
@@ -57,15 +65,18 @@ impl Pass {
         if self.target == Target::Identity {
             return;
         }
-        if !policy.forward_credentials {
-            match self.case.principal.as_ref().map(|principal| principal.parts().scheme) {
-                Some(Scheme::Bearer) => drop(headers.remove(AUTHORIZATION)),
-                Some(Scheme::ApiKey) => credential::strip_api_key(headers),
-                Some(Scheme::Cookie | Scheme::Session) | None => {}
-            }
-            if headers.contains_key(COOKIE) {
-                credential::strip_cookies(headers);
-            }
+        let scheme = self.case.principal.as_ref().map(|principal| principal.parts().scheme);
+        let mut spared = None;
+        match (scheme, policy.forward_credentials) {
+            (Some(Scheme::Bearer), false) => drop(headers.remove(AUTHORIZATION)),
+            (Some(Scheme::ApiKey), false) => credential::strip_api_key(headers),
+            (Some(Scheme::Cookie), true) => spared = Some(policy.cookies.access()),
+            (Some(Scheme::Session), true) => spared = Some(policy.cookies.session()),
+            _ => {}
+        }
+        if headers.contains_key(COOKIE) {
+            // Whatever is forwarded, a browser sends the refresh token along with it, and that is for nobody but us.
+            credential::strip_cookies(headers, spared);
         }
         if let Some(principal) = &self.case.principal {
             policy.identity_headers.set(headers, principal);

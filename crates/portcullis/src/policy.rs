@@ -9,7 +9,7 @@ use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_shield::ResponseHeaders;
 
 use crate::identity_headers::IdentityHeaders;
-use crate::limits::{LimitRule, LimitTable};
+use crate::limits::{LimitHeaders, LimitRule, LimitTable};
 use crate::pattern::Pattern;
 use crate::table::PatternTable;
 
@@ -65,6 +65,8 @@ pub struct PolicyParts {
     pub max_body: u64,
     /// The limits.
     pub limits: Vec<LimitRule>,
+    /// How a client is told of its limits.
+    pub limit_headers: LimitHeaders,
     /// What roles permit.
     pub roles: Roles,
     /// Whose tokens are believed.
@@ -106,6 +108,7 @@ pub struct Policy {
     /// The index of the route for what no pattern covers.
     uncovered: Option<usize>,
     pub(crate) limits: LimitTable,
+    pub(crate) limit_headers: LimitHeaders,
     pub(crate) roles: Roles,
     pub(crate) verifier: Arc<TokenVerifier>,
     pub(crate) cookies: CookieNames,
@@ -181,6 +184,7 @@ impl Policy {
             trusted_hops: parts.trusted_hops,
             ipv6_prefix: parts.ipv6_prefix,
             limits: LimitTable::new(parts.limits),
+            limit_headers: parts.limit_headers,
             roles: parts.roles,
             verifier: parts.verifier,
             cookies: parts.cookies,

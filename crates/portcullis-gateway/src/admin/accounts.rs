@@ -245,6 +245,49 @@ pub(super) async fn revoke(State(admin): Shared, caller: Caller, id: Id) -> Resp
     .await
 }
 
+/// `POST /api/accounts/{id}/unlock`.
+pub(super) async fn unlock(State(admin): Shared, caller: Caller, id: Id) -> Response {
+    answered(caller, async {
+        admin.accounts()?.identity.unlock(AccountName::Id(&id_of(id)?), origin(caller)).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await
+}
+
+/// Everybody, in so many words: what ends all sessions is not to be sent by mistake.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Everybody {
+    /// Must be `true`.
+    #[schemars(extend("const" = true))]
+    everybody: bool,
+}
+
+/// How many sessions have ended.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Ended {
+    ended: u64,
+}
+
+/// `POST /api/sessions/revoke`.
+pub(super) async fn revoke_everybody(
+    State(admin): Shared,
+    caller: Caller,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let accounts = admin.accounts()?;
+        let Everybody { everybody } = body::json(&headers, &bytes)?;
+        if !everybody {
+            return Err(invalid("this ends every session of every account: say {\"everybody\": true}"));
+        }
+        let ended = accounts.identity.revoke_everybody(origin(caller)).await?;
+        Ok(answer::json(StatusCode::OK, &Ended { ended }))
+    })
+    .await
+}
+
 /// `DELETE /api/accounts/{id}`.
 pub(super) async fn remove(State(admin): Shared, caller: Caller, id: Id) -> Response {
     answered(caller, async {

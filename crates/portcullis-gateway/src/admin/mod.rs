@@ -7,9 +7,11 @@
 
 mod accounts;
 mod caller;
+mod export;
 mod guard;
 mod health;
 mod keys;
+mod limits;
 mod mail;
 mod openapi;
 mod pages;
@@ -29,6 +31,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
+use portcullis::Gate;
 use portcullis_core::{Clock, Problem, Reason, RequestId};
 use portcullis_identity::Identity;
 use portcullis_watch::Metrics;
@@ -39,6 +42,7 @@ pub use mail::{CaughtMail, MailSource};
 pub use private_file::{PrivateFileError, read_or_create};
 pub use server::serve;
 
+pub use limits::WhomBody;
 pub(crate) use token::random;
 pub use token::{OperatorToken, OperatorTokenError, SESSION_COOKIE};
 
@@ -58,6 +62,8 @@ pub struct AdminParts {
     pub clock: Arc<dyn Clock>,
     /// The accounts, where there are any.
     pub accounts: Option<Accounts>,
+    /// The gate whose limits are shown and started anew.
+    pub gate: Option<Arc<Gate>>,
 }
 
 /// Accounts that an operator may manage.
@@ -91,6 +97,7 @@ struct Admin {
     mails: Option<MailSource>,
     clock: Arc<dyn Clock>,
     accounts: Option<Accounts>,
+    gate: Option<Arc<Gate>>,
     document: Bytes,
 }
 
@@ -158,7 +165,13 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("DELETE /api/accounts/{id}", Access::Operator, || delete(accounts::remove)),
     endpoint("POST /api/accounts/{id}/password", Access::Operator, || post(accounts::set_password)),
     endpoint("POST /api/accounts/{id}/revoke", Access::Operator, || post(accounts::revoke)),
+    endpoint("POST /api/accounts/{id}/unlock", Access::Operator, || post(accounts::unlock)),
     endpoint("GET /api/accounts/{id}/sessions", Access::Operator, || get(accounts::sessions)),
+    endpoint("POST /api/sessions/revoke", Access::Operator, || post(accounts::revoke_everybody)),
+    endpoint("GET /api/limits", Access::Operator, || get(limits::list)).listed("The limits, as JSON."),
+    endpoint("GET /api/limits/{name}", Access::Operator, || get(limits::show)),
+    endpoint("POST /api/limits/{name}/reset", Access::Operator, || post(limits::reset)),
+    endpoint("POST /api/export", Access::Operator, || post(export::export)),
     endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),
     endpoint("POST /api/keys/rotate", Access::Operator, || post(keys::rotate)),
     #[cfg(feature = "test-clock")]
@@ -179,6 +192,7 @@ fn router(parts: AdminParts) -> Router {
         mails: parts.mails,
         clock: parts.clock,
         accounts: parts.accounts,
+        gate: parts.gate,
         document: openapi::document().to_string().into(),
     });
     let mut router = Router::new();

@@ -44,6 +44,7 @@ impl Running {
         let settings = AdminSettings { listen: None, token: Some(Secret::new(TOKEN.to_owned())), hosts: Vec::new() };
         let parts = AdminParts {
             accounts: None,
+            gate: None,
             token: OperatorToken::resolve(&settings, std::path::Path::new("/nonexistent")).unwrap(),
             hosts: vec!["admin.test".to_owned()],
             metrics: Arc::clone(&metrics),
@@ -171,6 +172,7 @@ async fn o4_metrics_are_open_on_loopback_only() {
     let settings = AdminSettings { listen: None, token: Some(Secret::new(TOKEN.to_owned())), hosts: Vec::new() };
     let parts = AdminParts {
         accounts: None,
+        gate: None,
         token: OperatorToken::resolve(&settings, std::path::Path::new("/nonexistent")).unwrap(),
         hosts: Vec::new(),
         metrics: Arc::new(Metrics::new()),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use super::api_keys::ApiKeysCommand;
+use super::limits::LimitsCommand;
 use super::tokens::TokensCommand;
 use super::users::UsersCommand;
 
@@ -48,9 +49,12 @@ pub(super) enum Command {
     /// Create, list, rotate and revoke API keys, by which programs act for an account.
     #[command(subcommand)]
     ApiKeys(ApiKeysCommand),
-    /// Revoke a single access token.
+    /// Revoke a single access token, or everybody's sessions.
     #[command(subcommand)]
     Tokens(TokensCommand),
+    /// List the limits of the running gate, tell how one stands towards somebody, start it anew.
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// Tell stage by stage what the gate would answer to a request, and why.
     ///
     /// Nothing is forwarded and no limit is charged.

@@ -1,4 +1,5 @@
-//! What a person types: `serve`, `check`, `init`, `schema`, `users`, `keys`, `api-keys`, `tokens`, `explain`, `demo`.
+//! What a person types: `serve`, `check`, `init`, `schema`, `users`, `keys`, `api-keys`, `tokens`, `limits`, `explain`,
+//! `demo`.
 //!
 //! This module parses, loads the configuration and turns failures into one line and an exit code: 2 where the command line
 //! or the configuration is wrong, 1 where something fails while it runs. What the commands do is behind [`Commands`].
@@ -9,6 +10,8 @@ mod check;
 mod explain;
 mod init;
 mod keys;
+mod limits;
+mod operator;
 mod process;
 mod question;
 mod tokens;
@@ -27,6 +30,7 @@ use crate::config::{LoadError, Loaded, Report, Settings, Source, json_schema};
 pub use api_keys::{ApiKeyAction, ApiKeyTask};
 use args::{Cli, Command, Deployment, ExplainArgs, ServeArgs};
 pub use explain::{explain, gate_for_questions};
+pub use limits::LimitTask;
 pub use process::Process;
 pub use question::Question;
 pub use users::{ImportTask, UserTask};
@@ -98,6 +102,18 @@ pub trait Commands {
     /// # Errors
     /// A [`Failure`] that says why that did not succeed.
     fn revoke_token(&self, settings: Settings, jti: &str) -> Result<String, Failure>;
+
+    /// Ends every session of everybody; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why none has ended.
+    fn revoke_everybody(&self, settings: Settings) -> Result<String, Failure>;
+
+    /// Lists limits of the running gate, tells how one stands or starts it anew; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why that did not succeed.
+    fn manage_limits(&self, settings: Settings, task: LimitTask) -> Result<String, Failure>;
 
     /// Tells what the gate would answer, as text. It must charge no limit that requests are counted by.
     ///
@@ -250,6 +266,7 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
         Command::Keys(command) => keys::dispatch(command, commands, console)?,
         Command::ApiKeys(command) => api_keys::dispatch(command, commands, console)?,
         Command::Tokens(command) => tokens::dispatch(command, commands, console)?,
+        Command::Limits(command) => limits::dispatch(command, commands, console)?,
         Command::Explain(args) => ask(args, commands, console)?,
     }
     Ok(())

@@ -11,7 +11,8 @@ use portcullis_identity::{
 use tokio::runtime::Handle;
 
 use super::{
-    ApiKeyTask, Commands, Demo, Failure, NewUser, Question, UserTask, api_keys, explain, gate_for_questions, users,
+    ApiKeyTask, Commands, Demo, Failure, LimitTask, NewUser, Question, UserTask, api_keys, explain, gate_for_questions,
+    limits, operator::Operator, users,
 };
 use crate::clock::ProcessClock;
 use crate::config::{Settings, Source};
@@ -147,6 +148,19 @@ impl Commands for Process {
             identity.revoke_token(jti, Origin::default()).await.map_err(in_words)?;
             Ok(format!("the access token {jti} is void; its session can still refresh"))
         })
+    }
+
+    fn revoke_everybody(&self, settings: Settings) -> Result<String, Failure> {
+        with_identity(&settings, async |identity| {
+            let ended = identity.revoke_everybody(Origin::default()).await.map_err(in_words)?;
+            Ok(format!("{ended} sessions have ended; whoever was logged in has to log in again, API keys go on"))
+        })
+    }
+
+    fn manage_limits(&self, settings: Settings, task: LimitTask) -> Result<String, Failure> {
+        let operator = Operator::of(&settings)?;
+        let runtime = serve::service_runtime().map_err(Failure::run)?;
+        runtime.block_on(limits::run(&operator, task))
     }
 
     fn explain(&self, settings: Settings, question: Question) -> Result<String, Failure> {

@@ -66,6 +66,14 @@ impl Commands for Recorder {
         self.note(format!("revoke {jti}"))
     }
 
+    fn revoke_everybody(&self, _: Settings) -> Result<String, Failure> {
+        self.note("revoke everybody".to_owned())
+    }
+
+    fn manage_limits(&self, _: Settings, task: LimitTask) -> Result<String, Failure> {
+        self.note(format!("{task:?}"))
+    }
+
     fn explain(&self, _: Settings, question: Question) -> Result<String, Failure> {
         self.note(format!("explain {} {} from {}", question.method, question.target, question.address))
     }
@@ -212,6 +220,7 @@ fn the_other_commands_reach_their_place() {
         ["Change { email: \"a@b.c\", change: Role(\"admin\") }"]
     );
     assert_eq!(portcullis(&["users", "disable", "a@b.c"]).asked, ["Disable { email: \"a@b.c\", disabled: true }"]);
+    assert_eq!(portcullis(&["users", "unlock", "a@b.c"]).asked, ["Unlock { email: \"a@b.c\" }"]);
     assert_eq!(portcullis(&["users", "delete", "a@b.c"]).code, 2, "a deletion is asked for twice");
     assert_eq!(
         portcullis(&["users", "delete", "a@b.c", "--yes"]).asked,
@@ -224,6 +233,11 @@ fn the_other_commands_reach_their_place() {
           [\"note\"], report: None })"]
     );
     assert!(portcullis(&["users", "import", "users.txt"]).err.contains("--format"));
+    assert_eq!(portcullis(&["tokens", "revoke", "--all", "--yes"]).asked, ["revoke everybody"]);
+    for wrong in [&["--all"][..], &["--yes"], &["--jti", "a", "--all", "--yes"], &["--jti", "a", "--yes"], &[]] {
+        let ran = portcullis(&[&["tokens", "revoke"], wrong].concat());
+        assert_eq!((ran.code, ran.asked.len()), (2, 0), "{wrong:?}");
+    }
     assert_eq!(portcullis(&["keys", "list"]).asked, ["list keys"]);
     assert_eq!(portcullis(&["keys", "rotate"]).asked, ["rotate keys"]);
     assert_eq!(portcullis(&["demo"]).asked, ["Whole { state_dir: None, listen: None, admin: None, upstream: None }"]);

@@ -1,4 +1,4 @@
-//! `portcullis tokens …`: what an operator does with a single access token (T7).
+//! `portcullis tokens …`: the end of a single access token, or of everybody's sessions (T7).
 
 use std::path::PathBuf;
 
@@ -11,13 +11,16 @@ use super::{Commands, Console, Failure, deployed, load, read_secret};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokensCommand {
-    /// Make one access token void, everywhere within a second. Its session lives on; "users revoke" ends those.
+    /// Make one access token void, or end every session of everybody, on every instance within a second.
+    ///
+    /// The session of the one token lives on; "users revoke" ends those of one account. --all ends all there are, with their
+    /// tokens and with links that were mailed; passwords and API keys stay what they were.
     Revoke(RevokeArgs),
 }
 
 #[derive(Debug, Args)]
 #[group(skip)]
-#[command(group = ArgGroup::new("which").args(["jti", "token_file"]).required(true))]
+#[command(group = ArgGroup::new("which").args(["jti", "token_file", "all"]).required(true))]
 pub(super) struct RevokeArgs {
     /// The token's claim jti.
     #[arg(long)]
@@ -25,6 +28,12 @@ pub(super) struct RevokeArgs {
     /// The file that holds the token; "-" for standard input.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Every session of every account.
+    #[arg(long, requires = "yes")]
+    all: bool,
+    /// Really everybody.
+    #[arg(long, requires = "all", conflicts_with_all = ["jti", "token_file"])]
+    yes: bool,
     #[command(flatten)]
     deployment: Deployment,
 }
@@ -35,7 +44,12 @@ pub(super) fn dispatch(
     commands: &dyn Commands,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let TokensCommand::Revoke(RevokeArgs { jti, token_file, deployment }) = command;
+    let TokensCommand::Revoke(RevokeArgs { jti, token_file, all, yes: _, deployment }) = command;
+    if all {
+        let settings = load(&deployed(deployment), console)?;
+        console.say(commands.revoke_everybody(settings)?);
+        return Ok(());
+    }
     let jti = match (jti, token_file) {
         (Some(jti), _) => jti,
         (None, Some(file)) => {
@@ -43,7 +57,7 @@ pub(super) fn dispatch(
             jti_of(token.expose())
                 .ok_or_else(|| Failure::Usage(format!("{} holds no access token with a claim jti", file.display())))?
         }
-        (None, None) => return Err(Failure::Usage("give --jti or --token-file".to_owned())),
+        (None, None) => return Err(Failure::Usage("give --jti, --token-file or --all".to_owned())),
     };
     let settings = load(&deployed(deployment), console)?;
     console.say(commands.revoke_token(settings, &jti)?);

@@ -29,6 +29,7 @@ impl Settings {
             otherwise: gate.otherwise,
             max_body: gate.max_body,
             limits: gate.limits.clone(),
+            limit_headers: gate.limit_headers,
             roles: gate.roles.clone(),
             verifier,
             cookies: CookieNames::new(self.is_https()),

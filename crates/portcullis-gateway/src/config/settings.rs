@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::{IdentityHeaders, LimitRule, Otherwise, RouteRule};
+use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, RouteRule};
 use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
@@ -63,6 +63,8 @@ pub struct GateSettings {
     pub max_body: u64,
     /// The limits, presets included.
     pub limits: Vec<LimitRule>,
+    /// How a client is told of its limits.
+    pub limit_headers: LimitHeaders,
     /// How many keys the limits count at once (1,000,000).
     pub max_limit_keys: usize,
     /// How many verified tokens are remembered (100,000).
@@ -209,6 +211,8 @@ pub enum MailDelivery {
 pub struct TokenSettings {
     /// `aud` of access tokens; by default the public URL.
     pub audience: Arc<str>,
+    /// What access tokens say besides what all of them do (nothing).
+    pub claims: Vec<portcullis_identity::ExtraClaim>,
     /// Signature algorithm (ES256 by default).
     pub algorithm: portcullis_auth::Algorithm,
     /// Life of an access token (15 min).

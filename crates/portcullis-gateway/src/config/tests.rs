@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis::{Count, KeyPart, LimitRule, Otherwise, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, LimitHeaders, LimitRule, Mode, Otherwise, QuotaChoice, Scope};
 use portcullis_identity::SmtpProtection;
 use portcullis_limit::{Algorithm, Period};
 
@@ -80,7 +80,7 @@ fn l5_the_presets_apply_where_no_limit_is_written() {
     let counter = Algorithm::SlidingWindowCounter;
     assert_eq!(limits.len(), 6);
     assert_eq!(rate("anonymous"), (100, 60, counter));
-    assert_eq!((rate("auth"), of("auth").count), ((10, 3_600, counter), Count::Failures));
+    assert_eq!((rate("auth"), of("auth").count), ((10, 3_600, counter), Count::Denials));
     assert_eq!(rate("auth-endpoints"), (20, 60, counter));
     assert_eq!(rate("login"), (5, 900, Algorithm::SlidingWindowLog));
     assert_eq!(rate("user"), (300, 60, counter));
@@ -91,7 +91,7 @@ fn l5_the_presets_apply_where_no_limit_is_written() {
     assert_eq!(of("user").ceiling.as_ref().map(|rate| rate.quota().count()), Some(3_000));
     assert_eq!(of("anonymous").scope, Scope::Anonymous);
     assert_eq!(of("verify").scope, Scope::Verification);
-    assert!(limits.iter().all(|rule| rule.enforce));
+    assert!(limits.iter().all(|rule| rule.mode == Mode::Enforce));
 }
 
 #[test]
@@ -101,9 +101,36 @@ fn presets_can_be_turned_off_and_are_replaced_by_what_is_written() {
         settings(&format!("{UPSTREAM}[[limit]]\npreset = \"login\"\nquota = \"10 per hour\"\nmode = \"report\""));
     let [rule] = written.gate.limits.as_slice() else { panic!("{:?}", written.gate.limits) };
     assert_eq!(&*rule.name, "login");
-    assert!(!rule.enforce && rule.message.is_some());
+    assert!(rule.mode == Mode::Report && rule.message.is_some());
     let QuotaChoice::Fixed(rate) = &rule.quota else { panic!() };
     assert_eq!((rate.quota().count(), rate.algorithm()), (10, Algorithm::SlidingWindowLog), "the rest is the preset's");
+}
+
+#[test]
+fn l12_a_limit_may_slow_down_instead_of_refusing() {
+    let limit = |rest: &str| format!("{UPSTREAM}[[limit]]\nname = \"slow\"\nquota = \"60 per minute\"\n{rest}");
+    let modes = |rest: &str| settings(&limit(rest)).gate.limits.iter().map(|rule| rule.mode).collect::<Vec<_>>();
+    let half = Duration::from_millis(500);
+    assert_eq!(modes("mode = \"delay\"\ndelay = \"500ms\""), [Mode::Delay(half)]);
+    assert_eq!(modes("mode = \"delay\"\ndelay = \"60s\""), [Mode::Delay(portcullis_limit::MAX_DELAY)]);
+    for (rest, told) in [
+        ("mode = \"delay\"", "\"delay\" is missing"),
+        ("delay = \"1s\"", "slows nobody down"),
+        ("mode = \"report\"\ndelay = \"1s\"", "slows nobody down"),
+        ("mode = \"delay\"\ndelay = \"61s\"", "out of bounds"),
+    ] {
+        let report = load(&limit(rest), &World::default()).unwrap_err().to_string();
+        assert!(report.contains(told), "{rest}: {report}");
+    }
+}
+
+#[test]
+fn l7_the_headers_of_limits_are_a_choice() {
+    let headers = |text: &str| settings(&format!("{UPSTREAM}{text}")).gate.limit_headers;
+    assert_eq!(headers(""), LimitHeaders::Legacy);
+    assert_eq!(headers("[limits]\nheaders = \"draft\""), LimitHeaders::Draft);
+    assert_eq!(headers("[limits]\nheaders = \"both\""), LimitHeaders::Both);
+    assert_eq!(headers("[limits]\nheaders = \"none\""), LimitHeaders::Neither);
 }
 
 #[test]

@@ -10,6 +10,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::proxy::Denied;
+
 /// A refusal: what the client is told. What the operator needs to know beside it goes to the log.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -18,15 +20,27 @@ pub(crate) struct Refused {
     slug: &'static str,
     detail: Option<String>,
     details: Vec<Violation>,
+    /// Whether a credential was wrong and the status code does not say so.
+    denied: bool,
 }
 
 impl Refused {
     pub(crate) const fn new(status: StatusCode, error: &'static str, slug: &'static str) -> Self {
-        Self { status, error, slug, detail: None, details: Vec::new() }
+        Self { status, error, slug, detail: None, details: Vec::new(), denied: false }
     }
 
     pub(crate) fn with_detail(self, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..self }
+    }
+
+    /// Of a credential that is wrong.
+    fn denied(self) -> Self {
+        Self { denied: true, ..self }
+    }
+
+    /// Whether a credential was wrong and the status code does not say so.
+    pub(crate) const fn is_denied(&self) -> bool {
+        self.denied
     }
 
     /// Its status code.
@@ -54,6 +68,9 @@ impl Refused {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if self.denied {
+            response.extensions_mut().insert(Denied);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -74,7 +91,7 @@ impl From<IdentityError> for Refused {
             E::Disabled => Self::new(StatusCode::FORBIDDEN, "Account disabled", "account_disabled"),
             E::InvalidVerification => {
                 let error = "Invalid or expired verification token";
-                Self::new(StatusCode::BAD_REQUEST, error, "invalid_verification_token").with_detail(
+                Self::new(StatusCode::BAD_REQUEST, error, "invalid_verification_token").denied().with_detail(
                     "ask for another link with POST /auth/resend-verification, or log in if you used it already",
                 )
             }
@@ -83,6 +100,7 @@ impl From<IdentityError> for Refused {
             E::WrongPassword => Self::new(StatusCode::FORBIDDEN, "Invalid credentials", "wrong_password")
                 .with_detail("the present password is wrong"),
             E::InvalidLink => Self::new(StatusCode::BAD_REQUEST, "Invalid or expired link", "invalid_link")
+                .denied()
                 .with_detail("ask for another one: a link works once and not for long"),
             E::NoMail => Self::new(StatusCode::FORBIDDEN, "Mail is turned off", "no_mail").with_detail(
                 "this service sends no mail, so that nothing can be confirmed by one; ask whoever runs it",

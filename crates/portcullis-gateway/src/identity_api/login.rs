@@ -177,7 +177,8 @@ pub(super) async fn logout_all(
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Tokens")]
 pub(super) struct Handed<'a> {
-    /// Sent as `Authorization: Bearer`; absent where it went into a cookie.
+    /// Sent as `Authorization: Bearer`, a JWT (RFC 9068); what it says besides the usual is up to `[tokens] claims`. Absent
+    /// where it went into a cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     access_token: Option<&'a str>,
     /// Good for one use; absent where it went into a cookie.

@@ -35,6 +35,7 @@ async fn api(public_url: &str) -> (Router, tempfile::TempDir) {
         password_policy: PasswordPolicy::Standard,
         password_hash: PasswordHash::Argon2id,
         audience: public_url.into(),
+        claims: Vec::new(),
         algorithm: Algorithm::Es256,
         access_ttl: Duration::from_secs(900),
         refresh_ttl: Duration::from_secs(604_800),

@@ -37,9 +37,17 @@ pub struct IdentityRequest {
     pub reply: oneshot::Sender<Response<Bytes>>,
 }
 
+/// Marks an answer of an identity endpoint, as an extension: a password, a link or another credential was wrong, and the
+/// status code does not say so. Limits that count denials count it.
+#[derive(Clone, Copy, Debug)]
+pub struct Denied;
+
 /// The cores' end of the queue.
 #[derive(Clone, Debug)]
-pub struct IdentityHandle(mpsc::Sender<IdentityRequest>);
+pub struct IdentityHandle {
+    requests: mpsc::Sender<IdentityRequest>,
+    has_pages: bool,
+}
 
 /// The service's end of the queue.
 #[derive(Debug)]
@@ -49,13 +57,23 @@ pub struct IdentityRequests(mpsc::Receiver<IdentityRequest>);
 #[must_use]
 pub fn identity_channel(capacity: usize) -> (IdentityHandle, IdentityRequests) {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
-    (IdentityHandle(sender), IdentityRequests(receiver))
+    (IdentityHandle { requests: sender, has_pages: true }, IdentityRequests(receiver))
 }
 
 impl IdentityHandle {
+    /// Whether there are pages to sign in at, to which a person who is refused may be sent on.
+    #[must_use]
+    pub fn with_pages(self, has_pages: bool) -> Self {
+        Self { has_pages, ..self }
+    }
+
+    pub(super) const fn has_pages(&self) -> bool {
+        self.has_pages
+    }
+
     /// Queues a request; gives it back where the queue is full or nobody serves it.
     pub(crate) fn send(&self, request: IdentityRequest) -> Result<(), Box<IdentityRequest>> {
-        self.0.try_send(request).map_err(|error| match error {
+        self.requests.try_send(request).map_err(|error| match error {
             mpsc::error::TrySendError::Full(request) | mpsc::error::TrySendError::Closed(request) => Box::new(request),
         })
     }

@@ -22,19 +22,21 @@ use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use portcullis::{Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
 use self::body::ResponseBody;
 use self::exchange::Failed;
 use self::head::Asks;
-pub use self::identity::{IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel};
+pub use self::identity::{
+    Denied, IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel,
+};
 pub(crate) use self::pool::Pool;
 pub(crate) use self::request_id::RequestIds;
 pub(crate) use self::tunnel::Tunnel;
 use crate::identity_api::pages;
-use crate::listen::Link;
+use crate::listen::{Late, Link};
 
 /// One served request, for the access log. It holds no header and no query: those carry secrets.
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +111,11 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
             let closes = waits || !body::is_here_whole(link, request.body_mut());
             refuse(link, &line, &refusal, closes, shared.identity.is_some() && pages::is_for_a_person(&request))
         }
-        Verdict::Pass(pass) => {
+        Verdict::Pass(mut pass) => {
             let target = pass.target();
+            if let Some(delay) = pass.take_delay() {
+                hold_back(link, &delay).await;
+            }
             link.pass.replace(Some(pass));
             let answered = match (target, upstream) {
                 (Target::Upstream(_), Some(upstream)) => {
@@ -131,6 +136,16 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Keeps an admitted request waiting (L12). It holds its connection and its head, and nothing of the upstream's; who goes
+/// away meanwhile takes it along. The wait is ours: it is not counted against the client.
+async fn hold_back(link: &Link, delay: &Delay) {
+    let total = link.transport.total_timeout;
+    if !total.is_zero() {
+        link.deadlines.set(Late::Total, total.saturating_add(delay.wait()));
+    }
+    tokio::time::sleep(delay.wait()).await;
 }
 
 /// After an upgrade that was not granted the client may already speak the other protocol: nothing more is read.
@@ -181,7 +196,11 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             let mut held = link.pass.borrow_mut();
             if let Some(pass) = held.as_mut() {
                 pass.shape_response(response.headers_mut());
-                shared.gate.settle(pass, Outcome::Answered(response.status()), now);
+                let outcome = match response.extensions_mut().remove::<Denied>() {
+                    Some(Denied) => Outcome::Denied(response.status()),
+                    None => Outcome::Answered(response.status()),
+                };
+                shared.gate.settle(pass, outcome, now);
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
@@ -214,7 +233,8 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     shared.metrics.refused(refusal.reason());
     let mut answer = refusal.problem();
     if person {
-        pages::instead_of(&mut answer, refusal.reason());
+        let has_pages = shared.identity.as_ref().is_some_and(IdentityHandle::has_pages);
+        pages::instead_of(&mut answer, refusal.reason(), has_pages);
     }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use portcullis_auth::{Algorithm, ClaimNames, Issuer};
-use portcullis_core::EventSink;
+use portcullis_core::{EventSink, Timestamp};
 use portcullis_identity::{
-    Database, Identity, IdentityConfig, Mail, MailCatcher, Mailer, OpenError, Ports, SmtpError, SmtpMailer,
+    Database, Email, Identity, IdentityConfig, LetterKind, Mail, MailCatcher, Mailer, OpenError, Ports, SmtpError,
+    SmtpMailer,
 };
 use tokio::sync::Semaphore;
 use tower_service::Service as _;
@@ -66,7 +67,12 @@ struct Nowhere;
 
 impl Mailer for Nowhere {
     fn send(&self, mail: Mail) {
-        tracing::warn!(letter = mail.kind.as_str(), "a mail was not sent: there is no [mail] in the configuration");
+        self.admit(&mail.to, mail.kind, mail.at);
+    }
+
+    fn admit(&self, _to: &Email, letter: LetterKind, _at: Timestamp) -> bool {
+        tracing::warn!(letter = letter.as_str(), "a mail was not sent: there is no [mail] in the configuration");
+        false
     }
 }
 
@@ -93,6 +99,7 @@ pub async fn open_identity(
         MailWay::Server(server) => Arc::new(server.clone()),
     };
     let identity = Identity::open(config, Ports { clock: Arc::new(ProcessClock), mailer, events }).await?;
+    identity.use_roles(settings.gate.roles.clone());
     Ok((identity, way))
 }
 
@@ -114,6 +121,7 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
         password_policy: identity.password_policy,
         password_hash: identity.password_hash,
         audience: Arc::clone(&tokens.audience),
+        claims: tokens.claims.clone(),
         algorithm: tokens.algorithm,
         access_ttl: tokens.access_ttl,
         refresh_ttl: tokens.refresh_ttl,

@@ -35,6 +35,9 @@ fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
     let policy = build_policy(&settings, own)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     running.shared.reload(proxy_settings(&settings), policy);
+    if let Some(identity) = &running.identity {
+        identity.use_roles(settings.gate.roles.clone());
+    }
     running.settings = settings;
     Ok(())
 }

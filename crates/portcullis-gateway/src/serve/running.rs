@@ -1,14 +1,14 @@
 //! A running gate: every part of it, started in the order in which they need each other and stopped in the reverse.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portcullis::{Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, EventSink};
-use portcullis_identity::Identity;
+use portcullis_identity::{Forgets, Identity};
 use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
@@ -137,6 +137,9 @@ impl Running {
             Some(identity) => gate.with_holders(Arc::new(AccountHolders::new(Arc::clone(identity), Handle::current()))),
             None => gate,
         });
+        if let Some(identity) = &identity {
+            identity.revocations().forget_by(Box::new(Failures(Arc::downgrade(&gate), Handle::current())));
+        }
         sample(&metrics, &gate, &limiter, events.as_ref());
         if let MailWay::Server(server) = &mail {
             let (server, name) = (server.clone(), "portcullis_mails_under_way");
@@ -148,7 +151,7 @@ impl Running {
         let mut handle = None;
         if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
-            handle = Some(sender);
+            handle = Some(sender.with_pages(given.pages.enabled));
             let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages)));
             chores.push(tokio::spawn(identity::serve(requests, router)));
             chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
@@ -167,6 +170,7 @@ impl Running {
                     mails: mail_source(&mail),
                     clock: Arc::new(ProcessClock),
                     accounts: identity.clone().map(|identity| managed(identity, &gate)),
+                    gate: Some(Arc::clone(&gate)),
                 };
                 let (stop, stopped) = oneshot::channel();
                 let stopped = async move { drop(stopped.await) };
@@ -267,6 +271,22 @@ impl Running {
     }
 }
 
+/// The failures that the gate's limits count against users. The gate holds the record that tells of them, so it is held
+/// weakly.
+struct Failures(Weak<Gate>, Handle);
+
+impl Forgets for Failures {
+    fn forget(&self, user: &str) {
+        let Some(gate) = self.0.upgrade() else { return };
+        let user = user.to_owned();
+        drop(self.1.spawn(async move {
+            if let Err(error) = gate.forget_failures(&user).await {
+                tracing::warn!(%error, "the failures of an account that was unlocked are still counted");
+            }
+        }));
+    }
+}
+
 /// What the cores read of the settings.
 pub(super) fn proxy_settings(settings: &Settings) -> ProxySettings {
     ProxySettings { transport: Arc::new(settings.transport.clone()), upstreams: settings.upstreams.clone().into() }
@@ -283,11 +303,11 @@ fn start_events(settings: &Settings) -> Result<Option<Arc<EventLog>>, StartError
 fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, events: Option<&Arc<EventLog>>) {
     let add = |name, help, value: Box<dyn Fn() -> u64 + Send + Sync>| metrics.sample(Sample { name, help, value });
     let (keys, evicted) = (Arc::clone(limiter), Arc::clone(limiter));
-    add("portcullis_limit_keys", "Keys that limits hold at the moment.", Box::new(move || keys.store().len() as u64));
+    add("portcullis_limit_keys", "Keys that limits hold at the moment.", Box::new(move || keys.local().len() as u64));
     add(
         "portcullis_limit_evictions_total",
         "Live limit cells that were evicted because the store was full.",
-        Box::new(move || evicted.store().evictions()),
+        Box::new(move || evicted.local().evictions()),
     );
     let (hits, misses, held) = (Arc::clone(gate), Arc::clone(gate), Arc::clone(gate));
     add(
@@ -304,6 +324,12 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, limiter: &Arc<Limiter>, even
         "portcullis_tokens_remembered",
         "Verified tokens that are remembered.",
         Box::new(move || held.policy().verifier().remembered() as u64),
+    );
+    let waiting = Arc::clone(gate);
+    add(
+        "portcullis_requests_waiting",
+        "Requests that a limit holds back at the moment.",
+        Box::new(move || waiting.waiting() as u64),
     );
     add(
         "portcullis_clock_lead_seconds",
@@ -356,7 +382,7 @@ async fn sweep(limiter: Arc<Limiter>, blocks: Arc<BlockTable>) {
     loop {
         poll.tick().await;
         let now = ProcessClock.now();
-        limiter.store().sweep(now);
+        limiter.local().sweep(now);
         blocks.purge(now);
     }
 }

@@ -9,7 +9,7 @@ use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::postgres::{self, Cluster};
 use crate::support::process::{Gateway, Setup};
-use crate::support::{PROJECT_ROUTES, jose_header};
+use crate::support::{PROJECT_ROUTES, eventually, jose_header};
 
 /// What became of the requests of everybody.
 #[derive(Default)]
@@ -77,4 +77,49 @@ fn t3_rotation_under_load_at_two_instances_refuses_no_token() {
     println!("{asked} requests with {signed} tokens of {} keys, none refused", counts.keys.lock().len());
     assert_eq!(counts.keys.lock().len(), ROTATIONS + 1, "each key has signed");
     assert!(asked >= 200, "{asked}");
+}
+
+#[test]
+fn t3_instances_that_start_at_once_when_the_key_is_due_make_one_key_that_both_sign_with_and_publish() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let server = Cluster::start();
+    let database = server.database();
+    let origin = Origin::echo();
+    let tables = format!("{PROJECT_ROUTES}\n[tokens]\nalgorithm = \"EdDSA\"\nrotate = \"1d\"\naccess = \"24h\"\n");
+    let start = || -> Gateway {
+        Setup::before(&origin).public_url("https://api.example.com").on(&database).with(&tables).start()
+    };
+    let mut instances = [start(), start()];
+    instances[0].create_user("ann@example.com", "editor");
+    let kid = |gateway: &Gateway| jose_header(&gateway.login("ann@example.com").0)["kid"].clone();
+    let before = kid(&instances[0]);
+    assert_eq!(kid(&instances[1]), before, "the first key was made once too");
+    instances[0].operator().advance("24h");
+    // The time that was acted upon is kept within a second, and the other instance goes on from there.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let (old, _) = instances[0].login("ann@example.com");
+    std::thread::scope(|scope| {
+        for gateway in &mut instances {
+            scope.spawn(|| {
+                gateway.kill();
+                gateway.launch();
+            });
+        }
+    });
+    let after = eventually("the new key signs", Duration::from_secs(5), || {
+        Some(kid(&instances[0])).filter(|kid| *kid != before)
+    });
+    eventually("at the other too", Duration::from_secs(1), || (kid(&instances[1]) == after).then_some(()));
+    for gateway in &instances {
+        let keys = gateway.client().get("/.well-known/jwks.json").send().expect(200).json();
+        let kids: Vec<_> = keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].clone()).collect();
+        assert!(kids.len() == 2 && kids.contains(&before) && kids.contains(&after), "{keys}");
+        gateway.client().get("/projects").bearer(&old).send().expect(200);
+        for signer in &instances {
+            let (access, _) = signer.login("ann@example.com");
+            gateway.client().get("/projects").bearer(&access).send().expect(200);
+        }
+    }
 }

@@ -226,3 +226,37 @@ fn an_early_answer_arrives_although_the_body_is_not_read() {
     assert_eq!(reply.status, 413);
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
+
+#[test]
+fn h7_a_request_with_two_lengths_goes_on_with_one_and_is_the_last_of_its_connection() {
+    let origin = Origin::echo();
+    let gateway = Setup::open(&origin).start();
+    let lengths = [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Content-Length: 40\r\nTransfer-Encoding: chunked\r\nContent-Length: 5",
+        "Transfer-Encoding: chunked\r\nContent-Length: nonsense",
+    ];
+    for (turn, lengths) in lengths.into_iter().enumerate() {
+        let mut connection = gateway.client().connect();
+        let host = gateway.listen;
+        // To whoever goes by the length, something else begins in the middle of the body or behind it.
+        let smuggled = format!("GET /smuggled{turn} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let chunk = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+        connection
+            .send(format!("POST /two{turn} HTTP/1.1\r\nHost: {host}\r\n{lengths}\r\n\r\n{chunk}{smuggled}"))
+            .unwrap();
+        let reply = connection.reply().unwrap();
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "{lengths}");
+        let after = connection.until_close(Duration::from_secs(5)).unwrap();
+        assert!(after.is_empty(), "{lengths}: {}", String::from_utf8_lossy(&after));
+        let seen = origin.last();
+        assert_eq!((&*seen.target, &*seen.body), (&*format!("/two{turn}"), smuggled.as_bytes()), "{lengths}");
+        assert_eq!(seen.header("transfer-encoding"), Some("chunked"), "{lengths}");
+        assert_eq!(seen.header("content-length"), None, "{lengths}");
+    }
+    // Neither are the connections to the API out of step.
+    gateway.client().get("/next").send().expect(200);
+    assert_eq!(origin.last().target, "/next");
+    assert_eq!(origin.requests().len(), lengths.len() + 1);
+}

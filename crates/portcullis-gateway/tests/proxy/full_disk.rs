@@ -1,22 +1,31 @@
-//! A disk without room: writes are refused and never acknowledged, and service returns with the room.
+//! A disk without room, or a limit in its place: writes are refused and never acknowledged, and service returns with the room.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 
 use crate::support::client::{Client, Reply};
 use crate::support::eventually;
 use crate::support::origin::Origin;
-use crate::support::process::Setup;
+use crate::support::process::{Gateway, Setup, portcullis};
+
+/// Something that leaves no room to write, and gives it back.
+trait Disk {
+    /// Takes all the room that is left to this process.
+    fn fill(&self, gateway: &Gateway);
+    /// Gives it back.
+    fn make_room(&self, gateway: &Gateway);
+}
 
 /// A small disk in memory, mounted on a directory for as long as it lives.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// `None` where this user may not mount anything, which is said past the tests' capture.
+    /// `None` where this user may not mount anything, which is said past the tests' capture. The other test needs no right.
     fn mount(at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let mut mount = Command::new("mount");
@@ -24,19 +33,28 @@ impl SmallDisk {
         if mount.status().is_ok_and(|status| status.success()) {
             return Some(Self(at.to_owned()));
         }
-        std::io::stderr().write_all(b"SKIPPED: a full disk needs the right to mount one\n").unwrap();
+        std::io::stderr()
+            .write_all(b"a full disk is tried by a limit of files only: nothing can be mounted here\n")
+            .unwrap();
         None
     }
 
-    /// Takes all the room that is left.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("filler");
-        let mut file = std::fs::File::create(&path).unwrap();
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+}
+
+impl Disk for SmallDisk {
+    fn fill(&self, _: &Gateway) {
+        let mut file = std::fs::File::create(self.filler()).unwrap();
         // Large pieces first, then whatever still fits.
         for piece in [65_536, 4_096, 1] {
             while file.write_all(&vec![0; piece]).is_ok() {}
         }
-        path
+    }
+
+    fn make_room(&self, _: &Gateway) {
+        std::fs::remove_file(self.filler()).unwrap();
     }
 }
 
@@ -50,6 +68,38 @@ impl Drop for SmallDisk {
     }
 }
 
+/// A limit of how large a file of the process may become, which every user may set for what is his.
+struct LimitOfFiles;
+
+impl LimitOfFiles {
+    /// The binary, told to hear of the limit by a failure of the write and not to die of it: who writes beyond it is sent a
+    /// signal that ends a process unless it was started without regard for it.
+    fn command() -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(portcullis().get_program());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn set(gateway: &Gateway, bytes: Option<u64>) {
+        let id = Pid::from_raw(i32::try_from(gateway.id()).unwrap());
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        prlimit(id, Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum }).unwrap();
+    }
+}
+
+impl Disk for LimitOfFiles {
+    fn fill(&self, gateway: &Gateway) {
+        // Some commits more fit into the log, and less than would make the engine begin it anew.
+        let log = std::fs::metadata(gateway.state.join("portcullis.db-wal")).unwrap().len();
+        Self::set(gateway, Some(log + 100_000));
+    }
+
+    fn make_room(&self, gateway: &Gateway) {
+        Self::set(gateway, None);
+    }
+}
+
 fn refresh(client: &Client, token: &str) -> Reply {
     client.post("/auth/refresh").json(&json!({ "refreshToken": token })).send()
 }
@@ -57,14 +107,32 @@ fn refresh(client: &Client, token: &str) -> Reply {
 #[test]
 fn a_full_disk_refuses_writes_keeps_what_was_acknowledged_and_service_returns_with_the_room() {
     let origin = Origin::echo();
-    let mut gateway = Setup::before(&origin).with("[limits]\npreset = \"none\"\n").start();
-    gateway.kill();
+    let mut gateway = before(&origin);
     let Some(disk) = SmallDisk::mount(&gateway.state) else { return };
     gateway.launch();
+    survives(&mut gateway, &disk);
+}
+
+#[test]
+fn a_log_that_may_not_grow_refuses_writes_keeps_what_was_acknowledged_and_service_returns_with_the_room() {
+    let origin = Origin::echo();
+    let mut gateway = before(&origin);
+    gateway.launch_by(LimitOfFiles::command());
+    survives(&mut gateway, &LimitOfFiles);
+}
+
+/// A gateway that is to be launched.
+fn before(origin: &Origin) -> Gateway {
+    let mut gateway = Setup::before(origin).with("[limits]\npreset = \"none\"\n").start();
+    gateway.kill();
+    gateway
+}
+
+fn survives(gateway: &mut Gateway, disk: &dyn Disk) {
     gateway.create_user("ann@example.com", "editor");
     let (access, mut token) = gateway.login("ann@example.com");
 
-    let filler = disk.fill();
+    disk.fill(gateway);
     let client = gateway.client();
     let refused = (0..5_000).find_map(|_| {
         let reply = refresh(&client, &token);
@@ -88,7 +156,7 @@ fn a_full_disk_refuses_writes_keeps_what_was_acknowledged_and_service_returns_wi
         gateway.client().get("/any").bearer(&access).send().expect(200);
     }
 
-    std::fs::remove_file(filler).unwrap();
+    disk.make_room(gateway);
     token = eventually("writes succeed again", Duration::from_secs(5), || {
         let reply = refresh(&client, &token);
         (reply.status == 200).then(|| reply.json()["refreshToken"].as_str().unwrap().to_owned())

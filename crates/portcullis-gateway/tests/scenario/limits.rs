@@ -1,7 +1,7 @@
 //! Limits, as they apply when a file names none (L4–L8).
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -285,4 +285,105 @@ fn l5_a_flood_in_parallel_is_held_to_the_quota() {
     });
     sleep(Duration::from_millis(50));
     assert_eq!(origin.requests().len(), 50);
+}
+
+#[test]
+fn l12_what_is_over_the_quota_is_answered_later_and_others_are_not() {
+    let origin = Origin::echo();
+    let gateway = Setup::before(&origin)
+        .with(PROJECT_ROUTES)
+        .with(
+            "[limits]\nheaders = \"both\"\n\n[[limit]]\nname = \"slow\"\nmatch = \"/public/**\"\nkey = \"address\"\n\
+             quota = \"2 per hour\"\nmode = \"delay\"\ndelay = \"700ms\"\n\n[[limit]]\nname = \"hard\"\n\
+             match = \"/public/**\"\nkey = \"address\"\nquota = \"4 per hour\"\n",
+        )
+        .start();
+    let client = gateway.client();
+    let timed = |client: &Client| {
+        let begun = Instant::now();
+        let reply = client.get("/public/status").send();
+        (reply, begun.elapsed())
+    };
+    for _ in 0..2 {
+        timed(&client).0.expect(200);
+    }
+    let slowed = Duration::from_millis(700);
+    for _ in 0..2 {
+        let (reply, took) = timed(&client);
+        assert!(reply.status == 200 && took >= slowed, "{} after {took:?}", reply.status);
+    }
+    let (reply, _) = timed(&client);
+    let refused = reply.refused(429, "Rate limit exceeded");
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"hard\";q=4;w=3600"), "the limit that slows is not told");
+    assert!(refused.header("ratelimit").is_some_and(|value| value.starts_with("\"hard\";r=0;t=")), "{refused:?}");
+    assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
+    // Another client's request passes while one is held back.
+    std::thread::scope(|scope| {
+        let slow = gateway.client();
+        for _ in 0..2 {
+            slow.get("/public/status").send().expect(200);
+        }
+        let held = scope.spawn(move || timed(&slow));
+        sleep(Duration::from_millis(100));
+        let other = gateway.client();
+        timed(&other).0.expect(200);
+        assert!(!held.is_finished(), "nobody waits for who is held back");
+        assert!(held.join().unwrap().1 >= slowed);
+    });
+    let metrics = gateway.operator().metrics();
+    assert!(metrics.contains("portcullis_limit_slowed_total{limit=\"slow\"} 3\n"), "{metrics}");
+    assert!(metrics.contains("portcullis_requests_waiting 0\n"), "{metrics}");
+}
+
+#[test]
+fn l6_an_operator_lists_shows_and_resets_limits_of_the_running_gate() {
+    let (_origin, gateway) = projects();
+    gateway.create_user("locked@example.com", "viewer");
+    let client = gateway.client();
+    for number in 0..5 {
+        wrong_login(&client, number).expect(401);
+    }
+    wrong_login(&client, 5).expect(429);
+    let limits = |arguments: &[&str]| {
+        let output = gateway.command(&[&["limits"], arguments].concat());
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let address = client.address.to_string();
+    let (code, listed, _) = limits(&["list"]);
+    assert_eq!(code, Some(0), "{listed}");
+    for name in ["anonymous", "auth", "auth-endpoints", "login", "user", "verify"] {
+        assert!(listed.lines().any(|line| line.starts_with(name)), "{listed}");
+    }
+    assert!(listed.contains("5 per 15m on POST /auth/login"), "{listed}");
+
+    let (code, shown, _) = limits(&["show", "login", "--address", &address]);
+    assert!(code == Some(0) && shown.starts_with("login: 0 of 5 left, all of it at 2"), "{shown}");
+    let (_, other, _) = limits(&["show", "login", "--address", "192.0.2.77"]);
+    assert!(other.starts_with("login: 5 of 5 left"), "{other}");
+    assert!(limits(&["reset", "login", "--address", &address]).1.contains("counts anew"));
+    assert!(limits(&["reset", "login", "--address", &address]).1.contains("had counted nothing"));
+    wrong_login(&client, 6).expect(401);
+
+    // By an account's address, though the limit counts by its id.
+    let (token, _) = gateway.login("locked@example.com");
+    client.get("/projects").bearer(&token).send().expect(200);
+    let (_, shown, _) = limits(&["show", "user", "--user", "locked@example.com"]);
+    assert!(shown.starts_with("user: 299 of 300 left"), "{shown}");
+    let (_, shown, _) = limits(&["show", "user", "--user", "locked@example.com", "--role", "admin"]);
+    assert!(shown.starts_with("user: 2999 of 3000 left"), "an admin has the ceiling: {shown}");
+
+    for (arguments, exit, told) in [
+        (&["show", "nothing", "--address", "192.0.2.1"][..], 1, "there is no limit named \"nothing\""),
+        (&["show", "login"], 2, "this limit counts by address; say which"),
+        (&["show", "user", "--user", "nobody@example.com"], 1, "no such account"),
+        (&["show", "login", "--address", "home"], 2, "invalid"),
+    ] {
+        let (code, _, error) = limits(arguments);
+        assert!(code == Some(exit) && error.contains(told), "{arguments:?}: {code:?} {error}");
+    }
+    // Only the operator may.
+    let strangers = Client::at(gateway.admin, std::net::Ipv4Addr::LOCALHOST);
+    strangers.get("/api/limits").send().expect(401);
+    strangers.post("/api/limits/login/reset").json(&json!({ "address": address })).send().expect(401);
 }

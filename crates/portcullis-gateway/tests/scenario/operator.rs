@@ -102,29 +102,13 @@ fn w1_refusals_are_recorded_as_json_lines() {
     let client = gateway.client();
     let id = client.get("/projects").send().expect(401).header("x-request-id").unwrap().to_owned();
     while client.get("/public/status").send().status != 429 {}
-    let lines = || -> Vec<serde_json::Value> {
-        let mut lines = Vec::new();
-        let mut waiting = vec![gateway.state.clone()];
-        while let Some(directory) = waiting.pop() {
-            for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
-                let path = entry.path();
-                if path.is_dir() {
-                    waiting.push(path);
-                } else if path.extension().is_some_and(|end| end == "jsonl") {
-                    let text = std::fs::read_to_string(&path).unwrap();
-                    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-                    lines.extend(whole.lines().map(|line| serde_json::from_str(line).expect("a JSON line")));
-                }
-            }
-        }
-        lines
-    };
     let address = client.address.to_string();
     eventually("a record of the refusal", Duration::from_secs(5), || {
-        lines().iter().any(|line: &serde_json::Value| line.to_string().contains(&id)).then_some(())
+        gateway.records().iter().any(|line| line.to_string().contains(&id)).then_some(())
     });
     eventually("a record of the limit", Duration::from_secs(5), || {
-        lines()
+        gateway
+            .records()
             .iter()
             .map(serde_json::Value::to_string)
             .any(|line| line.contains("limit") && line.contains("anonymous") && line.contains(&address))

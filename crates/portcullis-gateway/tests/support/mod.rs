@@ -2,6 +2,7 @@
 //! remembers every byte, and the operator's side.
 
 pub(crate) mod client;
+pub(crate) mod database;
 pub(crate) mod operator;
 pub(crate) mod origin;
 #[path = "../../../portcullis-identity/tests/support/postgres.rs"]

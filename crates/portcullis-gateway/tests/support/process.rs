@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::Client;
+use super::database::Accounts;
 use super::operator::Operator;
 use super::origin::Origin;
 use super::{PASSWORD, eventually};
@@ -255,7 +256,12 @@ impl Gateway {
 
     /// Starts the binary and waits until it is ready.
     pub(crate) fn launch(&mut self) {
-        let mut running = Running::start(portcullis().arg("serve").arg("--config").arg(&self.config));
+        self.launch_by(portcullis());
+    }
+
+    /// The same by a command of the test's own, which is given the arguments.
+    pub(crate) fn launch_by(&mut self, mut command: Command) {
+        let mut running = Running::start(command.arg("serve").arg("--config").arg(&self.config));
         let (listen, admin) = (self.listen, self.admin);
         eventually("the gateway is ready", Duration::from_secs(20), || {
             if let Some(status) = running.has_ended() {
@@ -296,6 +302,35 @@ impl Gateway {
 
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Its accounts, past the gate.
+    pub(crate) fn accounts(&self) -> Accounts {
+        let given = self.setup.identity.split("database = \"").nth(1).and_then(|rest| rest.split('"').next());
+        match given {
+            Some(url) if !url.starts_with("sqlite:") => Accounts::Server(url.to_owned()),
+            Some(file) => Accounts::File(self.state.join(&file["sqlite:".len()..])),
+            None => Accounts::File(self.state.join("portcullis.db")),
+        }
+    }
+
+    /// Every whole line of its records so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let mut lines = Vec::new();
+        let mut waiting = vec![self.state.clone()];
+        while let Some(directory) = waiting.pop() {
+            for entry in std::fs::read_dir(directory).expect("the state can be listed") {
+                let path = entry.expect("the state can be listed").path();
+                if path.is_dir() {
+                    waiting.push(path);
+                } else if path.extension().is_some_and(|end| end == "jsonl") {
+                    let text = std::fs::read_to_string(&path).expect("records are UTF-8");
+                    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+                    lines.extend(whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("a JSON line")));
+                }
+            }
+        }
+        lines
     }
 
     /// A client with an address of its own.

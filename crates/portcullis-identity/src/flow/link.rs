@@ -110,6 +110,11 @@ pub(crate) async fn void(transaction: &mut Write, account: &str) -> Result<(), s
     sql("DELETE FROM account_link WHERE account_id = $1").bind(account).execute(transaction).await.map(drop)
 }
 
+/// Makes every link of every account void.
+pub(crate) async fn void_everybodys(transaction: &mut Write) -> Result<(), sqlx::Error> {
+    sql("DELETE FROM account_link").execute(transaction).await.map(drop)
+}
+
 /// Makes every link of an account for one purpose void.
 pub(crate) async fn void_all_for(transaction: &mut Write, account: &str, purpose: Purpose) -> Result<(), sqlx::Error> {
     sql("DELETE FROM account_link WHERE account_id = $1 AND purpose = $2")

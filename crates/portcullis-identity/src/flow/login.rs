@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use portcullis_core::{EventKind, Secret, Timestamp};
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::error::IdentityError;
@@ -101,7 +100,13 @@ pub(crate) struct Holder {
     pub(crate) role: String,
     pub(crate) plan: String,
     pub(crate) version: i64,
+    pub(crate) email: String,
+    pub(crate) name: Option<String>,
 }
+
+/// A row of an account that somebody enters: its role, its plan, its version, since when it is disabled, its address and
+/// the name.
+type Entering = (String, String, i64, Option<i64>, String, Option<String>);
 
 impl Identity {
     /// Logs in.
@@ -211,15 +216,15 @@ impl Identity {
         let mut transaction = self.store.write().await?;
         // Asked again where nothing can come between: the hash may have waited long, and a password that was replaced or
         // an account that was disabled meanwhile must not leave a session behind.
-        let current: Option<(String, String, i64, Option<i64>)> = sql(locking!(
-            "SELECT role, plan, version, disabled_at FROM account WHERE id = $1 AND password = $2",
+        let current: Option<Entering> = sql(locking!(
+            "SELECT role, plan, version, disabled_at, email, name FROM account WHERE id = $1 AND password = $2",
             "FOR UPDATE"
         ))
         .bind(&id)
         .bind(&proven)
         .fetch_optional(&mut transaction)
         .await?;
-        let Some((role, plan, version, disabled)) = current else {
+        let Some((role, plan, version, disabled, email, name)) = current else {
             // What replaced it may be of this very group of writes: the next look must find it on the disk.
             transaction.commit().await?;
             return Ok(None);
@@ -246,7 +251,7 @@ impl Identity {
         let session = self.begin_session(&mut transaction, &opened, now).await?;
         audit::write(&mut transaction, now, "logged_in", Some(&id), origin, None).await?;
         transaction.commit().await?;
-        Ok(Some(Entered { holder: Holder { id, role, plan, version }, session, now }))
+        Ok(Some(Entered { holder: Holder { id, role, plan, version, email, name }, session, now }))
     }
 
     /// Stores a new session with what holds it; gives its id.
@@ -309,21 +314,10 @@ impl Identity {
         // Where this machine's clock was set back, nobody knows whether it was right before or is now. What others read as
         // the moment of issue must not lie in their future in either case.
         let issued = now.min(self.ports.clock.wall());
-        let claims = json!({
-            "iss": &*self.config.public_url,
-            "aud": &*self.config.audience,
-            "sub": holder.id,
-            "client_id": "portcullis",
-            "iat": issued.as_secs(),
-            "exp": now.after(self.config.access_ttl).as_secs(),
-            "jti": Uuid::new_v4().to_string(),
-            "sid": session,
-            "role": holder.role,
-            "plan": holder.plan,
-            "ver": holder.version,
-        });
+        let id = Uuid::new_v4().to_string();
+        let claims = self.claims(holder, session, &id, [issued, now.after(self.config.access_ttl)])?;
         let key = self.keyring.signing();
-        let access = key.sign("at+jwt", claims.to_string().as_bytes()).map_err(|_| IdentityError::Crypto)?;
+        let access = key.sign("at+jwt", claims.as_bytes()).map_err(|_| IdentityError::Crypto)?;
         Ok(Tokens {
             access: Secret::new(access),
             refresh,

@@ -2,6 +2,8 @@
 
 pub(crate) mod account;
 pub(crate) mod api_key;
+pub(crate) mod claims;
+pub(crate) mod everybody;
 pub(crate) mod link;
 pub(crate) mod login;
 pub(crate) mod logout;
@@ -15,4 +17,5 @@ pub(crate) mod revoke_token;
 pub(crate) mod server_session;
 pub(crate) mod sessions;
 pub(crate) mod tidy;
+pub(crate) mod unlock;
 pub(crate) mod verify;

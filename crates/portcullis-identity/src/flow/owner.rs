@@ -115,7 +115,8 @@ impl Identity {
     }
 
     /// Confirms another address by the link that was mailed there. Sessions go on: who asked knew the password, and who
-    /// confirmed has the mailbox. Links that were mailed to the former address are void.
+    /// confirmed has the mailbox. Links that were mailed to the former address are void; so are access tokens where they name
+    /// the address, and a refresh makes one with the new.
     ///
     /// # Errors
     /// [`IdentityError::InvalidLink`] for a token that is unknown, used up or too old, or whose address has an account by
@@ -141,12 +142,21 @@ impl Identity {
         sql("UPDATE account SET email = $1 WHERE id = $2").bind(&address).bind(&id).execute(&mut transaction).await?;
         sql("DELETE FROM pending WHERE email = $1").bind(&address).execute(&mut transaction).await?;
         link::void(&mut transaction, &id).await?;
+        let names_address = self.tokens_name_addresses();
+        if names_address {
+            // Whoever reads the address in a token must not go on believing the former one. The session stays.
+            let (version,): (i64,) = sql("UPDATE account SET version = version + 1 WHERE id = $1 RETURNING version")
+                .bind(&id)
+                .fetch_one(&mut transaction)
+                .await?;
+            revocation::write(&mut transaction, Revoked::User(&id, version), self.token_end(now)).await?;
+        }
         audit::write(&mut transaction, now, "email_changed", Some(&id), origin, None).await?;
         transaction.commit().await?;
         if let Ok(former) = Email::parse(&former) {
             self.ports.mailer.send(self.config.letters.email_changed(former, &self.config.public_url, now));
         }
-        Ok(())
+        if names_address { self.see_revocations().await } else { Ok(()) }
     }
 }
 

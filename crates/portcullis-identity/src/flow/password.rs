@@ -136,15 +136,15 @@ impl Identity {
         let session = principal.parts().session.as_deref().unwrap_or_default();
         let now = self.now();
         let mut transaction = self.store.write().await?;
-        let changed: Option<(String, String, String)> = sql("UPDATE account SET password = $1 \
-             WHERE id = $2 AND password = $3 AND disabled_at IS NULL RETURNING role, plan, email")
+        let changed: Option<(String, String, String, Option<String>)> = sql("UPDATE account SET password = $1 \
+             WHERE id = $2 AND password = $3 AND disabled_at IS NULL RETURNING role, plan, email, name")
         .bind(hash)
         .bind(id)
         .bind(&proved.hash)
         .fetch_optional(&mut transaction)
         .await?;
         // It was changed meanwhile, by somebody who knew it too.
-        let Some((role, plan, email)) = changed else { return Err(IdentityError::WrongPassword) };
+        let Some((role, plan, email, name)) = changed else { return Err(IdentityError::WrongPassword) };
         let delivery: Option<(String,)> = sql("SELECT delivery FROM session WHERE id = $1 AND account_id = $2")
             .bind(session)
             .bind(id)
@@ -169,7 +169,7 @@ impl Identity {
         if in_session {
             return Ok(Renewed::Session(self.handed_over(secret)));
         }
-        let holder = Holder { id: id.to_owned(), role, plan, version };
+        let holder = Holder { id: id.to_owned(), role, plan, version, email, name };
         Ok(Renewed::Tokens(self.tokens(&holder, &session, secret, delivery, now)?))
     }
 

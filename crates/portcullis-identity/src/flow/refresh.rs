@@ -24,12 +24,14 @@ struct Found {
     role: String,
     plan: String,
     version: i64,
+    email: String,
+    name: Option<String>,
     disabled_at: Option<i64>,
 }
 
 const FIND: Text = locking!(
     "SELECT t.session_id, t.generation, t.expires_at, t.spent_at, s.delivery, s.revoked_at, \
-                    a.id AS account_id, a.role, a.plan, a.version, a.disabled_at \
+                    a.id AS account_id, a.role, a.plan, a.version, a.email, a.name, a.disabled_at \
                     FROM refresh_token t JOIN session s ON s.id = t.session_id JOIN account a ON a.id = s.account_id \
                     WHERE t.hash = $1",
     // The session first, as whoever ends or deletes one holds it first and then asks for its tokens.
@@ -85,7 +87,8 @@ impl Identity {
             }
         }
         let delivery = if found.delivery == "cookie" { Delivery::Cookie } else { Delivery::Body };
-        let holder = Holder { id: found.account_id, role: found.role, plan: found.plan, version: found.version };
+        let Found { account_id: id, role, plan, version, email, name, .. } = found;
+        let holder = Holder { id, role, plan, version, email, name };
         self.tokens(&holder, &found.session_id, successor, delivery, now)
     }
 

@@ -57,10 +57,7 @@ impl Identity {
         }
         self.revocations.forget_expired(&self.store, now).await?;
         self.decoys.catch_up(&self.store, self.config.password_hash).await?;
-        if self.keyring.is_due(&self.store, self.config.rotate_every, now).await? {
-            self.rotate_keys(Origin::default()).await?;
-        }
-        Ok(())
+        self.keyring.rotate_if_due(&self.store, self.config.rotate_every, now, Origin::default()).await
     }
 
     /// Deletes a batch; gives how many rows it had.

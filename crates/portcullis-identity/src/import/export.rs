@@ -1,5 +1,6 @@
 //! Writing every account as the JSON lines that an import reads.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
@@ -24,6 +25,17 @@ pub enum ExportError {
     Identity(#[from] IdentityError),
 }
 
+/// Some accounts of an export.
+#[derive(Debug)]
+pub struct ExportPage {
+    /// Each as a line of JSON.
+    pub lines: String,
+    /// The id of the last one, to ask for the next page with.
+    pub last: String,
+    /// How many they are.
+    pub count: u64,
+}
+
 type Row = (String, String, Option<String>, String, String, String, Option<i64>, i64);
 
 impl Identity {
@@ -33,33 +45,47 @@ impl Identity {
     /// # Errors
     /// [`ExportError`].
     pub async fn export(&self, with_hashes: bool, output: &mut dyn Write, origin: Origin) -> Result<u64, ExportError> {
-        let mut transaction = self.store.write().await.map_err(IdentityError::from)?;
-        let detail = if with_hashes { "with hashes" } else { "without hashes" };
-        audit::write(&mut transaction, self.now(), "accounts_exported", None, origin, Some(detail))
-            .await
-            .map_err(IdentityError::from)?;
-        transaction.commit().await.map_err(IdentityError::from)?;
+        self.note_export(with_hashes, origin).await?;
         let (mut last, mut count) = (String::new(), 0);
-        loop {
-            let rows: Vec<Row> = sql(
-                "SELECT id, email, name, password, role, plan, disabled_at, created_at FROM account WHERE id > $1 \
-                 ORDER BY id LIMIT $2",
-            )
-            .bind(&last)
+        while let Some(page) = self.export_page(with_hashes, &last).await? {
+            output.write_all(page.lines.as_bytes())?;
+            (last, count) = (page.last, count + page.count);
+        }
+        output.flush()?;
+        Ok(count)
+    }
+
+    /// Takes an export down in the audit trail. To be called before its first page.
+    ///
+    /// # Errors
+    /// [`IdentityError::Database`].
+    pub async fn note_export(&self, with_hashes: bool, origin: Origin) -> Result<(), IdentityError> {
+        let mut transaction = self.store.write().await?;
+        let detail = if with_hashes { "with hashes" } else { "without hashes" };
+        audit::write(&mut transaction, self.now(), "accounts_exported", None, origin, Some(detail)).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// The accounts whose ids come after `after` (empty for the first), some hundreds of them; `None` where there are none.
+    ///
+    /// # Errors
+    /// [`IdentityError::Database`].
+    pub async fn export_page(&self, with_hashes: bool, after: &str) -> Result<Option<ExportPage>, IdentityError> {
+        let rows: Vec<Row> =
+            sql("SELECT id, email, name, password, role, plan, disabled_at, created_at FROM account WHERE id > $1 \
+             ORDER BY id LIMIT $2")
+            .bind(after)
             .bind(PAGE)
             .fetch_all(self.store.read())
-            .await
-            .map_err(IdentityError::from)?;
-            let Some((id, ..)) = rows.last() else {
-                output.flush()?;
-                return Ok(count);
-            };
-            last.clone_from(id);
-            for row in rows {
-                writeln!(output, "{}", line(row, with_hashes))?;
-                count += 1;
-            }
+            .await?;
+        let Some((last, ..)) = rows.last() else { return Ok(None) };
+        let (last, count) = (last.clone(), rows.len() as u64);
+        let mut lines = String::new();
+        for row in rows {
+            // Writing to a string does not fail.
+            let _ = writeln!(lines, "{}", line(row, with_hashes));
         }
+        Ok(Some(ExportPage { lines, last, count }))
     }
 }
 

@@ -18,7 +18,7 @@ use std::io::{self, BufRead};
 use crate::error::IdentityError;
 use crate::service::Identity;
 use crate::store::audit::Origin;
-pub use export::ExportError;
+pub use export::{ExportError, ExportPage};
 use row::{Checks, NewUser};
 pub use row::{Column, RowRefused};
 use write::Written;

@@ -100,4 +100,15 @@ impl std::fmt::Debug for Mail {
 pub trait Mailer: Send + Sync {
     /// Takes one mail.
     fn send(&self, mail: Mail);
+
+    /// Whether a mail would be taken, which counts it as one that was: for a flow that makes something void which nothing
+    /// but this mail replaces. It goes on with [`Mailer::send_admitted`].
+    fn admit(&self, _to: &Email, _kind: LetterKind, _at: Timestamp) -> bool {
+        true
+    }
+
+    /// Takes a mail that was admitted.
+    fn send_admitted(&self, mail: Mail) {
+        self.send(mail);
+    }
 }

@@ -9,13 +9,14 @@ use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsPar
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use parking_lot::Mutex;
-use portcullis_core::{Clock, Event, EventKind, EventSink, Secret};
+use portcullis_core::{Clock, Event, EventKind, EventSink, Secret, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::allowance::Allowance;
 use super::failure::Failure;
-use super::{Mail, Mailer, Sender, message};
+use super::{LetterKind, Mail, Mailer, Sender, message};
+use crate::policy::Email;
 
 /// How the way to the mail server is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +109,7 @@ pub enum SmtpError {
 
 /// Mails that are under way at once, those that wait for their next attempt included: a few kilobytes each.
 const MAX_UNDER_WAY: u32 = 1_000;
+const QUEUE_FULL: &str = "too many mails are under way";
 /// Connections to the server at once; big providers refuse more than a handful.
 const CONNECTIONS: usize = 4;
 /// For one attempt, from the connection to the server's last word.
@@ -199,15 +201,30 @@ impl SmtpMailer {
 
 impl Mailer for SmtpMailer {
     fn send(&self, mail: Mail) {
-        let Ok(slot) = Arc::clone(&self.shared.under_way).try_acquire_owned() else {
-            self.shared.dropped(&mail, "mail_queue_full", "too many mails are under way");
-            return;
-        };
-        if !self.shared.allowance.lock().take(&mail.to, mail.kind, mail.at) {
-            self.shared.dropped(&mail, "mail_recipient_limit", "its recipient was sent enough of them within the hour");
-            return;
+        if self.admit(&mail.to, mail.kind, mail.at) {
+            self.send_admitted(mail);
         }
-        drop(self.runtime.spawn(Arc::clone(&self.shared).deliver(mail, slot)));
+    }
+
+    fn admit(&self, to: &Email, kind: LetterKind, at: Timestamp) -> bool {
+        // What finds no place shall not be counted.
+        if self.under_way() == MAX_UNDER_WAY as usize {
+            self.shared.dropped(to, kind, "mail_queue_full", QUEUE_FULL);
+            return false;
+        }
+        let admitted = self.shared.allowance.lock().take(to, kind, at);
+        if !admitted {
+            let said = "its recipient was sent enough of them within the hour";
+            self.shared.dropped(to, kind, "mail_recipient_limit", said);
+        }
+        admitted
+    }
+
+    fn send_admitted(&self, mail: Mail) {
+        match Arc::clone(&self.shared.under_way).try_acquire_owned() {
+            Ok(slot) => drop(self.runtime.spawn(Arc::clone(&self.shared).deliver(mail, slot))),
+            Err(_) => self.shared.dropped(&mail.to, mail.kind, "mail_queue_full", QUEUE_FULL),
+        }
     }
 }
 
@@ -216,7 +233,7 @@ impl Shared {
     async fn deliver(self: Arc<Self>, mail: Mail, _slot: OwnedSemaphorePermit) {
         let message = match message::write(&self.sender, &mail) {
             Ok(message) => message,
-            Err(error) => return self.dropped(&mail, "mail_unwritable", &error.to_string()),
+            Err(error) => return self.dropped(&mail.to, mail.kind, "mail_unwritable", &error.to_string()),
         };
         let mut stopping = self.stopping.subscribe();
         let mut pauses = self.retries.iter();
@@ -225,7 +242,7 @@ impl Shared {
             let Err(failure) = self.attempt(&message).await else { return };
             let pause = match pauses.next() {
                 Some(pause) if !failure.is_final && !is_last => *pause,
-                _ => return self.dropped(&mail, failure.slug, &failure.said),
+                _ => return self.dropped(&mail.to, mail.kind, failure.slug, &failure.said),
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -258,8 +275,8 @@ impl Shared {
     }
 
     /// Tells that a mail is given up. The address is one that registration takes, so that it can forge nothing.
-    fn dropped(&self, mail: &Mail, reason: &'static str, said: &str) {
-        tracing::warn!(to = mail.to.as_str(), letter = mail.kind.as_str(), reason, said, "a mail was not sent");
+    fn dropped(&self, to: &Email, letter: LetterKind, reason: &'static str, said: &str) {
+        tracing::warn!(to = to.as_str(), letter = letter.as_str(), reason, said, "a mail was not sent");
         let event = Event::new(self.clock.now(), EventKind::MailDropped);
         self.events.record(Event { reason: Some(reason), ..event });
     }

@@ -104,7 +104,10 @@ impl Hasher {
             let (jobs, waiting) = (Arc::clone(&jobs), Arc::clone(&waiting));
             std::thread::Builder::new()
                 .name(format!("hash-{index}"))
-                .spawn(move || work(&jobs, &waiting, own))
+                .spawn(move || {
+                    yield_to_others();
+                    work(&jobs, &waiting, own);
+                })
                 .map_err(OpenError::Threads)?;
         }
         // Drawn, not written here: whoever logs in with the dummy's password would be done a hash sooner.
@@ -163,6 +166,23 @@ impl Hasher {
     }
 }
 
+/// How far a thread that hashes stands back (`nice`): far enough that a request which needs no hash takes the processor
+/// from it at once, not so far that logins starve while everything else is busy.
+const NICENESS: i32 = 10;
+
+/// Lets every other thread go first. Linux keeps a niceness for each thread; where it cannot be set, hashing competes as
+/// an equal, which costs others latency and nobody safety.
+#[cfg(target_os = "linux")]
+fn yield_to_others() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!(%error, "threads that hash passwords keep their priority");
+    }
+}
+
+/// Elsewhere a niceness is the whole process's.
+#[cfg(not(target_os = "linux"))]
+const fn yield_to_others() {}
+
 fn work(jobs: &Mutex<Receiver<Job>>, waiting: &AtomicUsize, own: PasswordHash) {
     loop {
         let Ok(job) = jobs.lock().recv() else { return };
@@ -216,6 +236,26 @@ mod tests {
 
     fn start() -> Hasher {
         Hasher::start(1, PasswordHash::Argon2id).unwrap()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn hashing_stands_back_for_whatever_needs_no_hash() {
+        let hasher = start();
+        // Its threads have begun to work once one has answered.
+        hasher.hash(&Secret::new("a password".to_owned())).await.unwrap();
+        let stat = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("stat")).ok();
+        let mut seen = 0;
+        for stat in std::fs::read_dir("/proc/self/task").unwrap().filter_map(|entry| stat(entry.unwrap())) {
+            let (head, fields) = stat.rsplit_once(") ").unwrap();
+            // proc_pid_stat(5): the niceness is the 19th field, and the state, the first after the name, the third.
+            let nice: i32 = fields.split(' ').nth(16).unwrap().parse().unwrap();
+            let hashes = head.contains("(hash-");
+            // The threads of a hasher that another test has just started may not have stood back yet.
+            assert!(hashes || nice != NICENESS, "only hashing stands back: {stat}");
+            seen += usize::from(hashes && nice == NICENESS);
+        }
+        assert!(seen > 0, "the thread that hashes stands back");
     }
 
     #[test]

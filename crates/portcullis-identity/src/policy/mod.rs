@@ -6,6 +6,13 @@ use crate::password::one_spelling;
 pub use obvious::PasswordContext;
 use obvious::{Obvious, obvious};
 
+/// The longest address (A1).
+pub(crate) const MAX_EMAIL_BYTES: usize = 255;
+/// The longest name of a person (A1).
+pub(crate) const MAX_NAME_CHARS: usize = 100;
+/// The longest name of a role or a plan.
+pub(crate) const MAX_PLAIN_NAME_BYTES: usize = 64;
+
 /// A preset of password rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PasswordPolicy {
@@ -87,7 +94,7 @@ impl Email {
     pub fn parse(text: &str) -> Result<Self, Violation> {
         let broken = |message| Err(Violation { field: "email", message });
         let text = text.trim();
-        if text.len() > 255 {
+        if text.len() > MAX_EMAIL_BYTES {
             return broken("Must be at most 255 characters");
         }
         if !text.is_ascii() {
@@ -120,7 +127,8 @@ impl Email {
 
 /// Whether it can be the name of a role or a plan: 1 to 64 letters, digits, `-` and `_`.
 pub(crate) fn is_plain_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    (1..=MAX_PLAIN_NAME_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// An id of an account: it stands in tokens, headers and limit keys.
@@ -146,7 +154,7 @@ fn steers(c: char) -> bool {
 pub(crate) fn parse_name(text: &str) -> Result<String, Violation> {
     let text = text.trim();
     let broken = |message| Err(Violation { field: "name", message });
-    if !(2..=100).contains(&text.chars().count()) {
+    if !(2..=MAX_NAME_CHARS).contains(&text.chars().count()) {
         return broken("Must be 2 to 100 characters");
     }
     if text.chars().any(steers) {

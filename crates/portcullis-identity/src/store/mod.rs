@@ -45,7 +45,13 @@ pub(crate) enum Store {
         readers: SqlitePool,
     },
     /// A server, which other instances may use too.
-    Postgres(Arc<Server>),
+    Postgres {
+        /// The connections of those who ask for something.
+        flows: Arc<Server>,
+        /// The one by which this instance looks for what others have changed. Whoever holds a row may keep all the others
+        /// waiting for it, and must neither delay a revocation nor make the record of them too old to verify by.
+        polls: Arc<Server>,
+    },
 }
 
 /// A write transaction. Dropped, it undoes everything.
@@ -76,7 +82,7 @@ impl Store {
     pub(crate) async fn write(&self) -> Result<Write, StoreError> {
         match self {
             Self::Sqlite { writer, .. } => writer.turn().await.map(Write::Sqlite),
-            Self::Postgres(server) => Ok(Write::Postgres(server.begin().await?)),
+            Self::Postgres { flows, .. } => Ok(Write::Postgres(flows.begin().await?)),
         }
     }
 
@@ -84,7 +90,15 @@ impl Store {
     pub(crate) fn read(&self) -> On<'_> {
         match self {
             Self::Sqlite { readers, .. } => On::SqlitePool(readers),
-            Self::Postgres(server) => On::Server(server),
+            Self::Postgres { flows, .. } => On::Server(flows),
+        }
+    }
+
+    /// Where to look for what others have changed: nobody else's question is waited for there.
+    pub(crate) fn poll(&self) -> On<'_> {
+        match self {
+            Self::Sqlite { readers, .. } => On::SqlitePool(readers),
+            Self::Postgres { polls, .. } => On::Server(polls),
         }
     }
 
@@ -95,7 +109,10 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres(server) => server.close().await,
+            Self::Postgres { flows, polls } => {
+                flows.close().await;
+                polls.close().await;
+            }
         }
     }
 }

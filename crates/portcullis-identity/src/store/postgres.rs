@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
 
 use super::sql::{limited, silent};
@@ -107,8 +107,15 @@ pub(crate) async fn open(url: &PostgresUrl) -> Result<Store, OpenError> {
         other => other,
     })?;
     first.close().await.map_err(failed)?;
+    let flows = lane(&options, url.connections().saturating_sub(1).max(1)).await.map_err(failed)?;
+    let polls = lane(&options, 1).await.map_err(failed)?;
+    Ok(Store::Postgres { flows: Arc::new(flows), polls: Arc::new(polls) })
+}
+
+/// Some of our connections, with a queue of their own.
+async fn lane(options: &PgConnectOptions, connections: u32) -> Result<Server, sqlx::Error> {
     let pool = PgPoolOptions::new()
-        .max_connections(url.connections())
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE)
         .idle_timeout(IDLE)
         .max_lifetime(LIFETIME)
@@ -130,10 +137,9 @@ pub(crate) async fn open(url: &PostgresUrl) -> Result<Store, OpenError> {
                 .map(drop)
             })
         })
-        .connect_with(options)
-        .await
-        .map_err(failed)?;
-    Ok(Store::Postgres(Arc::new(Server { pool, failed_at: Mutex::new(None) })))
+        .connect_with(options.clone())
+        .await?;
+    Ok(Server { pool, failed_at: Mutex::new(None) })
 }
 
 /// Whether the server is one to write to. One that has stepped down to read for another is as good as none: what it has

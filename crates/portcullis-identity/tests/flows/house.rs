@@ -50,6 +50,7 @@ pub(crate) fn config(folder: &TempDir) -> IdentityConfig {
         password_policy: PasswordPolicy::Standard,
         password_hash: PasswordHash::Argon2id,
         audience: "https://api.example.com".into(),
+        claims: Vec::new(),
         algorithm: Algorithm::Es256,
         access_ttl: Duration::from_secs(900),
         refresh_ttl: Duration::from_secs(7 * 86_400),

@@ -259,3 +259,20 @@ async fn t3_keys_rotated_at_two_instances_at_once_leave_one_that_signs_and_tidyi
     let [one, two] = identities.map(|identity| identity.keys().load().1.public_jwks_json());
     assert_eq!(one, two);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn t3_a_key_that_is_due_at_every_instance_at_once_is_rotated_once() {
+    let (house, identities) = two().await;
+    house.clock.advance(identities[0].config().rotate_every);
+    let chores: Vec<_> = (0..8)
+        .map(|turn| {
+            let identity = Arc::clone(&identities[turn % 2]);
+            tokio::spawn(async move { identity.tidy().await })
+        })
+        .collect();
+    for chore in chores {
+        chore.await.unwrap().unwrap();
+    }
+    assert_eq!(house.count("SELECT count(*) FROM signing_key").await, 2, "the one that was there and one more");
+    assert_eq!(house.count("SELECT count(*) FROM signing_key WHERE retired_at IS NULL").await, 1);
+}

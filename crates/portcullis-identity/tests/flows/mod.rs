@@ -1,6 +1,8 @@
 //! The flows over a real database and a clock that stands still. One suite for every engine: the file that includes it
 //! says which by its `database`.
 
+mod claims;
+mod everybody;
 pub(crate) mod house;
 mod import;
 mod instances;

@@ -7,8 +7,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use portcullis_core::ports::{Found, Revocations as _, Standing};
 use portcullis_core::{Clock as _, Principal, Timestamp};
 use portcullis_identity::{
-    AccountChange, AccountName, Credentials, Delivery, Identity, IdentityError, MadeApiKey, NewApiKey, Origin,
-    ServerSession,
+    AccountChange, AccountName, Credentials, Delivery, Identity, IdentityConfig, IdentityError, MadeApiKey, NewApiKey,
+    Origin, ServerSession,
 };
 
 use crate::house::*;
@@ -162,6 +162,26 @@ async fn t9_a_revoked_key_is_void_at_every_instance() {
     house.identity.tidy().await.unwrap();
     second.catch_up().await.unwrap();
     assert_eq!(second.revocations().standing(&believed, house.clock.now()), Standing::Revoked);
+}
+
+#[tokio::test]
+async fn t7_t13_an_instance_that_was_cut_off_for_as_long_as_it_may_be_still_finds_every_revocation() {
+    // Longer than any token lives, so that nothing but what is still open could be concerned: a tunnel of a key without end.
+    let lives = |config: &mut IdentityConfig| {
+        (config.access_ttl, config.max_staleness) = (Duration::from_secs(60), Duration::from_secs(900));
+    };
+    let house = House::with(lives).await;
+    let ann = ann(&house).await;
+    let second = house.second_with(lives).await;
+    let made = house.identity.create_api_key(&ann, named("build server"), NOBODY).await.unwrap();
+    let opened = key_of(&second, &made).await.unwrap();
+    second.catch_up().await.unwrap();
+    house.identity.revoke_api_key(&ann, &made.info.id, NOBODY).await.unwrap();
+    house.clock.advance(Duration::from_secs(899));
+    house.identity.tidy().await.unwrap();
+    assert_eq!(second.revocations().standing(&opened, house.clock.now()), Standing::Good, "it has not heard yet");
+    second.catch_up().await.unwrap();
+    assert_eq!(second.revocations().standing(&opened, house.clock.now()), Standing::Revoked);
 }
 
 #[tokio::test]

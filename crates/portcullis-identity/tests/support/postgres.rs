@@ -51,7 +51,7 @@ pub(crate) fn is_installed() -> bool {
 }
 
 /// The programs of the newest version.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let version = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
     let versions = std::fs::read_dir(VERSIONS).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let found = versions.filter(|path| path.join("bin/initdb").exists()).max_by_key(|path| version(path))?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis_core::Timestamp;
-use portcullis_limit::{Algorithm, Ask, Charge, Denied, Limiter, Quota, Rate, Receipt, Standing};
+use portcullis_limit::{Algorithm, Ask, Charge, Denied, Limiter, Outage, Quota, Rate, Receipt, Standing};
 
 use super::{Case, START};
 
@@ -42,7 +42,15 @@ pub(crate) fn l2_every_store_answers_as_memory_does(case: &Case<'_>) {
                     let (rate, key) = (&rates[index], case.key(index as u32, "u"));
                     let most = if dice.below(2) == 0 { rate.capacity() / 3 } else { rate.capacity().min(6) };
                     let cost = dice.below(most + 2);
-                    Ask { limit: "tested", key, rate, cost, enforce: dice.below(4) > 0, refundable: false }
+                    Ask {
+                        limit: "tested",
+                        key,
+                        rate,
+                        cost,
+                        enforce: dice.below(4) > 0,
+                        refundable: false,
+                        outage: Outage::Local,
+                    }
                 })
                 .collect();
             let context = format!("seed {seed}, step {step}, at {now}: {asks:?}");

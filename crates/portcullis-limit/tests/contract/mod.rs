@@ -12,7 +12,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_core::Timestamp;
-use portcullis_limit::{Algorithm, Ask, Charge, Denied, Key, Limiter, Quota, Rate, Receipt, Standing};
+use portcullis_limit::{
+    Algorithm, Ask, Charge, Denied, Key, Limiter, Outage, Patience, Quota, Rate, Receipt, Refused, Standing,
+};
 
 pub(crate) use charges::*;
 pub(crate) use clocks::*;
@@ -60,8 +62,11 @@ pub(crate) trait Subject {
 impl Subject for Limiter {
     /// Polls once: a store in memory never waits, and a charge that does is a failure.
     fn charge(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
-        match pin!(Self::charge(self, asks, now)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => answer,
+        let mut patience = Patience::default();
+        match pin!(Self::charge(self, asks, now, &mut patience)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(charge)) => Ok(charge),
+            Poll::Ready(Err(Refused::Denied(denied))) => Err(denied),
+            Poll::Ready(other) => panic!("memory is never away: {other:?}"),
             Poll::Pending => panic!("a store in memory answers at once"),
         }
     }
@@ -75,7 +80,7 @@ impl Subject for Limiter {
     }
 
     fn reset(&self, _: &str, key: &Key) -> bool {
-        Self::reset(self, key)
+        self.local().reset(key)
     }
 }
 
@@ -134,7 +139,7 @@ impl<'s> Case<'s> {
 
 /// An enforced ask.
 pub(crate) fn ask<'a>(rate: &'a Rate, key: &Key, cost: u64) -> Ask<'a> {
-    Ask { limit: "tested", key: key.clone(), rate, cost, enforce: true, refundable: false }
+    Ask { limit: "tested", key: key.clone(), rate, cost, enforce: true, refundable: false, outage: Outage::Local }
 }
 
 /// A rate of `count` per `window`; a leaky bucket gets the burst that every other algorithm allows.

@@ -46,7 +46,7 @@ fn l2_one_check_for_good_counts_like_a_charge_and_refuses_alike() {
         for second in 0..200 {
             let now = START.after(window * second / 60);
             let charge = charge_one(&charged, &rate, &key, 1, now).map(|charge| charge.standings()[0].clone());
-            assert_eq!(checked.store().check(&ask(&rate, &key, 1), now), charge, "{algorithm} at {second}");
+            assert_eq!(checked.local().check(&ask(&rate, &key, 1), now), charge, "{algorithm} at {second}");
         }
     }
 }
@@ -64,10 +64,10 @@ fn l2_idle_keys_vanish_as_others_come_and_when_swept() {
         for n in 0..40_000u32 {
             charge_one(&limiter, &rate, &key(1, &n.to_string()), 1, later).unwrap();
         }
-        assert!(limiter.store().len() < 41_000, "{algorithm}: {} keys", limiter.store().len());
-        limiter.store().sweep(later.after(window * 2));
-        assert!(limiter.store().is_empty(), "{algorithm}: {} keys", limiter.store().len());
-        assert_eq!(limiter.store().evictions(), 0, "{algorithm}");
+        assert!(limiter.local().len() < 41_000, "{algorithm}: {} keys", limiter.local().len());
+        limiter.local().sweep(later.after(window * 2));
+        assert!(limiter.local().is_empty(), "{algorithm}: {} keys", limiter.local().len());
+        assert_eq!(limiter.local().evictions(), 0, "{algorithm}");
     }
 }
 
@@ -78,8 +78,8 @@ fn l2_a_full_store_stays_within_its_bound_and_counts_what_it_evicts() {
     for n in 0..50_000u32 {
         charge_one(&limiter, &rate, &key(0, &n.to_string()), 1, START).unwrap();
     }
-    assert!(limiter.store().len() <= 2_560);
-    assert!(limiter.store().evictions() >= 50_000 - 2_560);
+    assert!(limiter.local().len() <= 2_560);
+    assert!(limiter.local().evictions() >= 50_000 - 2_560);
 }
 
 #[test]

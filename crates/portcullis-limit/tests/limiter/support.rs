@@ -5,15 +5,18 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portcullis_core::Timestamp;
-use portcullis_limit::{Algorithm, Ask, Charge, Denied, Key, Limiter, Quota, Rate};
+use portcullis_limit::{Algorithm, Ask, Charge, Denied, Key, Limiter, Outage, Patience, Quota, Rate, Refused};
 
 /// A moment that is a multiple of every window used here, so that aligned windows begin at it.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_795_219_200);
 
 /// Polls once: a store in memory never waits, and a charge that does is a failure.
 pub(crate) fn charge(limiter: &Limiter, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
-    match pin!(limiter.charge(asks, now)).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(answer) => answer,
+    let mut patience = Patience::default();
+    match pin!(limiter.charge(asks, now, &mut patience)).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(charge)) => Ok(charge),
+        Poll::Ready(Err(Refused::Denied(denied))) => Err(denied),
+        Poll::Ready(other) => panic!("memory is never away: {other:?}"),
         Poll::Pending => panic!("a store in memory answers at once"),
     }
 }
@@ -31,7 +34,7 @@ pub(crate) fn charge_one(
 
 /// An enforced ask.
 pub(crate) fn ask<'a>(rate: &'a Rate, key: &Key, cost: u64) -> Ask<'a> {
-    Ask { limit: "tested", key: key.clone(), rate, cost, enforce: true, refundable: false }
+    Ask { limit: "tested", key: key.clone(), rate, cost, enforce: true, refundable: false, outage: Outage::Local }
 }
 
 /// A rate of `count` per `window`; a leaky bucket gets the burst that every other algorithm allows.

@@ -82,6 +82,7 @@ pub struct Metrics {
     events: [Counter; EventKind::ALL.len()],
     limits: Names,
     reporting_limits: Names,
+    slowing_limits: Names,
     routes: Names,
     /// Upstream exchanges that failed (refused, broken off, timed out, invalid); a [`crate::Recorder`] adds to it.
     pub upstream_errors: Counter,
@@ -143,6 +144,7 @@ impl Metrics {
             events: Default::default(),
             limits: Names::default(),
             reporting_limits: Names::default(),
+            slowing_limits: Names::default(),
             routes: Names::default(),
             upstream_errors: Counter::default(),
             token_cache_hits: Counter::default(),
@@ -193,6 +195,12 @@ impl Metrics {
     #[must_use]
     pub fn limit_would_hits(&self, limit: &str) -> Counter {
         self.reporting_limits.counter(limit)
+    }
+
+    /// The same for what a limit let pass late (`portcullis_limit_slowed_total`).
+    #[must_use]
+    pub fn limit_slowed(&self, limit: &str) -> Counter {
+        self.slowing_limits.counter(limit)
     }
 
     /// The counter of a configured route's requests (`portcullis_route_requests_total`). Ask for it when a policy is

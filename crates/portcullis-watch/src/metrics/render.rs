@@ -26,6 +26,8 @@ pub(super) fn render(metrics: &Metrics) -> String {
     page.names("portcullis_limit_hits_total", "limit", "Requests that a limit refused.", &metrics.limits);
     let help = "Requests that a limit in report mode would have refused.";
     page.names("portcullis_limit_would_hits_total", "limit", help, &metrics.reporting_limits);
+    let help = "Requests that a limit let pass late.";
+    page.names("portcullis_limit_slowed_total", "limit", help, &metrics.slowing_limits);
     page.names("portcullis_route_requests_total", "route", "Requests by configured route.", &metrics.routes);
     duration(&mut page, metrics);
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use portcullis::{
-    Count, Gate, IdentityHeaders, KeyPart, LimitRule, Otherwise, Pass, Policy, PolicyParts, QuotaChoice, Refusal,
-    RouteRule, Scope, Target, Verdict,
+    Count, Gate, IdentityHeaders, KeyPart, LimitHeaders, LimitRule, Mode, Otherwise, Pass, Policy, PolicyParts,
+    QuotaChoice, Refusal, RouteRule, Scope, Target, Verdict,
 };
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
 use portcullis_core::ports::{Blocklist, Revocations, Standing};
 use portcullis_core::{Event, EventKind, EventSink, Facts, Principal, RequestId, Timestamp, TrustedHops};
-use portcullis_limit::{Algorithm as Keeping, Limiter, Rate};
+use portcullis_limit::{Algorithm as Keeping, Limiter, Outage, Rate};
 use portcullis_shield::{Preset, ResponseHeaders};
 use serde_json::json;
 
@@ -90,8 +90,9 @@ pub(crate) fn limit(name: &str, pattern: &str, key: KeyPart, quota: &str) -> Lim
         cost: 1,
         exempt: Vec::new(),
         ceiling: None,
-        enforce: true,
+        mode: Mode::Enforce,
         scope: Scope::Everyone,
+        outage: Outage::Local,
         message: None,
     }
 }
@@ -131,6 +132,7 @@ pub(crate) fn parts(key: &SigningKey, routes: Vec<RouteRule>, limits: Vec<LimitR
         otherwise: Otherwise::Refuse,
         max_body: 100,
         limits,
+        limit_headers: LimitHeaders::Both,
         roles: Roles::new(&BTreeMap::new()).unwrap(),
         verifier: Arc::new(TokenVerifier::new(vec![issuer], 100)),
         cookies: CookieNames::new(true),

@@ -2,9 +2,13 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::admin::accounts::{Details, NewAccountBody, NewPassword, Page, PatchBody, Sessions, Shown};
+use crate::admin::accounts::{
+    Details, Ended, Everybody, NewAccountBody, NewPassword, Page, PatchBody, Sessions, Shown,
+};
+use crate::admin::export::{Export, JSON_LINES};
 use crate::admin::keys::{Keys, Rotated};
-use crate::openapi::{Operation, Parameter, in_path, in_query, json, nothing, operation};
+use crate::admin::limits::{Limits, Reset, Standing, WhomBody};
+use crate::openapi::{Operation, Parameter, in_path, in_query, json, media, nothing, operation};
 
 /// How an id may look.
 struct AccountId;
@@ -50,6 +54,10 @@ impl JsonSchema for RoleName {
 }
 
 const ID: Parameter = in_path::<AccountId>("id", "The account's id.");
+const LIMIT: Parameter = in_path::<String>("name", "The limit's name.");
+const NOT_DESCRIBED: (u16, &str) =
+    (400, "It does not say what the limit counts by, or not in a form that is read here.");
+const NO_LIMIT: (u16, &str) = (404, "There is no such limit, or no such account.");
 const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
 const BAD_MEDIA: (u16, &str) = (415, "The body is not JSON.");
 const NOBODY: (u16, &str) = (404, "There is no such account.");
@@ -96,10 +104,53 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .with(&[ID])
         .answers(&[nothing(204, "They have ended.")])
         .refuses(&[NOBODY]),
+    operation("POST /api/accounts/{id}/unlock", "unlock", "Forget the failures that limits count against an account")
+        .about(
+            "On every instance within a second. It enables no disabled account, and limits by address go on counting.",
+        )
+        .with(&[ID])
+        .answers(&[nothing(204, "They are forgotten.")])
+        .refuses(&[NOBODY]),
     operation("GET /api/accounts/{id}/sessions", "sessions", "The sessions of an account")
         .with(&[ID])
         .answers(&[json::<Sessions>(200, "Those that have not ended.")])
         .refuses(&[NOBODY]),
+    operation("POST /api/sessions/revoke", "revokeEverybody", "End every session of every account")
+        .about("With all refresh tokens, access tokens and mailed links, everywhere within a second. API keys go on.")
+        .json::<Everybody>()
+        .answers(&[json::<Ended>(200, "They have ended.")])
+        .refuses(&[(400, "The body does not say `{\"everybody\": true}`."), BAD_MEDIA]),
+    operation("GET /api/limits", "limits", "The limits of the configuration")
+        .answers(&[json::<Limits>(200, "The limits, in its order.")]),
+    operation("GET /api/limits/{name}", "limitStanding", "How a limit stands towards somebody")
+        .about("Nothing is charged. Say what the limit counts by; the address stands in for what is left out.")
+        .with(&[
+            LIMIT,
+            in_query::<String>("address", "The client's address."),
+            in_query::<String>("user", "An account's address or id; with `issuer`, the subject of its tokens."),
+            in_query::<String>("issuer", "The name of another issuer in the configuration."),
+            in_query::<String>("role", "Another role than the account's."),
+            in_query::<String>("plan", "Another plan than the account's."),
+            in_query::<String>("session", "The id of a session."),
+            in_query::<String>("apiKey", "The id of an API key."),
+            in_query::<String>("route", "The route's pattern as the configuration spells it."),
+            in_query::<String>("header", "`NAME: VALUE` of a header by which the limit counts."),
+        ])
+        .answers(&[json::<Standing>(200, "How it stands.")])
+        .refuses(&[NOT_DESCRIBED, NO_LIMIT]),
+    operation("POST /api/limits/{name}/reset", "resetLimit", "Start a limit anew for somebody")
+        .with(&[LIMIT])
+        .json::<WhomBody>()
+        .answers(&[json::<Reset>(200, "Nothing is counted against them any more.")])
+        .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT]),
+    operation("POST /api/export", "export", "Every account, as the JSON lines that \"users import\" reads")
+        .about(
+            "It is taken down in the audit trail. It comes as it is read and may take two minutes at most; a connection that \
+             breaks before the last chunk has not brought all of them.",
+        )
+        .json::<Export>()
+        .answers(&[media::<String>(200, "The accounts in the order of their ids, one a line.", JSON_LINES)])
+        .refuses(&[UNREADABLE, BAD_MEDIA]),
     operation("GET /api/keys", "signingKeys", "The keys that sign tokens, and those that did")
         .answers(&[json::<Keys>(200, "The keys, without anything secret.")]),
     operation("POST /api/keys/rotate", "rotateKeys", "Sign with a new key from now on")

@@ -75,6 +75,11 @@ pub(in crate::cli) enum UsersCommand {
     Disable(Whose),
     /// Enable an account again.
     Enable(Whose),
+    /// Forget the failures that limits count against an account, such as wrong present passwords (the preset limit "auth"), on
+    /// every instance within a second.
+    ///
+    /// It does not enable a disabled account ("users enable" does), and limits that count by address, such as "login", go on.
+    Unlock(Whose),
     /// End every session of an account; it can log in again.
     Revoke(Whose),
     /// Delete an account with its sessions; its tokens end.

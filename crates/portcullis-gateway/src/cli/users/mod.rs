@@ -41,6 +41,11 @@ pub enum UserTask {
         /// How.
         change: AccountChange,
     },
+    /// Forget the failures of one.
+    Unlock {
+        /// Its address.
+        email: String,
+    },
     /// Disable one or enable it again.
     Disable {
         /// Its address.
@@ -104,6 +109,7 @@ pub(super) fn dispatch(
         }
         UsersCommand::Disable(Whose { email, deployment }) => (UserTask::Disable { email, disabled: true }, deployment),
         UsersCommand::Enable(Whose { email, deployment }) => (UserTask::Disable { email, disabled: false }, deployment),
+        UsersCommand::Unlock(Whose { email, deployment }) => (UserTask::Unlock { email }, deployment),
         UsersCommand::Revoke(Whose { email, deployment }) => {
             (UserTask::Change { email, change: AccountChange::Revoke }, deployment)
         }
@@ -150,6 +156,14 @@ pub(super) async fn run(identity: &Identity, settings: &Settings, task: UserTask
                 AccountChange::Revoke => format!("every session of {email} has ended"),
                 AccountChange::Delete => format!("{email} is deleted; its tokens have ended"),
             })
+        }
+        UserTask::Unlock { email } => {
+            let account = identity.unlock(AccountName::Email(&email), origin).await.map_err(in_words)?;
+            let mut told = format!("what was counted against {email} is forgotten; limits by address go on");
+            if let Some(since) = account.disabled_at {
+                told += &format!("\nit is disabled since {since}, and stays so: \"users enable\" enables it");
+            }
+            Ok(told)
         }
         UserTask::Disable { email, disabled } => {
             identity.set_disabled(&email, disabled, origin).await.map_err(in_words)?;

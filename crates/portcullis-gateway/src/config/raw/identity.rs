@@ -108,6 +108,10 @@ pub(crate) enum HashName {
 pub(crate) struct TokensTable {
     /// The audience of access tokens (`aud`). Default: the public URL.
     pub(crate) audience: Option<At<Text>>,
+    /// What access tokens say besides `iss`, `aud`, `sub`, `client_id`, `iat`, `exp`, `jti`, `sid`, `role`, `plan` and
+    /// `ver`: `email` (with `email_verified`), `name`, `permissions` (what the role stands for), `roles` (the role as a
+    /// list), `tier` (the plan). Whoever holds a token can read it. Default: none.
+    pub(crate) claims: Option<OneOrMany<Text>>,
     /// The signature algorithm: `ES256`, `EdDSA`, `RS256` or `HS256`. Default: `ES256`.
     pub(crate) algorithm: Option<At<Text>>,
     /// The life of an access token. Default: `15m`.

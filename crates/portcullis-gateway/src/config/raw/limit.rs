@@ -16,6 +16,8 @@ pub(crate) struct LimitsTable {
     pub(crate) store: Option<At<Text>>,
     /// The limits that apply where the file writes none. Default: `default`.
     pub(crate) preset: Option<At<PresetName>>,
+    /// How a client is told of its limits. Default: `legacy`.
+    pub(crate) headers: Option<At<LimitHeadersName>>,
     /// How many keys are counted at once before idle ones are given up early. Default: 1000000.
     pub(crate) max_keys: Option<At<u64>>,
 }
@@ -27,6 +29,20 @@ pub(crate) enum PresetName {
     /// Anonymous, login, verification and user limits.
     Default,
     /// None.
+    None,
+}
+
+/// How a client is told of its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LimitHeadersName {
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    Legacy,
+    /// `RateLimit-Policy` and `RateLimit` of the IETF draft.
+    Draft,
+    /// All of them.
+    Both,
+    /// None; a refusal still carries `Retry-After`.
     None,
 }
 
@@ -69,10 +85,15 @@ pub(crate) struct LimitTable {
     pub(crate) ceiling: Option<At<QuotaText>>,
     /// Lets exempt roles pass without any limit.
     pub(crate) danger_no_ceiling: Option<At<bool>>,
-    /// Whether it refuses or only reports. Default: `enforce`.
+    /// Whether it refuses, only reports, or slows down. Default: `enforce`.
     pub(crate) mode: Option<At<ModeName>>,
+    /// How long a request that is over the quota waits before it is forwarded, 60 s at most. Needed by mode `delay`.
+    pub(crate) delay: Option<At<DurationText>>,
     /// Whom it counts. Default: `everyone`.
     pub(crate) scope: Option<At<ScopeName>>,
+    /// What it does while the store that instances share does not answer. At our own identity endpoints `open` means
+    /// `local`. Default: `local`.
+    pub(crate) outage: Option<At<OutageName>>,
     /// What a refused client is told; `{minutes}` and `{seconds}` stand for the wait.
     pub(crate) message: Option<At<Text>>,
 }
@@ -85,6 +106,9 @@ pub(crate) enum CountName {
     All,
     /// Those answered with a status of 400 or above.
     Failures,
+    /// Those whose password, link or other credential was wrong: answered with 401 or 403, or, by the identity endpoints,
+    /// with the word that a mailed link is not good. A new password that breaks a rule is none.
+    Denials,
     /// Those answered with a status below 400.
     Successes,
 }
@@ -97,6 +121,8 @@ pub(crate) enum ModeName {
     Enforce,
     /// It counts and reports what it would have refused.
     Report,
+    /// It lets a request that is over the quota pass after `delay`.
+    Delay,
 }
 
 /// Whom a limit counts.
@@ -109,6 +135,18 @@ pub(crate) enum ScopeName {
     Anonymous,
     /// Requests whose token must be verified.
     Verification,
+}
+
+/// What a limit does while its shared store does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OutageName {
+    /// It goes on by what this instance has counted.
+    Local,
+    /// It does not limit.
+    Open,
+    /// It admits nobody: 503.
+    Closed,
 }
 
 /// A quota by plan.

@@ -18,7 +18,9 @@ pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, PagesTable, PasswordTable, PolicyName,
     SessionsTable, TokensTable,
 };
-pub(crate) use limit::{ByPlan, CountName, LimitTable, LimitsTable, ModeName, PresetName, ScopeName};
+pub(crate) use limit::{
+    ByPlan, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,
+};
 pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};

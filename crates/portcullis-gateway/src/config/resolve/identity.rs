@@ -4,16 +4,20 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS};
+use portcullis_auth::access::Roles;
+use portcullis_auth::{Algorithm, DEFAULT_CACHED_TOKENS, MAX_TOKEN_BYTES};
 use portcullis_core::HumanDuration;
-use portcullis_identity::{Database, Letters, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError};
+use portcullis_identity::{
+    Database, ExtraClaim, Letters, PasswordHash, PasswordPolicy, PostgresUrl, PostgresUrlError, longest_access_token,
+};
 
 use super::context::Context;
 use super::pages;
 use super::secrets::{self, Origin};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    ApiKeysTable, At, HashName, IdentityTable, PasswordTable, PolicyName, Raw, SessionsTable, Table, TokensTable,
+    ApiKeysTable, At, HashName, IdentityTable, OneOrMany, PasswordTable, PolicyName, Raw, SessionsTable, Table,
+    TokensTable,
 };
 use crate::config::settings::{IdentitySettings, MailDelivery, SessionSettings, TokenSettings};
 use crate::config::words::{alternatives, closest};
@@ -21,6 +25,14 @@ use crate::config::words::{alternatives, closest};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// What every token says.
+const PROMISED_CLAIMS: [&str; 11] =
+    ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "role", "plan", "ver"];
+/// The longest access token that fits into a cookie with its name and attributes (RFC 6265 §6.1).
+const MAX_COOKIE_BYTES: usize = 4096 - 128;
+/// What a head needs besides a token.
+const OTHER_HEADERS: usize = 2048;
 
 /// The algorithms that our own tokens can be signed with.
 const OURS: [Algorithm; 4] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256, Algorithm::Hs256];
@@ -168,6 +180,7 @@ fn tokens(cx: &mut Context<'_>, raw: &Raw, public_url: &Arc<str>) -> TokenSettin
     let algorithm = table.algorithm.as_ref().and_then(|at| algorithm(cx, at.get().as_str(), at.span(), &OURS));
     let settings = TokenSettings {
         audience,
+        claims: extra_claims(cx, table),
         algorithm: algorithm.unwrap_or(Algorithm::Es256),
         access_ttl: cx.duration(table.access.as_ref(), 15 * MINUTE, 10 * SECOND..=DAY),
         refresh_ttl: cx.duration(table.refresh.as_ref(), 7 * DAY, MINUTE..=366 * DAY),
@@ -194,6 +207,62 @@ fn tokens(cx: &mut Context<'_>, raw: &Raw, public_url: &Arc<str>) -> TokenSettin
         cx.push(found.hint("prefer \"ES256\" or \"EdDSA\""));
     }
     settings
+}
+
+/// The claims that `[tokens] claims` adds.
+fn extra_claims(cx: &mut Context<'_>, table: &TokensTable) -> Vec<ExtraClaim> {
+    let names = || ExtraClaim::ALL.into_iter().map(ExtraClaim::as_str);
+    let mut claims = Vec::new();
+    for at in table.claims.iter().flat_map(|OneOrMany(list)| list) {
+        let name = at.get().as_str();
+        match ExtraClaim::ALL.into_iter().find(|claim| claim.as_str() == name) {
+            Some(claim) if claims.contains(&claim) => {
+                cx.push(Diagnostic::warning(at.span(), format!("{name:?} stands here twice")));
+            }
+            Some(claim) => claims.push(claim),
+            None if PROMISED_CLAIMS.contains(&name) => {
+                cx.push(Diagnostic::warning(at.span(), format!("every token says {name:?} already")));
+            }
+            None => {
+                let found = Diagnostic::error(at.span(), format!("{name:?} is not a claim that tokens can be given"));
+                let found = found.expected(alternatives(names()));
+                cx.push(match closest(name, names()) {
+                    Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),
+                    None => found,
+                });
+            }
+        }
+    }
+    claims
+}
+
+/// Reports tokens that would be too long for those who have to take them.
+pub(super) fn token_length(
+    cx: &mut Context<'_>,
+    raw: &Raw,
+    public_url: &str,
+    tokens: &TokenSettings,
+    around: (&Roles, usize),
+) {
+    let (roles, max_head) = around;
+    let (length, role) = longest_access_token(public_url, &tokens.audience, tokens.algorithm, &tokens.claims, roles);
+    let written = raw.tokens.iter().flat_map(|table| &table.get().claims).flat_map(|OneOrMany(list)| list);
+    let longest = written.clone().find(|at| at.get().as_str() == ExtraClaim::Permissions.as_str());
+    let span = longest.or_else(|| written.clone().next()).map(At::span);
+    let whose = role.map_or_else(String::new, |role| format!(" of an account with the role {role:?}"));
+    let told = format!("access tokens{whose} may grow to {length} bytes");
+    let shorter = "take \"permissions\" out of the list, or give the role fewer of them, with wildcards (\"posts:*\")";
+    if length > MAX_TOKEN_BYTES {
+        let found = Diagnostic::error(span, format!("{told}; a token of more than {MAX_TOKEN_BYTES} is refused"));
+        cx.push(found.hint(shorter));
+    } else if length + OTHER_HEADERS > max_head {
+        let found =
+            Diagnostic::error(span, format!("{told}; a request's head may have {max_head} ([client] max_head)"));
+        cx.push(found.hint(shorter));
+    } else if length > MAX_COOKIE_BYTES {
+        let found = Diagnostic::warning(span, format!("{told}; a browser keeps no cookie of more than 4096"));
+        cx.push(found.hint("a login with \"delivery\": \"cookie\" would be lost; \"session\" and \"body\" work"));
+    }
 }
 
 /// An algorithm among those that can stand here.

@@ -1,11 +1,12 @@
 //! `[limits]` and `[[limit]]`, and the presets (L5).
 
 use std::ops::Range;
+use std::time::Duration;
 
 use http::{HeaderName, Method};
-use portcullis::{Count, KeyPart, LimitRule, QuotaChoice, Scope};
+use portcullis::{Count, KeyPart, LimitHeaders, LimitRule, Mode, QuotaChoice, Scope};
 use portcullis_auth::Issuer;
-use portcullis_limit::Rate;
+use portcullis_limit::{MAX_DELAY, Outage, Rate};
 
 use super::context::Context;
 use super::preset;
@@ -13,13 +14,15 @@ use super::quota::Keeping;
 use super::routes::{Roles, patterns, role_reference};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    At, CountName, KeyText, LimitTable, LimitsTable, ModeName, OneOrMany, PresetName, Raw, ScopeName, Table,
+    At, CountName, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName,
+    Raw, ScopeName, Table,
 };
 use crate::config::words::{alternatives, closest};
 
 /// The file's limits, or the presets where it writes none.
 pub(super) struct Limits {
     pub(super) rules: Vec<LimitRule>,
+    pub(super) headers: LimitHeaders,
     pub(super) max_keys: usize,
 }
 
@@ -41,6 +44,12 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         let found = Diagnostic::error(at.span(), "this store is not available in this version").concealed();
         cx.push(found.expected("\"memory\""));
     }
+    let headers = match table.headers.as_ref().map(At::get) {
+        None | Some(LimitHeadersName::Legacy) => LimitHeaders::Legacy,
+        Some(LimitHeadersName::Draft) => LimitHeaders::Draft,
+        Some(LimitHeadersName::Both) => LimitHeaders::Both,
+        Some(LimitHeadersName::None) => LimitHeaders::Neither,
+    };
     let max_keys = cx.count(table.max_keys.as_ref(), 1_000_000, 1_000..=100_000_000);
     let written = raw.limit.as_ref().is_some_and(|limits| !limits.is_empty()) || cx.is_damaged("limit");
     let off = table.preset.as_ref().filter(|at| *at.get() == PresetName::None);
@@ -48,9 +57,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         if let Some(at) = off {
             let found = Diagnostic::warning(at.span(), "there are no limits at all");
             cx.push(found.hint("passwords can then be guessed as fast as the machine answers"));
-            return Limits { rules: Vec::new(), max_keys };
+            return Limits { rules: Vec::new(), headers, max_keys };
         }
-        return Limits { rules: preset::all(around.identity), max_keys };
+        return Limits { rules: preset::all(around.identity), headers, max_keys };
     }
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
@@ -65,19 +74,20 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
     if rules.len() == raw.limit.as_ref().map_or(0, Vec::len) && !cx.is_damaged_below("limit") {
         warn_of_gaps(cx, &rules, raw, around.identity);
     }
-    Limits { rules, max_keys }
+    Limits { rules, headers, max_keys }
 }
 
 /// Writing one limit turns the presets off; what they shielded may then stand open.
 fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: bool) {
     let span = raw.limit.iter().flatten().next().map(Table::span);
-    if rules.iter().all(|rule| !rule.enforce) {
-        let found = Diagnostic::warning(span.clone(), "no limit is enforced, they only report");
+    if rules.iter().all(|rule| rule.mode != Mode::Enforce) {
+        let found =
+            Diagnostic::warning(span.clone(), "no limit is enforced: they report or slow down, and refuse nobody");
         cx.push(found);
     }
     // A limit by user never counts a guess at a password: nobody is proven yet.
     let covers_login = |rule: &LimitRule| {
-        rule.enforce
+        rule.mode == Mode::Enforce
             && rule.patterns.iter().any(|pattern| {
                 let path = pattern.as_str().rsplit(char::is_whitespace).next().unwrap_or_default();
                 pattern.method().is_none_or(|method| *method == Method::POST)
@@ -94,7 +104,7 @@ fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: 
         );
         cx.push(found.hint("add: [[limit]] preset = \"login\""));
     }
-    if !rules.iter().any(|rule| rule.scope == Scope::Verification && rule.enforce) {
+    if !rules.iter().any(|rule| rule.scope == Scope::Verification && rule.mode == Mode::Enforce) {
         let found = Diagnostic::warning(span, "no limit shields the verification of tokens");
         cx.push(found.hint("add: [[limit]] preset = \"verify\""));
     }
@@ -157,6 +167,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             Diagnostic::error(at.span(), "one request costs more than the whole quota, so none could ever pass");
         cx.push(found);
     }
+    let mode = mode(cx, raw, path, &span);
     let message =
         raw.message.as_ref().and_then(|at| cx.text(at)).or_else(|| base.as_ref().and_then(|base| base.message.clone()));
     Some(LimitRule {
@@ -168,20 +179,44 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             None => base.as_ref().map_or(Count::All, |base| base.count),
             Some(CountName::All) => Count::All,
             Some(CountName::Failures) => Count::Failures,
+            Some(CountName::Denials) => Count::Denials,
             Some(CountName::Successes) => Count::Successes,
         },
         cost,
         exempt,
         ceiling,
-        enforce: raw.mode.as_ref().is_none_or(|at| *at.get() == ModeName::Enforce),
+        mode: mode?,
         scope: match raw.scope.as_ref().map(At::get) {
             None => base.as_ref().map_or(Scope::Everyone, |base| base.scope),
             Some(ScopeName::Everyone) => Scope::Everyone,
             Some(ScopeName::Anonymous) => Scope::Anonymous,
             Some(ScopeName::Verification) => Scope::Verification,
         },
+        outage: match raw.outage.as_ref().map(At::get) {
+            None => base.as_ref().map_or(Outage::Local, |base| base.outage),
+            Some(OutageName::Local) => Outage::Local,
+            Some(OutageName::Open) => Outage::Open,
+            Some(OutageName::Closed) => Outage::Closed,
+        },
         message,
     })
+}
+
+/// What it does with a request over the quota; a wait goes with mode `delay` only.
+fn mode(cx: &mut Context<'_>, raw: &LimitTable, path: &str, span: &Range<usize>) -> Option<Mode> {
+    let written = raw.mode.as_ref().map_or(ModeName::Enforce, |at| *at.get());
+    if written != ModeName::Delay {
+        if let Some(at) = &raw.delay {
+            let found = Diagnostic::error(at.span(), "\"delay\" means nothing for a limit that slows nobody down");
+            cx.push(found.hint("add mode = \"delay\", or remove it"));
+        }
+        return Some(if written == ModeName::Report { Mode::Report } else { Mode::Enforce });
+    }
+    if raw.delay.is_none() {
+        cx.missing(path, "delay", span.clone(), "delay = \"500ms\"");
+        return None;
+    }
+    Some(Mode::Delay(cx.duration(raw.delay.as_ref(), MAX_DELAY, Duration::from_millis(1)..=MAX_DELAY)))
 }
 
 /// Admin is not exempt from every limit: a stolen admin token would be unlimited.

@@ -84,16 +84,22 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         );
         cx.push(found.hint("every request that needs a login will be answered 401"));
     }
+    // What could not be resolved has been told; then nobody uses these settings.
+    let resolved = portcullis_auth::access::Roles::new(&roles).unwrap_or_default();
+    if let Some(identity) = &identity {
+        let around = (&resolved, transport.max_head_bytes);
+        identity::token_length(cx, &raw, &public_url, &identity.tokens, around);
+    }
     let gate = GateSettings {
         ipv6_prefix,
         routes: rules,
         otherwise: defaults.otherwise,
         max_body: defaults.max_body,
         limits: limits.rules,
+        limit_headers: limits.headers,
         max_limit_keys: limits.max_keys,
         remembered_tokens: identity::remembered_tokens(cx, &raw),
-        // What could not be resolved has been told; then nobody uses these settings.
-        roles: portcullis_auth::access::Roles::new(&roles).unwrap_or_default(),
+        roles: resolved,
         issuers,
         headers: headers.preset,
         identity_headers: headers.identity,

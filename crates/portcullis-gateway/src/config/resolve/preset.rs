@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis::{Count, KeyPart, LimitRule, Pattern, QuotaChoice, Scope};
-use portcullis_limit::{Algorithm, Quota, Rate};
+use portcullis::{Count, KeyPart, LimitRule, Mode, Pattern, QuotaChoice, Scope};
+use portcullis_limit::{Algorithm, Outage, Quota, Rate};
 
 /// The names of the preset limits.
 pub(super) const NAMES: [&str; 6] = ["anonymous", "auth", "auth-endpoints", "login", "user", "verify"];
@@ -44,10 +44,10 @@ pub(super) fn named(name: &str) -> Option<LimitRule> {
             MINUTE,
         ),
         // Where a password or a link is asked for beside the login: whoever stole a session must not be able to try out its
-        // owner's passwords.
+        // owner's passwords. An owner whose new password breaks a rule ten times has guessed nothing.
         "auth" => LimitRule {
             key: vec![KeyPart::User],
-            count: Count::Failures,
+            count: Count::Denials,
             ..limit(
                 "auth",
                 &[
@@ -97,8 +97,9 @@ fn limit(name: &str, patterns: &[&str], count: u64, window: Duration) -> LimitRu
         cost: 1,
         exempt: Vec::new(),
         ceiling: None,
-        enforce: true,
+        mode: Mode::Enforce,
         scope: Scope::Everyone,
+        outage: Outage::Local,
         message: None,
     }
 }

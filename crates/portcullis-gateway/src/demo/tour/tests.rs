@@ -158,6 +158,7 @@ async fn the_tour_works_in_order_in_a_plain_shell() {
     let kept = Arc::clone(&stand_in);
     let parts = AdminParts {
         accounts: None,
+        gate: None,
         token,
         hosts: Vec::new(),
         metrics,

@@ -12,6 +12,7 @@ use portcullis_identity::{IdentityError, Origin};
 use super::form::Form;
 use super::{Trouble, hidden, password, see_other};
 use crate::identity_api::Api;
+use crate::proxy::Denied;
 
 /// The token of a link's query; only what can be one is ever put into a page.
 fn token(query: &str) -> Option<&str> {
@@ -32,7 +33,11 @@ fn failed(api: &Api, trouble: &Trouble, way_on: &str) -> Response {
         (trouble.shown())
         @if api.pages.enabled { p.more { a href=(way_on) { "Go on from here" } } }
     };
-    api.pages.page(trouble.status, "This link did not work", &body)
+    let mut response = api.pages.page(trouble.status, "This link did not work", &body);
+    if trouble.denied {
+        response.extensions_mut().insert(Denied);
+    }
+    response
 }
 
 /// A page that does nothing but for its button.

@@ -153,11 +153,13 @@ struct Trouble {
     words: Vec<String>,
     /// The inputs that it is about.
     fields: Vec<&'static str>,
+    /// Whether a link was wrong, which the status code does not say.
+    denied: bool,
 }
 
 impl Trouble {
     fn new(status: StatusCode, words: &str) -> Self {
-        Self { status, words: vec![words.to_owned()], fields: Vec::new() }
+        Self { status, words: vec![words.to_owned()], fields: Vec::new(), denied: false }
     }
 
     /// Whether an input is one of those that it is about.
@@ -212,7 +214,8 @@ impl From<IdentityError> for Trouble {
             _ => Vec::new(),
         };
         // The status, and the log where that is due, are those of the JSON endpoints.
-        Self { status: Refused::from(error).status(), words, fields }
+        let refused = Refused::from(error);
+        Self { status: refused.status(), words, fields, denied: refused.is_denied() }
     }
 }
 

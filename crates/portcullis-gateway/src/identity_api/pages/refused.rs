@@ -14,8 +14,9 @@ pub(crate) fn is_for_a_person<B>(request: &Request<B>) -> bool {
     request.uri().path().starts_with("/auth/") && request.headers().get_all(ACCEPT).iter().any(media)
 }
 
-/// Puts a page into the place of a problem's JSON; status and headers stay what they are.
-pub(crate) fn instead_of(problem: &mut Problem, reason: &Reason) {
+/// Puts a page into the place of a problem's JSON; status and headers stay what they are. It leads on where there are pages
+/// to go on to.
+pub(crate) fn instead_of(problem: &mut Problem, reason: &Reason, leads_on: bool) {
     let (title, words) = match (problem.status, reason) {
         (StatusCode::UNAUTHORIZED, _) => {
             ("You are signed out", "Your session has ended. Please sign in again.".to_owned())
@@ -34,7 +35,7 @@ pub(crate) fn instead_of(problem: &mut Problem, reason: &Reason) {
     };
     let body = html! {
         p { (words) }
-        p.more { a href="/auth/account" { "Go on" } }
+        @if leads_on { p.more { a href="/auth/account" { "Go on" } } }
     };
     let (page, headers) = document(None, problem.status, title, &body, "'self'");
     problem.body = page.into_bytes();
@@ -64,7 +65,7 @@ mod tests {
         let reason = Reason::TokenExpired;
         let mut problem = Problem::new(&reason, RequestId::from_bits(5));
         let before = problem.clone();
-        instead_of(&mut problem, &reason);
+        instead_of(&mut problem, &reason, true);
         assert_eq!(problem.status, before.status);
         for (name, value) in &before.headers {
             assert!(name == "content-type" || problem.headers[name] == *value, "{name}");

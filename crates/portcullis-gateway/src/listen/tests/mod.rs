@@ -136,6 +136,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         otherwise: Otherwise::Public,
         max_body,
         limits: Vec::new(),
+        limit_headers: portcullis::LimitHeaders::default(),
         roles: Roles::new(&std::collections::BTreeMap::new()).unwrap(),
         verifier: Arc::new(TokenVerifier::new(vec![issuer()], 16)),
         cookies: CookieNames::new(false),

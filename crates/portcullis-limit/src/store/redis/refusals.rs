@@ -199,11 +199,12 @@ mod tests {
 
     use super::*;
     use crate::key::Key;
+    use crate::outage::Outage;
     use crate::rate::Algorithm;
 
     fn refuse(refusals: &Refusals, rate: &Rate, name: &str, wait: Duration, mark: u64) -> Option<Denied> {
         let key = Key::new(0);
-        let ask = Ask { limit: "l", key, rate, cost: 1, enforce: true, refundable: false };
+        let ask = Ask { limit: "l", key, rate, cost: 1, enforce: true, refundable: false, outage: Outage::Local };
         let standing = Standing {
             limit: 0,
             quota: 1,

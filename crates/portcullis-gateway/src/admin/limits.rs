@@ -1,0 +1,293 @@
+//! Limits for an operator: what there is, how one stands towards somebody, and starting it anew (L6).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use portcullis::{Count, Gate, InspectError, LimitRule, Mode, QuotaChoice, Scope, Whom};
+use portcullis_core::{Principal, PrincipalParts, Scheme, Timestamp};
+use portcullis_identity::{AccountName, IdentityError};
+use portcullis_limit::Rate;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::caller::{Caller, answered};
+use super::{Admin, Shared};
+use crate::identity_api::answer::{self, Refused};
+use crate::identity_api::body;
+
+/// Every limit of the configuration.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Limits {
+    /// In its order.
+    limits: Vec<Limit>,
+}
+
+/// One limit.
+#[derive(JsonSchema, Serialize)]
+struct Limit {
+    name: String,
+    /// The requests it counts.
+    #[serde(rename = "match")]
+    patterns: Vec<String>,
+    /// What it counts by.
+    key: Vec<String>,
+    algorithm: String,
+    /// How much is allowed: `quota` for everybody, or one for each plan and `otherwise`.
+    quota: BTreeMap<String, String>,
+    /// `enforce`, `report` or `delay`.
+    mode: &'static str,
+    /// Which requests stay counted once they are answered.
+    count: &'static str,
+    /// Whom it counts.
+    scope: &'static str,
+    /// What it does while the shared store is away.
+    outage: &'static str,
+    cost: u64,
+    /// Roles that are held to `ceiling` instead.
+    exempt: Vec<String>,
+    ceiling: Option<String>,
+}
+
+impl From<LimitRule> for Limit {
+    fn from(rule: LimitRule) -> Self {
+        let shown = |rate: &Rate| rate.quota().to_string();
+        let (quota, rate) = match &rule.quota {
+            QuotaChoice::Fixed(rate) => (BTreeMap::from([("quota".to_owned(), shown(rate))]), *rate),
+            QuotaChoice::ByPlan { plans, otherwise } => {
+                let mut quota: BTreeMap<String, String> =
+                    plans.iter().map(|(plan, rate)| (plan.to_string(), shown(rate))).collect();
+                quota.insert("otherwise".to_owned(), shown(otherwise));
+                (quota, *otherwise)
+            }
+        };
+        Self {
+            name: rule.name.to_string(),
+            patterns: rule.patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+            key: rule.key.iter().map(ToString::to_string).collect(),
+            algorithm: rate.algorithm().to_string(),
+            quota,
+            mode: match rule.mode {
+                Mode::Enforce => "enforce",
+                Mode::Report => "report",
+                Mode::Delay(_) => "delay",
+            },
+            count: match rule.count {
+                Count::All => "all",
+                Count::Failures => "failures",
+                Count::Denials => "denials",
+                Count::Successes => "successes",
+            },
+            scope: match rule.scope {
+                Scope::Everyone => "everyone",
+                Scope::Anonymous => "anonymous",
+                Scope::Verification => "verification",
+            },
+            outage: rule.outage.as_str(),
+            cost: rule.cost,
+            exempt: rule.exempt.iter().map(ToString::to_string).collect(),
+            ceiling: rule.ceiling.as_ref().map(shown),
+        }
+    }
+}
+
+/// Whom a limit counts, by what their requests would say.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(rename = "Whom")]
+pub struct WhomBody {
+    /// The client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The user: an account's address or id; with `issuer`, the subject of that issuer's tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The name of another issuer in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Another role than the account's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Another plan than the account's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// The id of a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The id of an API key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<String>,
+    /// The route's pattern as the configuration spells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<String>,
+    /// `NAME: VALUE` of a header by which the limit counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+}
+
+/// How a limit stands towards somebody.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Standing {
+    limit: String,
+    /// Whether it does not hold for them at all; then the rest is 0.
+    exempt: bool,
+    quota: u64,
+    remaining: u64,
+    /// When the whole quota is back, if nothing else is spent.
+    #[schemars(extend("format" = "date-time"))]
+    reset_at: Option<String>,
+}
+
+/// Whether there was something to forget.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Reset {
+    reset: bool,
+}
+
+type Name = Result<Path<String>, PathRejection>;
+
+fn invalid(detail: impl Into<String>) -> Refused {
+    Refused::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed").with_detail(detail)
+}
+
+impl From<InspectError> for Refused {
+    fn from(error: InspectError) -> Self {
+        let detail = error.to_string();
+        match error {
+            InspectError::NoSuchLimit(_) => Self::new(StatusCode::NOT_FOUND, "Not found", "not_found"),
+            InspectError::Needs(_) => Self::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed"),
+            InspectError::Store(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "limits_unavailable")
+            }
+        }
+        .with_detail(detail)
+    }
+}
+
+impl Admin {
+    fn gate(&self) -> Result<&Arc<Gate>, Refused> {
+        self.gate.as_ref().ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "Not found", "not_found"))
+    }
+
+    /// What is meant, with the role and the plan of the account where it is one of ours.
+    async fn whom(&self, written: WhomBody) -> Result<Whom, Refused> {
+        let mut headers = HeaderMap::new();
+        if let Some(text) = &written.header {
+            let (name, value) = text.split_once(':').ok_or_else(|| invalid("`header` is written NAME: VALUE"))?;
+            let name: HeaderName = name.trim().parse().map_err(|_| invalid("`header` has no name of a header"))?;
+            let value =
+                HeaderValue::from_str(value.trim()).map_err(|_| invalid("`header` has no value of a header"))?;
+            headers.insert(name, value);
+        }
+        let principal = self.principal(&written).await?.map(Arc::new);
+        Ok(Whom { address: written.address, principal, headers, route: written.route.map(Into::into) })
+    }
+
+    async fn principal(&self, written: &WhomBody) -> Result<Option<Principal>, Refused> {
+        let named = [&written.user, &written.role, &written.plan, &written.session, &written.api_key];
+        if named.iter().all(|part| part.is_none()) {
+            return Ok(None);
+        }
+        let (mut role, mut plan) = (written.role.clone(), written.plan.clone());
+        let subject = match (&written.user, &written.issuer) {
+            (Some(user), None) => {
+                let name = if user.contains('@') { AccountName::Email(user) } else { AccountName::Id(user) };
+                let details = self.accounts()?.identity.account_details(name).await.map_err(|error| match error {
+                    IdentityError::NoAccount => Refused::new(StatusCode::NOT_FOUND, "Not found", "not_found")
+                        .with_detail("there is no such account"),
+                    other => other.into(),
+                })?;
+                let account = details.account;
+                role.get_or_insert(account.role);
+                plan.get_or_insert(account.plan);
+                account.id
+            }
+            (Some(subject), Some(_)) => subject.clone(),
+            // A limit by plan or by role counts whoever has it.
+            (None, _) => "anybody".to_owned(),
+        };
+        let parts = PrincipalParts {
+            subject: subject.into(),
+            issuer: written.issuer.as_deref().map(Into::into),
+            roles: role.iter().map(|role| role.as_str().into()).collect(),
+            permissions: Vec::new(),
+            scopes: None,
+            plan: plan.map(Into::into),
+            session: written.session.as_deref().map(Into::into),
+            token_id: written.api_key.as_deref().map(Into::into),
+            version: 0,
+            expires: Timestamp::MAX,
+            scheme: if written.api_key.is_some() { Scheme::ApiKey } else { Scheme::Bearer },
+            claims: BTreeMap::new(),
+        };
+        Principal::new(parts).map(Some).map_err(|error| invalid(error.to_string()))
+    }
+}
+
+fn name_of(path: Name) -> Result<String, Refused> {
+    path.map(|Path(name)| name).map_err(|_| InspectError::NoSuchLimit(Box::default()).into())
+}
+
+/// `GET /api/limits`.
+pub(super) async fn list(State(admin): Shared, caller: Caller) -> Response {
+    answered(caller, async {
+        let limits = admin.gate()?.limits().into_iter().map(Limit::from).collect();
+        Ok(answer::json(StatusCode::OK, &Limits { limits }))
+    })
+    .await
+}
+
+/// `GET /api/limits/{name}`.
+pub(super) async fn show(
+    State(admin): Shared,
+    caller: Caller,
+    name: Name,
+    asked: Result<Query<WhomBody>, QueryRejection>,
+) -> Response {
+    answered(caller, async {
+        let Query(written) = asked.map_err(|_| {
+            invalid(
+                "the query may have `address`, `user`, `issuer`, `role`, `plan`, `session`, `apiKey`, `route` and \
+                 `header`, once each",
+            )
+        })?;
+        let (gate, limit) = (admin.gate()?, name_of(name)?);
+        let standing = gate.limit_standing(&limit, &admin.whom(written).await?, admin.clock.now()).await?;
+        let shown = match standing {
+            None => Standing { limit, exempt: true, quota: 0, remaining: 0, reset_at: None },
+            Some(standing) => Standing {
+                limit,
+                exempt: false,
+                quota: standing.quota,
+                remaining: standing.remaining,
+                reset_at: Some(standing.reset_at.to_rfc3339()),
+            },
+        };
+        Ok(answer::json(StatusCode::OK, &shown))
+    })
+    .await
+}
+
+/// `POST /api/limits/{name}/reset`.
+pub(super) async fn reset(
+    State(admin): Shared,
+    caller: Caller,
+    name: Name,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Response {
+    answered(caller, async {
+        let written: WhomBody = body::json(&headers, &bytes)?;
+        let (gate, limit) = (admin.gate()?, name_of(name)?);
+        let reset = gate.reset_limit(&limit, &admin.whom(written).await?).await?;
+        tracing::info!(%limit, reset, "an operator started a limit anew for somebody");
+        Ok(answer::json(StatusCode::OK, &Reset { reset }))
+    })
+    .await
+}

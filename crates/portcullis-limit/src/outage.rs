@@ -1,0 +1,191 @@
+//! What becomes of a decision while the shared store does not answer (L10).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::breaker::{Breaker, Change, Failure, Permit};
+use crate::limiter::{Ask, Charge, Denied};
+use crate::store::{SharedStore, StoreError};
+
+/// How long a decision waits for the shared store in all, unless told otherwise. With what the decision itself takes it
+/// stays within 50 ms.
+pub const PATIENCE: Duration = Duration::from_millis(40);
+
+/// How often the store is asked whether it is there: at least once in so long, sooner at random, so that instances which
+/// lost it together do not come back together.
+const PING_WITHIN: Duration = Duration::from_millis(500);
+
+/// What a limit does while its shared store does not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outage {
+    /// It goes on by what this process has counted itself. It counts along all the time, so that nobody gets a fresh
+    /// allowance when the store goes away. Several instances together may admit their number times the quota.
+    #[default]
+    Local,
+    /// It does not limit.
+    Open,
+    /// It admits nobody.
+    Closed,
+}
+
+impl Outage {
+    /// Every policy.
+    pub const ALL: [Self; 3] = [Self::Local, Self::Open, Self::Closed];
+
+    /// Its name in a configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// How long one request may still wait for the shared store. One value goes through all its charges, so that several slow
+/// answers do not add up.
+#[derive(Debug, Default)]
+pub struct Patience(Option<Instant>);
+
+/// What happened to the shared store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreEvent {
+    /// One question was not answered.
+    Failed(StoreError),
+    /// From now on it is left alone, and every limit does what its [`Outage`] says.
+    Lost(StoreError),
+    /// It is asked again.
+    Back,
+}
+
+/// Is told what happens to the store. Called on the way of a request: it counts or queues, and never blocks.
+pub type StoreObserver = Arc<dyn Fn(&StoreEvent) + Send + Sync>;
+
+/// The shared store and how it is doing.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn SharedStore>,
+    breaker: Breaker,
+    patience: Duration,
+    observer: StoreObserver,
+    alone: AtomicU64,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("store", &self.store).field("breaker", &self.breaker).finish_non_exhaustive()
+    }
+}
+
+/// A question under way. Dropped before its end, it leaves the trying to another.
+struct Asking<'a> {
+    breaker: &'a Breaker,
+    permit: Permit,
+    ended: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.breaker.gave_up(self.permit);
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(store: Arc<dyn SharedStore>, patience: Duration, observer: StoreObserver) -> Self {
+        Self { store, breaker: Breaker::default(), patience, observer, alone: AtomicU64::new(0) }
+    }
+
+    /// Whether the store is asked at the moment.
+    pub(crate) fn works(&self) -> bool {
+        self.breaker.works()
+    }
+
+    /// How many charges were decided without the store.
+    pub(crate) fn alone(&self) -> u64 {
+        self.alone.load(Ordering::Relaxed)
+    }
+
+    /// What the store says to a charge; `None` where it is to be decided without it.
+    pub(crate) async fn charge(&self, asks: &[Ask<'_>], patience: &mut Patience) -> Option<Result<Charge, Denied>> {
+        let answer = self.ask(asks, patience).await;
+        if answer.is_none() {
+            self.alone.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    async fn ask(&self, asks: &[Ask<'_>], patience: &mut Patience) -> Option<Result<Charge, Denied>> {
+        let permit = self.breaker.permit();
+        if permit == Permit::LeaveAlone {
+            return None;
+        }
+        let mut asking = Asking { breaker: &self.breaker, permit, ended: false };
+        let until = *patience.0.get_or_insert_with(|| Instant::now() + self.patience);
+        let answer = timeout_at(until, self.store.charge(asks)).await;
+        asking.ended = true;
+        let error = match answer {
+            Ok(Ok(answer)) => {
+                self.tell(self.breaker.succeeded(permit), None);
+                return Some(answer);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => self.late(),
+        };
+        let change = match &error {
+            // One key that somebody else has written to says nothing about the store.
+            StoreError::Foreign { .. } => self.breaker.succeeded(permit),
+            StoreError::TimedOut { .. } => self.breaker.failed(permit, Failure::Late),
+            _ => self.breaker.failed(permit, Failure::Told),
+        };
+        self.tell(change, Some(error));
+        None
+    }
+
+    /// Asks the store at random intervals whether it is there, for as long as the future is polled.
+    pub(crate) async fn keep(&self) {
+        loop {
+            sleep(PING_WITHIN.mul_f64(0.5 + 0.5 * random())).await;
+            let (well, error) = match timeout(self.patience, self.store.ping()).await {
+                Ok(Ok(_)) => (true, None),
+                Ok(Err(error)) => (false, Some(error)),
+                Err(_) => (false, Some(self.late())),
+            };
+            // A ping that fails while the store is known to be away is no news.
+            let change = self.breaker.pinged(well);
+            self.tell(change, error.filter(|_| change == Change::Lost));
+        }
+    }
+
+    fn late(&self) -> StoreError {
+        StoreError::TimedOut { store: "the store of the limits".into(), after: self.patience }
+    }
+
+    fn tell(&self, change: Change, error: Option<StoreError>) {
+        match (change, error) {
+            (Change::Lost, Some(error)) => {
+                (self.observer)(&StoreEvent::Failed(error.clone()));
+                (self.observer)(&StoreEvent::Lost(error));
+            }
+            (Change::None, Some(error)) => (self.observer)(&StoreEvent::Failed(error)),
+            (Change::Back, _) => (self.observer)(&StoreEvent::Back),
+            (Change::None | Change::Lost, None) => {}
+        }
+    }
+}
+
+/// A number from 0 up to 1, for spreading instances in time; nothing depends on its being unforeseeable.
+fn random() -> f64 {
+    let mut byte = [0];
+    // Without randomness the instances keep one pace, which does no harm by itself.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+    f64::from(byte[0]) / 256.0
+}
+
+#[cfg(test)]
+mod tests;
