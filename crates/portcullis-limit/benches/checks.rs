@@ -59,8 +59,7 @@ fn main() {
 
 /// What the gate does: several limits could be charged at once, and all of it given back.
 fn charge(limiter: &Limiter, ask: &Ask<'_>, now: Timestamp) {
-    let mut patience = Patience::default();
-    match pin!(limiter.charge(std::slice::from_ref(ask), now, &mut patience))
+    match pin!(limiter.charge(std::slice::from_ref(ask), now, &mut Patience::default()))
         .poll(&mut Context::from_waker(Waker::noop()))
     {
         Poll::Ready(answer) => assert!(black_box(&answer).is_ok(), "refused"),
