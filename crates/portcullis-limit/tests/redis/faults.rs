@@ -200,6 +200,16 @@ fn l2_a_server_that_became_a_replica_is_not_charged_and_is_left() {
 }
 
 #[test]
+fn l2_a_server_that_lacks_its_replicas_charges_nothing() {
+    let house = House::new(Server::start(&[]));
+    house.server.cli(&["config", "set", "min-replicas-to-write", "1"]);
+    let error = house.error(&key("u"));
+    assert!(error.kind() == "not-ready" && error.to_string().contains("NOREPLICAS"), "{error}");
+    house.server.cli(&["config", "set", "min-replicas-to-write", "0"]);
+    assert_eq!(house.used(&key("u")), 0);
+}
+
+#[test]
 fn l2_a_server_that_forgot_the_scripts_is_told_them_again_and_charges_once() {
     let house = House::new(Server::start(&[]));
     for expected in 1..=5 {

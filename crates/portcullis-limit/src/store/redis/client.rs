@@ -173,13 +173,18 @@ impl Client {
         let (asked, deadline) = (std::time::Instant::now(), Instant::now() + self.timeout);
         let mark = format!("{:016x}", RandomState::new().hash_one(EPOCH_KEY));
         let epoch = Request::script(&EPOCH, Words::of(&["1", EPOCH_KEY, &mark]));
-        let epoch = self.answer(self.servers.call(self.servers.slot(EPOCH_KEY), epoch, deadline).await)?;
-        let resets = self.command(self.servers.slot(RESETS), "GET", &[RESETS], deadline).await?;
+        // At once, as the time for all of them is that of one.
+        let (epoch, resets, infos) = tokio::join!(
+            self.servers.call(self.servers.slot(EPOCH_KEY), epoch, deadline),
+            self.command(self.servers.slot(RESETS), "GET", &[RESETS], deadline),
+            self.servers.info(deadline),
+        );
+        let (epoch, resets) = (self.answer(epoch)?, resets?);
         // A store that lost its data refuses nobody any more, as after a reset of everything.
         let mark = format!("{} {}", epoch.text().unwrap_or_default(), resets.text().unwrap_or_default());
         self.refusals.resets(&mark, asked);
         let mut runs = Vec::new();
-        for info in self.servers.info(deadline).await? {
+        for info in infos? {
             let info = self.answer(Ok(info))?;
             let run = info.text().and_then(|text| text.lines().find_map(|line| line.strip_prefix("run_id:")));
             runs.push(run.ok_or_else(|| self.protocol(&info))?.trim().to_owned());

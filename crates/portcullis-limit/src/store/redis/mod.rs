@@ -55,7 +55,8 @@ pub struct RedisFigures {
 }
 
 impl RedisStore {
-    /// A store that speaks to Redis by tasks on this runtime. It does not wait for the connection; whoever wants to know
+    /// A store that speaks to Redis by tasks on this runtime, which must have I/O and time. It does not wait for the
+    /// connection; whoever wants to know
     /// asks [`SharedStore::ping`].
     ///
     /// # Errors

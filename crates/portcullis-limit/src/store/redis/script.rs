@@ -172,11 +172,16 @@ pub(super) fn read(asks: &[&Ask<'_>], names: &[&str], answer: &Value) -> Option<
                 (cell.assess(&rate, cost, at), at)
             }
         };
-        debug_assert_eq!(fits, assessment.retry_at.is_none(), "{} for {cost}: {answer:?}", rate.algorithm());
-        // The server tells whole microseconds, rounded down: a fraction more must have passed.
-        let retry_at = assessment
-            .retry_at
-            .map(|at| Timestamp::from_nanos(at.as_nanos().checked_next_multiple_of(1000).unwrap_or(u64::MAX)));
+        let retry_at = match (fits, assessment.retry_at) {
+            (true, _) => None,
+            // The server tells whole microseconds, rounded down: a fraction more must have passed.
+            (false, Some(at)) => {
+                Some(Timestamp::from_nanos(at.as_nanos().checked_next_multiple_of(1000).unwrap_or(u64::MAX)))
+            }
+            // The script has decided. That the cell says otherwise here can only be a calendar whose rules were changed in
+            // between; the next question is by the same rules.
+            (false, None) => Some(now.after(Duration::from_secs(1))),
+        };
         said.push(Said { fits, assessment: Assessment { retry_at, ..assessment }, at });
     }
     // An answer to other asks would have another length.
