@@ -21,5 +21,10 @@ mod refresh;
 mod rotation;
 #[path = "scenario/main.rs"]
 mod scenario;
+#[path = "../../portcullis-limit/tests/redis/servers.rs"]
+#[expect(dead_code, reason = "one harness for the tests of the store and for these")]
+mod servers;
+#[path = "postgres/shared_limits.rs"]
+mod shared_limits;
 
 use scenario::{projects, support};
