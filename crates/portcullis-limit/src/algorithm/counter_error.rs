@@ -2,7 +2,9 @@
 //! time.
 //!
 //! Each client of a trace asks a counter and a log of its own, side by side. A decision is wrong if they differ. Ordinary
-//! clients stay below their limit but for a rare moment; crowded traces have one client in a hundred that sends twice what
+//! clients stay below their limit but for a rare moment: how widely their paces spread was chosen for that, and the bound of
+//! one in ten thousand holds for such clients and not for the counter as such (with σ 1.0 in place of 0.65 a log refuses some
+//! percent, and about as many decisions differ). Crowded traces have one client in a hundred that sends twice what
 //! it may. There the two take turns at admitting it: one of them admits a request a moment sooner, so it refuses the next one
 //! that the other admits, and so on. What they differ in is which requests they admit, hardly how many.
 

@@ -11,8 +11,8 @@
 //!
 //! How often it decides otherwise than a log is measured by `counter_error`: hardly ever for clients below their limit, for
 //! one decision in twenty to ten where one client in a hundred sends twice what it may, with the same sum admitted. Finer
-//! windows were tried and change little: with sixty in place of one it is still one in 25 (steady, diurnal), and sixty
-//! numbers are no smaller than a log. Whoever is refused half of the time stands at the edge all of the time, where being a
+//! windows were tried and change little: with sixty in place of one it was still one in 25 (steady, diurnal; one in 160 in
+//! bursts), and sixty numbers are no smaller than most logs. Whoever is refused half of the time stands at the edge all of the time, where being a
 //! moment early or late is another decision. Whoever needs it exact takes the log.
 
 use portcullis_core::Timestamp;
