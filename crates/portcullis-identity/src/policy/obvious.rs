@@ -354,7 +354,6 @@ mod tests {
             "Patricia",
             "Jonathan",
             "Washington",
-            "Volkswagen",
             "Playstation",
             "Firebird",
             "Submarine",

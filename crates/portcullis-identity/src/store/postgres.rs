@@ -28,8 +28,18 @@ const REST: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Server {
     pool: PgPool,
-    /// When somebody last waited for a connection in vain, while nobody has had one since.
-    failed_at: Mutex<Option<Instant>>,
+    /// How somebody last waited for a connection in vain, while nobody has had one since.
+    failed: Arc<Mutex<Option<Failure>>>,
+    /// The same of another lane to the server: who gets a connection here knows that the server is back for both.
+    other: Option<Arc<Mutex<Option<Failure>>>>,
+}
+
+/// A wait in vain.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    at: Instant,
+    /// Whether it was the server that did not answer, and not our own connections that were all in use.
+    away: bool,
 }
 
 impl Server {
@@ -52,18 +62,28 @@ impl Server {
     /// While the server is away somebody tries it every now and then, and everybody else is refused at once: a queue of
     /// those who wait in vain would leave no place for those who ask for nothing of it.
     async fn unless_away<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-        if let Some(failed) = &mut *self.failed_at.lock() {
-            if failed.elapsed() < REST {
+        if let Some(failure) = &mut *self.failed.lock() {
+            if failure.at.elapsed() < REST {
                 return Err(sqlx::Error::PoolTimedOut);
             }
             // Whoever tries now does so for the others as well.
-            *failed = Instant::now();
+            failure.at = Instant::now();
         }
         let mut done = limited(work).await;
         if let Err(sqlx::Error::PoolTimedOut) = done {
             done = Err(Box::pin(self.why()).await);
         }
-        *self.failed_at.lock() = done.is_err().then(Instant::now);
+        let failure = |error: &sqlx::Error| {
+            let away = !matches!(error, sqlx::Error::PoolTimedOut);
+            Failure { at: Instant::now(), away }
+        };
+        *self.failed.lock() = done.as_ref().err().map(failure);
+        if let (Ok(_), Some(other)) = (&done, &self.other) {
+            let mut other = other.lock();
+            if other.is_some_and(|failure| failure.away) {
+                *other = None;
+            }
+        }
         done
     }
 
@@ -107,13 +127,18 @@ pub(crate) async fn open(url: &PostgresUrl) -> Result<Store, OpenError> {
         other => other,
     })?;
     first.close().await.map_err(failed)?;
-    let flows = lane(&options, url.connections().saturating_sub(1).max(1)).await.map_err(failed)?;
-    let polls = lane(&options, 1).await.map_err(failed)?;
+    let flows = lane(&options, url.connections().saturating_sub(1).max(1), None).await.map_err(failed)?;
+    // Whoever polls finds out first that the server is back.
+    let polls = lane(&options, 1, Some(Arc::clone(&flows.failed))).await.map_err(failed)?;
     Ok(Store::Postgres { flows: Arc::new(flows), polls: Arc::new(polls) })
 }
 
 /// Some of our connections, with a queue of their own.
-async fn lane(options: &PgConnectOptions, connections: u32) -> Result<Server, sqlx::Error> {
+async fn lane(
+    options: &PgConnectOptions,
+    connections: u32,
+    other: Option<Arc<Mutex<Option<Failure>>>>,
+) -> Result<Server, sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
@@ -139,7 +164,7 @@ async fn lane(options: &PgConnectOptions, connections: u32) -> Result<Server, sq
         })
         .connect_with(options.clone())
         .await?;
-    Ok(Server { pool, failed_at: Mutex::new(None) })
+    Ok(Server { pool, failed: Arc::default(), other })
 }
 
 /// Whether the server is one to write to. One that has stepped down to read for another is as good as none: what it has
