@@ -29,10 +29,12 @@ const REST: Duration = Duration::from_millis(500);
 pub(crate) struct Server {
     pool: PgPool,
     /// How somebody last waited for a connection in vain, while nobody has had one since.
-    failed: Arc<Mutex<Option<Failure>>>,
-    /// The same of another lane to the server: who gets a connection here knows that the server is back for both.
-    other: Option<Arc<Mutex<Option<Failure>>>>,
+    failed: Arc<Failed>,
+    /// The same of the other lane to the server: who gets a connection in one knows that the server is back for both.
+    other: Arc<Failed>,
 }
+
+type Failed = Mutex<Option<Failure>>;
 
 /// A wait in vain.
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +80,8 @@ impl Server {
             Failure { at: Instant::now(), away }
         };
         *self.failed.lock() = done.as_ref().err().map(failure);
-        if let (Ok(_), Some(other)) = (&done, &self.other) {
-            let mut other = other.lock();
+        if done.is_ok() {
+            let mut other = self.other.lock();
             if other.is_some_and(|failure| failure.away) {
                 *other = None;
             }
@@ -127,19 +129,19 @@ pub(crate) async fn open(url: &PostgresUrl) -> Result<Store, OpenError> {
         other => other,
     })?;
     first.close().await.map_err(failed)?;
-    let flows = lane(&options, url.connections().saturating_sub(1).max(1), None).await.map_err(failed)?;
-    // Whoever polls finds out first that the server is back.
-    let polls = lane(&options, 1, Some(Arc::clone(&flows.failed))).await.map_err(failed)?;
-    Ok(Store::Postgres { flows: Arc::new(flows), polls: Arc::new(polls) })
+    let [of_flows, of_polls] = [(); 2].map(|()| Arc::<Failed>::default());
+    let lane = async |connections, failed: &Arc<Failed>, other: &Arc<Failed>| {
+        let pool = pool(&options, connections).await?;
+        Ok(Arc::new(Server { pool, failed: Arc::clone(failed), other: Arc::clone(other) }))
+    };
+    let flows = lane(url.connections().saturating_sub(1).max(1), &of_flows, &of_polls).await.map_err(failed)?;
+    let polls = lane(1, &of_polls, &of_flows).await.map_err(failed)?;
+    Ok(Store::Postgres { flows, polls })
 }
 
 /// Some of our connections, with a queue of their own.
-async fn lane(
-    options: &PgConnectOptions,
-    connections: u32,
-    other: Option<Arc<Mutex<Option<Failure>>>>,
-) -> Result<Server, sqlx::Error> {
-    let pool = PgPoolOptions::new()
+async fn pool(options: &PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
+    PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE)
         .idle_timeout(IDLE)
@@ -163,8 +165,7 @@ async fn lane(
             })
         })
         .connect_with(options.clone())
-        .await?;
-    Ok(Server { pool, failed: Arc::default(), other })
+        .await
 }
 
 /// Whether the server is one to write to. One that has stepped down to read for another is as good as none: what it has
