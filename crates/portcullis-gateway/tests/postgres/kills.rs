@@ -20,7 +20,10 @@ fn t4_a_server_killed_again_and_again_loses_nothing_and_its_gate_is_back_within_
     let server = RefCell::new(Cluster::start());
     let origin = Origin::echo();
     let database = server.borrow().database();
-    let mut gateway = Setup::before(&origin).on(&database).with("[limits]\npreset = \"none\"\n").start();
+    let mut gateway = Setup::before(&origin)
+        .on(&database)
+        .with("[limits]\npreset = \"none\"\n\n[identity.lockout]\nenabled = false\n")
+        .start();
     let process = gateway.id();
     let mut ledger = Ledger::open(&gateway);
     let mut longest = Duration::ZERO;

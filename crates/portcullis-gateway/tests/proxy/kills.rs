@@ -17,7 +17,8 @@ fn kills() -> u64 {
 fn a_kill_in_the_middle_of_everything_loses_nothing_that_was_acknowledged() {
     let kills = kills();
     let origin = Origin::echo();
-    let mut gateway = Setup::before(&origin).with("[limits]\npreset = \"none\"\n").start();
+    let mut gateway =
+        Setup::before(&origin).with("[limits]\npreset = \"none\"\n\n[identity.lockout]\nenabled = false\n").start();
     let mut ledger = Ledger::open(&gateway);
     for round in 0..kills {
         let strike = |gateway: &Gateway| {

@@ -75,11 +75,8 @@ impl Server {
         if let Err(sqlx::Error::PoolTimedOut) = done {
             done = Err(Box::pin(self.why()).await);
         }
-        let failure = |error: &sqlx::Error| {
-            let away = !matches!(error, sqlx::Error::PoolTimedOut);
-            Failure { at: Instant::now(), away }
-        };
-        *self.failed.lock() = done.as_ref().err().map(failure);
+        let failure = || Failure { at: Instant::now(), away: !self.is_exhausted() };
+        *self.failed.lock() = done.is_err().then(failure);
         if done.is_ok() {
             let mut other = self.other.lock();
             if other.is_some_and(|failure| failure.away) {
@@ -87,6 +84,12 @@ impl Server {
             }
         }
         done
+    }
+
+    /// Whether all of our own connections are in use. Otherwise it is for the server's sake that there was none, even where
+    /// it has come back before it could be asked why.
+    fn is_exhausted(&self) -> bool {
+        self.pool.num_idle() == 0 && self.pool.size() >= self.pool.options().get_max_connections()
     }
 
     /// Why there is no connection: a pool only says that it waited in vain, and not for what.
