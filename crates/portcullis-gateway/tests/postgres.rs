@@ -28,3 +28,22 @@ mod servers;
 mod shared_limits;
 
 use scenario::{projects, support};
+use support::PROJECT_ROUTES;
+use support::origin::Origin;
+use support::postgres::Cluster;
+use support::process::{Gateway, Setup};
+
+/// Runs a test with two instances on one database; with more tables in their configuration.
+fn two_instances(tokens: &str, test: impl FnOnce([&Gateway; 2])) {
+    if !support::postgres::is_installed() {
+        return;
+    }
+    let server = Cluster::start();
+    let database = server.database();
+    let origin = Origin::echo();
+    let start = || -> Gateway {
+        let setup = Setup::before(&origin).public_url("https://api.example.com").on(&database);
+        setup.with(&format!("{PROJECT_ROUTES}\n{tokens}")).start()
+    };
+    test([&start(), &start()]);
+}

@@ -280,11 +280,10 @@ impl Limiter {
     /// Counts in memory what the shared store admitted, so that it is warm when it has to stand in. What is given back
     /// later is given back here too.
     fn count_along(&self, asks: &[Ask<'_>], mut charge: Charge, now: Timestamp) -> Charge {
-        for ask in asks.iter().filter(|ask| ask.outage == Outage::Local) {
-            let along = Ask { enforce: false, ..ask.clone() };
-            if let Ok(counted) = self.local.charge(&[along], now) {
-                charge.receipts.extend(counted.receipts);
-            }
+        let along: SmallVec<[Ask<'_>; 4]> = local(asks).map(|ask| Ask { enforce: false, ..ask }).collect();
+        // What does not enforce never refuses.
+        if let Ok(counted) = self.local.charge(&along, now) {
+            charge.receipts.extend(counted.receipts);
         }
         charge
     }
@@ -294,8 +293,8 @@ impl Limiter {
         if let Some(closed) = asks.iter().find(|ask| ask.enforce && ask.outage == Outage::Closed) {
             return Err(Refused::Unavailable(closed.key.limit()));
         }
-        let local: SmallVec<[Ask<'_>; 4]> = asks.iter().filter(|ask| ask.outage == Outage::Local).cloned().collect();
-        self.local.charge(&local, now).map_err(Refused::Denied)
+        let counted: SmallVec<[Ask<'_>; 4]> = local(asks).collect();
+        self.local.charge(&counted, now).map_err(Refused::Denied)
     }
 
     /// Gives one charge back (L6), where it was charged. A receipt is good for one time: giving it back again takes from
@@ -318,4 +317,9 @@ impl Limiter {
             None => Ok(here),
         }
     }
+}
+
+/// Those that this process's memory stands in for.
+fn local<'a>(asks: &[Ask<'a>]) -> impl Iterator<Item = Ask<'a>> {
+    asks.iter().filter(|ask| ask.outage == Outage::Local).cloned()
 }

@@ -33,9 +33,6 @@ pub enum Outage {
 }
 
 impl Outage {
-    /// Every policy.
-    pub const ALL: [Self; 3] = [Self::Local, Self::Open, Self::Closed];
-
     /// Its name in a configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

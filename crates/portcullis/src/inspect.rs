@@ -8,7 +8,7 @@ use portcullis_core::{ClientAddress, Principal, Timestamp, unmapped};
 use portcullis_limit::{Ask, Key, Outage, Standing, StoreError};
 
 use crate::gate::Gate;
-use crate::limits::{KeyFacts, LimitRule};
+use crate::limits::{KeyFacts, KeyPart, LimitRule};
 use crate::policy::Policy;
 
 /// Whom a limit counts, as an operator describes them: what a request of theirs would say.
@@ -88,7 +88,7 @@ fn key_of<'p>(policy: &'p Policy, name: &str, whom: &Whom) -> Result<(&'p LimitR
     };
     let needs = |part: &str| InspectError::Needs(part.into());
     for part in &found.rule().key {
-        if part.needs_route() && whom.route.is_none() {
+        if *part == KeyPart::Route && whom.route.is_none() {
             return Err(needs("route"));
         }
         if whom.address.is_none() && !found.knows(part, &facts) {

@@ -70,11 +70,6 @@ impl KeyPart {
     const fn is_known_early(&self) -> bool {
         matches!(self, Self::Address | Self::Route | Self::Header(_))
     }
-
-    /// Whether it is the route, which every request has.
-    pub(crate) const fn needs_route(&self) -> bool {
-        matches!(self, Self::Route)
-    }
 }
 
 impl fmt::Display for KeyPart {

@@ -11,7 +11,7 @@ use portcullis_identity::{Account, AccountFilter, AccountName, AccountPatch, Ide
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::caller::{Caller, answered, origin};
+use super::caller::{Caller, answered, invalid, origin};
 use super::{Accounts, Shared};
 use crate::identity_api::answer::{self, Refused};
 use crate::identity_api::body;
@@ -89,10 +89,6 @@ type Id = Result<Path<String>, PathRejection>;
 /// The id of a path. What cannot be one is nobody's.
 fn id_of(path: Id) -> Result<String, Refused> {
     path.map(|Path(id)| id).map_err(|_| IdentityError::NoAccount.into())
-}
-
-fn invalid(detail: impl Into<String>) -> Refused {
-    Refused::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed").with_detail(detail)
 }
 
 impl Accounts {

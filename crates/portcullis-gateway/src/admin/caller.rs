@@ -24,6 +24,11 @@ pub(super) async fn answered(caller: Caller, handler: impl Future<Output = Resul
     handler.await.unwrap_or_else(|refused| refused.answer(id))
 }
 
+/// The refusal of what an operator wrote, with what to write instead.
+pub(super) fn invalid(detail: impl Into<String>) -> Refused {
+    Refused::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed").with_detail(detail)
+}
+
 impl Admin {
     /// The accounts that are managed here.
     pub(super) fn accounts(&self) -> Result<&Accounts, Refused> {

@@ -16,7 +16,7 @@ use portcullis_limit::Rate;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::caller::{Caller, answered};
+use super::caller::{Caller, answered, invalid};
 use super::{Admin, Shared};
 use crate::identity_api::answer::{self, Refused};
 use crate::identity_api::body;
@@ -152,16 +152,12 @@ pub(super) struct Reset {
 
 type Name = Result<Path<String>, PathRejection>;
 
-fn invalid(detail: impl Into<String>) -> Refused {
-    Refused::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed").with_detail(detail)
-}
-
 impl From<InspectError> for Refused {
     fn from(error: InspectError) -> Self {
         let detail = error.to_string();
         match error {
             InspectError::NoSuchLimit(_) => Self::new(StatusCode::NOT_FOUND, "Not found", "not_found"),
-            InspectError::Needs(_) => Self::new(StatusCode::BAD_REQUEST, "Validation failed", "validation_failed"),
+            InspectError::Needs(_) => return invalid(detail),
             InspectError::Store(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "limits_unavailable")
             }

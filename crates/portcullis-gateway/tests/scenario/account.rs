@@ -12,7 +12,8 @@ use crate::support::{PASSWORD, eventually};
 
 const OTHER: &str = "Other-Horse-43";
 
-fn post(gateway: &Gateway, target: &str, access: Option<&str>, body: &Value) -> Reply {
+/// Asks with a body, and with an access token where there is one.
+pub(crate) fn post(gateway: &Gateway, target: &str, access: Option<&str>, body: &Value) -> Reply {
     let client = gateway.client();
     let request = client.post(target).json(body);
     match access {

@@ -15,7 +15,7 @@ const OTHER: &str = "Other-Horse-43";
 const STRANGE: &str = "Strange-Horse-44";
 
 /// Everything that a gateway has written, with where it stands: its state, the tables of its server, what it says.
-fn written(gateway: &Gateway) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn written(gateway: &Gateway) -> Vec<(String, Vec<u8>)> {
     let mut written = vec![("what it says".to_owned(), gateway.output().into_bytes())];
     let mut waiting: Vec<PathBuf> = vec![gateway.state.clone()];
     while let Some(directory) = waiting.pop() {
@@ -54,7 +54,7 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
 }
 
 /// Where a value stands, as bytes or as hexadecimal digits, which is how a server prints bytes.
-fn places(written: &[(String, Vec<u8>)], value: &[u8]) -> Vec<String> {
+pub(crate) fn places(written: &[(String, Vec<u8>)], value: &[u8]) -> Vec<String> {
     let digits = hex::encode(value);
     let stands = |bytes: &[u8]| holds(bytes, value) || holds(bytes, digits.as_bytes());
     written.iter().filter(|(_, bytes)| stands(bytes)).map(|(place, _)| place.clone()).collect()

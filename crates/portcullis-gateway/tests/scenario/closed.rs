@@ -2,22 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::account::post;
 use crate::projects;
 use crate::support::client::Reply;
 use crate::support::origin::Origin;
-use crate::support::process::{Gateway, Setup};
+use crate::support::process::Setup;
 use crate::support::{PASSWORD, PROJECT_ROUTES, eventually, smtp};
-
-fn post(gateway: &Gateway, target: &str, access: Option<&str>, body: &Value) -> Reply {
-    let client = gateway.client();
-    let request = client.post(target).json(body);
-    match access {
-        Some(access) => request.bearer(access).send(),
-        None => request.send(),
-    }
-}
 
 /// What whoever asks can see, but for the name of the request.
 fn seen(reply: &Reply) -> (u16, Vec<String>, String) {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::account::post;
 use crate::projects;
 use crate::support::PASSWORD;
-use crate::support::client::Reply;
 use crate::support::database::Accounts;
 use crate::support::process::{Gateway, Running, portcullis};
 
@@ -132,15 +132,6 @@ fn put_back(gateway: &Gateway, to: usize) {
             let former = path.with_file_name(format!("former.db{ending}"));
             assert!(!former.exists() || std::fs::remove_file(former).is_ok());
         }
-    }
-}
-
-fn post(gateway: &Gateway, target: &str, access: Option<&str>, body: &Value) -> Reply {
-    let client = gateway.client();
-    let request = client.post(target).json(body);
-    match access {
-        Some(access) => request.bearer(access).send(),
-        None => request.send(),
     }
 }
 

@@ -111,11 +111,11 @@ pub(super) fn obvious(password: &str, context: &PasswordContext) -> Option<Obvio
 fn is_among_the_first(password: &str, text: &Text) -> bool {
     // A mark or two at the ends are what a rule asked for.
     let bare = password.trim_matches(|c: char| !c.is_alphanumeric());
-    let bare = if bare.len() + 2 < password.len() { password } else { bare };
+    let bare = (1..=2).contains(&(password.len() - bare.len())).then_some(bare);
     let stand_ins: HashSet<char> = text.plain.iter().copied().filter(|c| STAND_INS.contains(*c)).collect();
     ESTIMATED.contains(&text.plain.len())
         && stand_ins.len() <= MOST_STAND_INS
-        && [password, bare].iter().any(|text| zxcvbn::zxcvbn(text, &[]).guesses() < TRIES)
+        && [Some(password), bare].into_iter().flatten().any(|text| zxcvbn::zxcvbn(text, &[]).guesses() < TRIES)
 }
 
 /// A password in lower case, and in the two ways in which its digits and marks may stand for letters.
