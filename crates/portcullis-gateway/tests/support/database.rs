@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, SqliteConnection};
 
 /// Where accounts are kept.
 #[derive(Clone, Debug)]
@@ -83,7 +83,13 @@ impl Accounts {
                     Open::Server(options.options([("search_path", "portcullis")]).connect().await?)
                 }
             };
-            work(&mut open).await
+            let done = work(&mut open).await;
+            // Waited for: SQLite's is closed by a thread of its own, and the last one takes the log's files away with it.
+            match open {
+                Open::File(connection) => connection.close().await?,
+                Open::Server(connection) => connection.close().await?,
+            }
+            done
         });
         done.unwrap_or_else(|error| panic!("{self:?}: {error}"))
     }
