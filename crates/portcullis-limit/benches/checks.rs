@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use governor::clock::{DefaultClock, FakeRelativeClock};
 use governor::{Quota as TheirQuota, RateLimiter};
 use portcullis_core::{Clock as _, SystemClock, Timestamp};
-use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Outage, Patience, Quota, Rate};
+use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Patience, Quota, Rate};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -84,15 +84,7 @@ fn ours(
     let capacity = usize::try_from(keys.max(500_000) * 2).expect("fits in memory");
     let limiter = Limiter::new(MemoryStore::with_capacity(capacity));
     let begin = if reads_clock { SystemClock.now() } else { START };
-    let ask = |number| Ask {
-        limit: "api",
-        key: key(number),
-        rate: &rate,
-        cost: 1,
-        enforce: true,
-        refundable: false,
-        outage: Outage::Local,
-    };
+    let ask = |number| Ask::new("api", key(number), &rate);
     let bytes = bytes_per_key(keys, ask, |ask| asks(&limiter, ask, begin));
     let nanos = nanos_per_check(keys, threads, length, ask, |ask, turn| {
         asks(&limiter, ask, if reads_clock { SystemClock.now() } else { START.after(Duration::from_nanos(turn)) });

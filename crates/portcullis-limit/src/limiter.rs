@@ -33,6 +33,15 @@ pub struct Ask<'a> {
     pub outage: Outage,
 }
 
+impl<'a> Ask<'a> {
+    /// An ask that costs one unit, refuses what is over, is seldom given back, and goes on by this process's memory while a
+    /// shared store is away.
+    #[must_use]
+    pub const fn new(limit: &'a str, key: Key, rate: &'a Rate) -> Self {
+        Self { limit, key, rate, cost: 1, enforce: true, refundable: false, outage: Outage::Local }
+    }
+}
+
 /// How one limit stands towards one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use portcullis_core::{ClientAddress, Principal, Timestamp, unmapped};
-use portcullis_limit::{Ask, Key, Outage, Standing, StoreError};
+use portcullis_limit::{Ask, Key, Standing, StoreError};
 
 use crate::gate::Gate;
 use crate::limits::{KeyFacts, KeyPart, LimitRule};
@@ -59,7 +59,7 @@ impl Gate {
         let policy = self.policy();
         let (rule, key) = key_of(&policy, name, whom)?;
         let Some(rate) = rule.rate_for(whom.principal.as_deref()) else { return Ok(None) };
-        let ask = Ask { limit: name, key, rate, cost: 0, enforce: true, refundable: false, outage: Outage::Closed };
+        let ask = Ask { cost: 0, ..Ask::new(name, key, rate) };
         Ok(Some(self.limiter().standing(&ask, now).await?))
     }
 

@@ -187,6 +187,25 @@ pub(crate) struct LimitTable {
 }
 
 impl LimitRule {
+    /// A limit of this rate for each address, that counts every request there is and refuses what is over.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, patterns: Vec<Pattern>, rate: Rate) -> Self {
+        Self {
+            name: name.into(),
+            patterns,
+            key: vec![KeyPart::Address],
+            quota: QuotaChoice::Fixed(rate),
+            count: Count::All,
+            cost: 1,
+            exempt: Vec::new(),
+            ceiling: None,
+            mode: Mode::Enforce,
+            scope: Scope::Everyone,
+            outage: Outage::Local,
+            message: None,
+        }
+    }
+
     /// The rate that this identity is held to; `None` where it is exempt.
     pub(crate) fn rate_for(&self, principal: Option<&Principal>) -> Option<&Rate> {
         if principal.is_some_and(|principal| self.exempt.iter().any(|role| principal.has_role(role))) {
@@ -425,20 +444,7 @@ mod tests {
     fn a_message_tells_the_wait_and_keeps_other_braces() {
         let said = |template: &str, wait| {
             let rate = Rate::new("1 per 1m".parse().unwrap(), portcullis_limit::Algorithm::FixedWindow, None).unwrap();
-            let rule = LimitRule {
-                name: "a".into(),
-                patterns: Vec::new(),
-                key: vec![KeyPart::Address],
-                quota: QuotaChoice::Fixed(rate),
-                count: Count::All,
-                cost: 1,
-                exempt: Vec::new(),
-                ceiling: None,
-                mode: Mode::Enforce,
-                scope: Scope::Everyone,
-                outage: Outage::Local,
-                message: Some(template.into()),
-            };
+            let rule = LimitRule { message: Some(template.into()), ..LimitRule::new("a", Vec::new(), rate) };
             message(&rule, wait).unwrap()
         };
         assert_eq!(&*said("in {minutes} min, {seconds} s", Duration::from_millis(60_001)), "in 2 min, 61 s");

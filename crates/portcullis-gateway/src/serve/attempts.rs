@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portcullis_core::Timestamp;
 use portcullis_identity::{Allowance, Answer, Attempts, Charged, Exhausted, MOST_ALLOWANCES, Pool};
-use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Outage, Patience, Quota, Rate, Refused};
+use portcullis_limit::{Algorithm, Ask, Key, Limiter, MemoryStore, Patience, Quota, Rate, Refused};
 use smallvec::SmallVec;
 
 /// By what names stores that are shared know a pool's allowances.
@@ -60,7 +60,7 @@ impl Attempts for CountedAttempts {
                     let key = key(pool, number);
                     // Without a shared store the memory decides, which counts along: an attempt that nobody counts is a guess
                     // for free. What is charged is given back by every login that is right.
-                    Ask { limit, key, rate, cost: 1, enforce: true, refundable: true, outage: Outage::Local }
+                    Ask { refundable: true, ..Ask::new(limit, key, rate) }
                 })
                 .collect();
             match self.limiter.charge(&asks, now, &mut Patience::default()).await {

@@ -124,7 +124,7 @@ impl House {
         let mut named = Key::new(7);
         named.push_text('u', key);
         let (limit, rate) = ("tested", &self.rate);
-        let ask = Ask { limit, key: named, rate, cost: 1, enforce: true, refundable: false, outage };
+        let ask = Ask { outage, ..Ask::new(limit, named, rate) };
         self.limiter.charge(&[ask], NOW, &mut Patience::default()).await
     }
 
@@ -174,7 +174,7 @@ async fn l10_the_charges_of_one_request_share_one_patience() {
     for _ in 0..3 {
         let key = Key::new(7);
         let (limit, rate, outage) = ("tested", &house.rate, Outage::Local);
-        let ask = Ask { limit, key, rate, cost: 1, enforce: true, refundable: false, outage };
+        let ask = Ask { outage, ..Ask::new(limit, key, rate) };
         house.limiter.charge(&[ask], NOW, &mut patience).await.unwrap();
     }
     assert!(begun.elapsed() <= Duration::from_millis(50), "{:?}", begun.elapsed());

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use portcullis_core::Timestamp;
 use portcullis_limit::{
-    Algorithm, Ask, Charge, Denied, Key, Limiter, Outage, Patience, Quota, Rate, Receipt, Refused, Standing,
+    Algorithm, Ask, Charge, Denied, Key, Limiter, Patience, Quota, Rate, Receipt, Refused, Standing,
 };
 
 pub(crate) use charges::*;
@@ -139,7 +139,7 @@ impl<'s> Case<'s> {
 
 /// An enforced ask.
 pub(crate) fn ask<'a>(rate: &'a Rate, key: &Key, cost: u64) -> Ask<'a> {
-    Ask { limit: "tested", key: key.clone(), rate, cost, enforce: true, refundable: false, outage: Outage::Local }
+    Ask { cost, ..Ask::new("tested", key.clone(), rate) }
 }
 
 /// A rate of `count` per `window`; a leaky bucket gets the burst that every other algorithm allows.

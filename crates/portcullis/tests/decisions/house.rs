@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use portcullis::{
-    Count, Gate, IdentityHeaders, KeyPart, LimitHeaders, LimitRule, Mode, Otherwise, Pass, Policy, PolicyParts,
-    QuotaChoice, Refusal, RouteRule, Scope, Target, Verdict,
+    Gate, IdentityHeaders, KeyPart, LimitHeaders, LimitRule, Otherwise, Pass, Policy, PolicyParts, Refusal, RouteRule,
+    Target, Verdict,
 };
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
 use portcullis_core::ports::{Blocklist, Revocations, Standing};
 use portcullis_core::{Event, EventKind, EventSink, Facts, Principal, RequestId, Timestamp, TrustedHops};
-use portcullis_limit::{Algorithm as Keeping, Limiter, Outage, Rate};
+use portcullis_limit::{Algorithm as Keeping, Limiter, Rate};
 use portcullis_shield::{Preset, ResponseHeaders};
 use serde_json::json;
 
@@ -81,20 +81,7 @@ pub(crate) fn rate(quota: &str) -> Rate {
 }
 
 pub(crate) fn limit(name: &str, pattern: &str, key: KeyPart, quota: &str) -> LimitRule {
-    LimitRule {
-        name: name.into(),
-        patterns: vec![pattern.parse().unwrap()],
-        key: vec![key],
-        quota: QuotaChoice::Fixed(rate(quota)),
-        count: Count::All,
-        cost: 1,
-        exempt: Vec::new(),
-        ceiling: None,
-        mode: Mode::Enforce,
-        scope: Scope::Everyone,
-        outage: Outage::Local,
-        message: None,
-    }
+    LimitRule { key: vec![key], ..LimitRule::new(name, vec![pattern.parse().unwrap()], rate(quota)) }
 }
 
 /// The projects API of Z2.

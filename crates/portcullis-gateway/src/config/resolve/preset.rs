@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portcullis::{Count, KeyPart, LimitRule, Mode, Pattern, QuotaChoice, Scope};
-use portcullis_limit::{Algorithm, Outage, Quota, Rate};
+use portcullis::{Count, KeyPart, LimitRule, Pattern, QuotaChoice, Scope};
+use portcullis_limit::{Algorithm, Quota, Rate};
 
 /// The names of the preset limits.
 pub(super) const NAMES: [&str; 6] = ["anonymous", "auth", "auth-endpoints", "login", "user", "verify"];
@@ -90,20 +90,8 @@ pub(super) fn everything() -> Vec<Pattern> {
 }
 
 fn limit(name: &str, patterns: &[&str], count: u64, window: Duration) -> LimitRule {
-    LimitRule {
-        name: name.into(),
-        patterns: patterns.iter().map(|text| pattern(text)).collect(),
-        key: vec![KeyPart::Address],
-        quota: QuotaChoice::Fixed(rate(count, window, Algorithm::SlidingWindowCounter)),
-        count: Count::All,
-        cost: 1,
-        exempt: Vec::new(),
-        ceiling: None,
-        mode: Mode::Enforce,
-        scope: Scope::Everyone,
-        outage: Outage::Local,
-        message: None,
-    }
+    let patterns = patterns.iter().map(|text| pattern(text)).collect();
+    LimitRule::new(name, patterns, rate(count, window, Algorithm::SlidingWindowCounter))
 }
 
 fn rate(count: u64, window: Duration, algorithm: Algorithm) -> Rate {

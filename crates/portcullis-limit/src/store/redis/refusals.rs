@@ -205,7 +205,7 @@ mod tests {
     fn refuse(refusals: &Refusals, rate: &Rate, name: &str, wait: Duration, mark: u64) -> Option<Denied> {
         let key = Key::new(0);
         let outage = Outage::Local;
-        let ask = Ask { limit: "l", key, rate, cost: 1, enforce: true, refundable: false, outage };
+        let ask = Ask { outage, ..Ask::new("l", key, rate) };
         let standing = Standing {
             limit: 0,
             quota: 1,
