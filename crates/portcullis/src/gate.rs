@@ -227,18 +227,24 @@ impl Gate {
         };
         trace.remark(Stage::Route, || format!("{} ({:?}, to {:?})", route.label, route.access, route.target));
 
-        // 6. The limits that shield what is expensive: password hashing here, signature checks below.
+        // 6. The limits that shield what is expensive: password hashing here, signature checks below. A store over a network
+        // is asked for them with those that come next, so that a request whose token is known asks it once.
         let covering = policy.limits.covering(facts.method, path.as_str());
-        let mut receipts = self.charge(policy, Phase::Before, &covering, facts, case, trace).await?;
+        let mut limits = Limits { covering, before: None };
+        if self.limiter.shared_works() != Some(true) {
+            limits.before = Some(self.charge(policy, &[Phase::Before], &limits.covering, facts, case, trace).await?);
+        }
 
         // 7. Who is it? Nothing presented, valid and invalid are three different answers.
-        let identity = self.authenticate(policy, route, &covering, facts, case, trace).await;
+        let identity = self.authenticate(policy, route, &mut limits, facts, case, trace).await;
         if let Ok(principal) = &identity {
             case.principal.clone_from(principal);
         }
 
         // 8. The limits by identity, or for nobody. A refusal gives back what was taken before.
-        match self.charge(policy, Phase::After, &covering, facts, case, trace).await {
+        let phases: &[Phase] = if limits.before.is_some() { &[Phase::After] } else { &[Phase::Before, Phase::After] };
+        let mut receipts = limits.before.take().unwrap_or_default();
+        match self.charge(policy, phases, &limits.covering, facts, case, trace).await {
             Ok(after) => receipts.extend(after),
             Err(reason) => {
                 for receipt in &receipts {
@@ -284,11 +290,30 @@ impl Gate {
         Err(reason)
     }
 
-    /// Charges the limits of one phase, all or none.
+    /// Charges what shields the dear way of finding out whose a credential is; and what is charged before, where that was
+    /// put off until something dear comes.
+    async fn shield<T: Trace>(
+        &self,
+        policy: &Policy,
+        limits: &mut Limits,
+        facts: &Facts<'_>,
+        case: &mut Case,
+        trace: &mut T,
+    ) -> Result<(), Reason> {
+        let both = [Phase::Verification, Phase::Before];
+        let phases = if limits.before.is_some() { &both[..1] } else { &both };
+        let mut receipts = self.charge(policy, phases, &limits.covering, facts, case, trace).await?;
+        // A verification that was made is never given back.
+        receipts.retain(|receipt| policy.limits.phase(receipt.limit()) == Phase::Before);
+        limits.before.get_or_insert(receipts);
+        Ok(())
+    }
+
+    /// Charges the limits of some phases, all or none.
     async fn charge<T: Trace>(
         &self,
         policy: &Policy,
-        phase: Phase,
+        phases: &[Phase],
         covering: &Covering,
         facts: &Facts<'_>,
         case: &mut Case,
@@ -297,7 +322,7 @@ impl Gate {
         if covering.is_empty() {
             return Ok(Receipts::new());
         }
-        let stage = if phase == Phase::After { Stage::LimitsAfter } else { Stage::LimitsBefore };
+        let stage = |phase| if phase == Phase::After { Stage::LimitsAfter } else { Stage::LimitsBefore };
         let asks = {
             let key_facts = KeyFacts {
                 client: case.client,
@@ -307,7 +332,7 @@ impl Gate {
                 principal: case.principal.as_deref(),
                 identity: case.route.is_some_and(|route| policy.route_at(route).target == Target::Identity),
             };
-            policy.limits.asks(phase, covering, &key_facts)
+            policy.limits.asks(phases, covering, &key_facts)
         };
         if asks.is_empty() {
             return Ok(Receipts::new());
@@ -315,8 +340,10 @@ impl Gate {
         match self.limiter.charge(&asks, facts.now, &mut case.patience).await {
             Ok(charge) => {
                 for standing in charge.standings() {
-                    let rule = policy.limits.rule(standing.limit);
-                    trace.remark(stage, || format!("{}: {} of {} left", rule.name, standing.remaining, standing.quota));
+                    let (rule, phase) = (policy.limits.rule(standing.limit), policy.limits.phase(standing.limit));
+                    trace.remark(stage(phase), || {
+                        format!("{}: {} of {} left", rule.name, standing.remaining, standing.quota)
+                    });
                     let over = standing.would_refuse;
                     let kind = match rule.mode {
                         Mode::Report if over => EventKind::LimitWouldHit,
@@ -342,11 +369,13 @@ impl Gate {
                 Ok(charge.into_receipts())
             }
             Err(Refused::Unavailable(limit)) => {
+                let stage = stage(policy.limits.phase(limit));
                 trace.remark(stage, || format!("{}: its store is away", policy.limits.rule(limit).name));
                 Err(Reason::LimitsUnavailable)
             }
             Err(Refused::Denied(denied)) => {
                 let rule = policy.limits.rule(denied.standing.limit);
+                let stage = stage(policy.limits.phase(denied.standing.limit));
                 trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));
                 let reason = limited(policy, &denied.standing, denied.retry_after);
                 case.standing = Some(denied.standing);
@@ -360,7 +389,7 @@ impl Gate {
         &self,
         policy: &Policy,
         route: &Route,
-        covering: &Covering,
+        limits: &mut Limits,
         facts: &Facts<'_>,
         case: &mut Case,
         trace: &mut T,
@@ -390,7 +419,7 @@ impl Gate {
             Scheme::Bearer | Scheme::Cookie => match policy.verifier.lookup(token, scheme, facts.now) {
                 Lookup::Known(judged) => judged,
                 Lookup::Unknown(digest) => {
-                    self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                    self.shield(policy, limits, facts, case, trace).await?;
                     policy.verifier.verify(token, digest, scheme, facts.now)
                 }
             }
@@ -404,13 +433,13 @@ impl Gate {
                         // A change of its owner's role or password speaks against what was known of a key, not against
                         // the key: its keeper says what holds now.
                         Err(Reason::TokenRevoked) => {
-                            self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                            self.shield(policy, limits, facts, case, trace).await?;
                             Box::pin(self.ask_keeper(name, Some(&principal), facts.now)).await
                         }
                         judged => judged,
                     },
                     Seen::Unknown(name) => {
-                        self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                        self.shield(policy, limits, facts, case, trace).await?;
                         Box::pin(self.ask_keeper(name, None, facts.now)).await
                     }
                 }
@@ -458,6 +487,13 @@ impl Gate {
             Validity::Unknown => Err(Reason::RevocationsStale),
         }
     }
+}
+
+/// The limits of a request on its way.
+struct Limits {
+    covering: Covering,
+    /// What those before authentication were charged; `None` while that is put off.
+    before: Option<Receipts>,
 }
 
 /// What stands at the end of the pipeline.

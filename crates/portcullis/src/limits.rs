@@ -280,7 +280,16 @@ impl LimitTable {
 
     /// The rule whose keys bear this number.
     pub(crate) fn rule(&self, id: u32) -> &LimitRule {
-        &self.rules[self.by_id.get(&id).map_or(0, |index| *index as usize)].rule
+        &self.compiled(id).rule
+    }
+
+    /// When the limit whose keys bear this number is charged.
+    pub(crate) fn phase(&self, id: u32) -> Phase {
+        self.compiled(id).phase
+    }
+
+    fn compiled(&self, id: u32) -> &Compiled {
+        &self.rules[self.by_id.get(&id).map_or(0, |index| *index as usize)]
     }
 
     /// The limit of this name.
@@ -303,10 +312,10 @@ impl LimitTable {
         })
     }
 
-    /// What to charge in one phase.
+    /// What to charge in some phases, all at once.
     pub(crate) fn asks<'t>(
         &'t self,
-        phase: Phase,
+        phases: &[Phase],
         covering: &Covering,
         facts: &KeyFacts<'_>,
     ) -> SmallVec<[Ask<'t>; 4]> {
@@ -314,13 +323,13 @@ impl LimitTable {
         for index in covering {
             let compiled = &self.rules[*index as usize];
             let Compiled { rule, phase: charged, .. } = compiled;
-            if *charged != phase || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
+            if !phases.contains(charged) || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
                 continue;
             }
             let Some(rate) = rule.rate_for(facts.principal) else { continue };
             let key = compiled.key(facts);
             // What is charged before authentication is given back when a limit after it refuses.
-            let refundable = phase != Phase::After || rule.count != Count::All;
+            let refundable = *charged != Phase::After || rule.count != Count::All;
             let (limit, cost, enforce) = (&*rule.name, rule.cost, rule.mode == Mode::Enforce);
             // Whoever can make the store fail must not be able to guess passwords without limit by it.
             let outage = match rule.outage {
