@@ -1,41 +1,14 @@
 //! What limits cost in memory: the time of a check and the bytes of a key, here and in the `governor` crate's keyed limiter,
 //! from a thousand to ten million live keys.
 //!
-//! Each run is a process of `crates/portcullis-limit/benches/checks.rs`, built with whole-program optimisation like what is
-//! shipped. Contenders alternate within a round.
+//! Each run is a process of `crates/portcullis-limit/benches/checks.rs`. Contenders alternate within a round.
 
 use std::collections::HashMap;
-use std::fs;
+use std::process::Command;
 
-use super::figure::{Bar, Figure, table};
-use crate::run;
-
-/// What the command line asks for.
-#[derive(Debug)]
-pub(crate) struct Options {
-    rounds: usize,
-    millis: u64,
-}
-
-impl Options {
-    pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
-        let mut options = Self { rounds: 5, millis: 1_000 };
-        let mut words = words.iter();
-        while let Some(word) = words.next() {
-            let value = words.next().ok_or_else(|| format!("\"{word}\" needs a value"))?;
-            let number = |most: u64| {
-                let number = value.parse().ok().filter(|number| (1..=most).contains(number));
-                number.ok_or_else(|| format!("\"{value}\" is not a number between 1 and {most}"))
-            };
-            match *word {
-                "--rounds" => options.rounds = usize::try_from(number(99)?).unwrap_or(1),
-                "--millis" => options.millis = number(60_000)?,
-                other => return Err(format!("bench limits knows no \"{other}\"; see cargo xtask help")),
-            }
-        }
-        Ok(options)
-    }
-}
+use super::Options;
+use super::programs::Programs;
+use crate::bench::figure::{Bar, Figure};
 
 /// One process of the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,16 +50,12 @@ const RUNS: &[Run] = &[
 /// What 120 bits and a byte beside them take of a slot: they stand for the key.
 const IDENTITY_BYTES: f64 = 16.0;
 
-/// Measures, prints, and writes the table below the target directory.
-pub(crate) fn run(options: &Options) -> Result<(), String> {
-    let directory = run::target_dir()?.join("bench/limits");
-    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    run::cargo(&["bench", "--package", "portcullis-limit", "--bench", "checks", "--no-run"])?;
+pub(super) fn run(options: &Options, programs: &Programs) -> Result<super::Measured, String> {
     let mut figures = figures();
     for round in 1..=options.rounds {
         let mut measured = HashMap::new();
         for run in RUNS {
-            let Measured { nanos, bytes } = measure(run, options.millis)?;
+            let Measured { nanos, bytes } = measure(run, options.millis, programs)?;
             let Run { contender, keys, threads } = run;
             println!(
                 "round {round}  {contender:<20}{keys:>9} keys {threads} threads {nanos:>8.1} ns {bytes:>7.1} bytes a key"
@@ -97,20 +66,17 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
             figure.values.push(value(&measured));
         }
     }
-    let figures: Vec<Figure> = figures.into_iter().map(|(figure, _)| figure).collect();
-    let text = table(&figures);
-    println!("\n{text}");
-    let results = directory.join("results.md");
-    fs::write(&results, text).map_err(|error| format!("{}: {error}", results.display()))?;
-    println!("written: {}", results.display());
-    Ok(())
+    Ok(super::Measured { figures: figures.into_iter().map(|(figure, _)| figure).collect(), notes: Vec::new() })
 }
 
-fn measure(run: &Run, millis: u64) -> Result<Measured, String> {
-    let words = [run.contender.to_owned(), run.keys.to_string(), run.threads.to_string(), millis.to_string()];
-    let mut arguments = vec!["bench", "--quiet", "--package", "portcullis-limit", "--bench", "checks", "--"];
-    arguments.extend(words.iter().map(String::as_str));
-    parsed(&run::cargo_output(&arguments)?)
+fn measure(run: &Run, millis: u64, programs: &Programs) -> Result<Measured, String> {
+    let mut command = Command::new(&programs.checks);
+    command.arg(run.contender).args([run.keys, run.threads, millis].map(|number| number.to_string()));
+    let output = command.output().map_err(|error| format!("{}: {error}", programs.checks.display()))?;
+    if !output.status.success() {
+        return Err(format!("{run:?} failed ({})\n{}", output.status, String::from_utf8_lossy(&output.stderr)));
+    }
+    parsed(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// `<nanoseconds> <bytes>`, alone on the last line.
@@ -194,12 +160,5 @@ mod tests {
         for (figure, value) in figures() {
             assert!(value(&round).is_finite(), "{}", figure.what);
         }
-    }
-
-    #[test]
-    fn the_command_line_is_understood_or_told() {
-        assert_eq!(Options::parse(&["--rounds", "3"]).unwrap().rounds, 3);
-        assert!(Options::parse(&["--millis", "0"]).is_err());
-        assert!(Options::parse(&["--quick"]).is_err());
     }
 }
