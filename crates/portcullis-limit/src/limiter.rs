@@ -102,6 +102,16 @@ pub struct Denied {
 }
 
 impl Standing {
+    /// How it stands when so many of the units that were charged at `rate` are given back. When the whole quota is back may be
+    /// earlier than is told then, never later.
+    pub fn settle(&mut self, units: u64, rate: &Rate) {
+        self.remaining = self.remaining.saturating_add(units).min(self.quota);
+        if rate.algorithm().has_burst() {
+            let earlier = Duration::from_nanos(units.saturating_mul(rate.interval_nanos()));
+            self.reset_at = self.reset_at.before(earlier).max(self.at);
+        }
+    }
+
     #[inline]
     pub(crate) fn new(ask: &Ask<'_>, assessment: &Assessment, now: Timestamp) -> Self {
         Self {
@@ -172,6 +182,19 @@ impl Receipt {
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit
+    }
+
+    /// How many units were charged.
+    #[must_use]
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// The same charge, as far as so many of its units go: given back, the rest stays counted. It stands in for the whole,
+    /// of which nothing else may be given back.
+    #[must_use]
+    pub fn part(&self, units: u64) -> Self {
+        Self { cost: units.min(self.cost), ..self.clone() }
     }
 
     /// Whether a store over a network was charged ([`crate::SharedStore::give_back`]), not this process's memory

@@ -153,7 +153,8 @@ impl Client {
     }
 
     pub(super) fn give_back(&self, receipt: &Receipt) {
-        let Some(name) = receipt.shared.as_deref() else { return };
+        // To take no elements from a list means to Redis to take all of them.
+        let Some(name) = receipt.shared.as_deref().filter(|_| receipt.cost > 0) else { return };
         self.refusals.forget(name);
         let words = script::give_back_words(receipt, name, &self.moved());
         self.servers.tell(self.servers.slot(name), Request::script(&GIVE_BACK, words));
