@@ -14,6 +14,7 @@
 mod client;
 mod cluster;
 mod lane;
+mod operate;
 mod options;
 mod refusals;
 mod script;
@@ -23,9 +24,9 @@ mod stream;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use options::{RedisOptions, RedisOptionsError};
-#[cfg(feature = "test-clock")]
 use portcullis_core::Timestamp;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -121,6 +122,23 @@ impl SharedStore for RedisStore {
 
     fn reset<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(self.inner.reset(key.name(limit)))
+    }
+
+    fn reward<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.inner.reward(ask))
+    }
+
+    fn block<'a>(
+        &'a self,
+        limit: &'a str,
+        key: &'a Key,
+        how_long: Duration,
+    ) -> BoxFuture<'a, Result<Timestamp, StoreError>> {
+        Box::pin(self.inner.block(key.name(limit), how_long))
+    }
+
+    fn unblock<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.inner.unblock(key.name(limit)))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<Identity, StoreError>> {
