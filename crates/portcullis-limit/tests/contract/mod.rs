@@ -6,6 +6,7 @@ mod charges;
 mod clocks;
 mod likeness;
 mod operate;
+mod rates;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ pub(crate) use charges::*;
 pub(crate) use clocks::*;
 pub(crate) use likeness::*;
 pub(crate) use operate::*;
+pub(crate) use rates::*;
 
 /// A moment that is a multiple of every window used here, so that aligned windows begin at it.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_795_219_200);
@@ -55,6 +57,7 @@ macro_rules! promises {
             l9_a_limit_that_only_reports_says_exactly_what_it_would_have_done,
             l9_a_stack_that_reports_and_enforces_is_charged_as_one,
             l2_another_algorithm_or_quota_under_the_same_key_neither_fails_nor_opens_it_twice,
+            l12_rates_that_take_turns_admit_no_more_together_than_the_largest_alone,
             l14_a_server_whose_clock_is_a_moment_behind_does_not_open_a_window,
             l14_a_clock_set_back_far_neither_opens_nor_locks_a_limit,
             l14_whoever_waits_exactly_as_long_as_told_is_admitted,
