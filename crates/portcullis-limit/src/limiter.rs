@@ -115,6 +115,13 @@ impl Standing {
             delay: if ask.enforce { assessment.delay } else { Duration::ZERO },
         }
     }
+
+    /// Whether fewer requests are left here than there, or as many of a smaller quota. Where several limits count one
+    /// request, its client is told of the one that is closest to refusing.
+    #[must_use]
+    pub fn is_closer_to_refusal_than(&self, other: &Self) -> bool {
+        (self.remaining, self.quota) < (other.remaining, other.quota)
+    }
 }
 
 impl Charge {
