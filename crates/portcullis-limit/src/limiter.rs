@@ -279,6 +279,12 @@ impl Limiter {
         }
     }
 
+    /// The same without waiting; `None` where it takes a shared store.
+    #[cfg(feature = "tower")]
+    pub(crate) fn charge_at_once(&self, asks: &[Ask<'_>], now: Timestamp) -> Option<Result<Charge, Refused>> {
+        self.shared.is_none().then(|| self.local.charge(asks, now).map_err(Refused::Denied))
+    }
+
     async fn charge_shared(
         &self,
         shared: &Shared,
