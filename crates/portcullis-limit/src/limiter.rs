@@ -128,6 +128,13 @@ impl Standing {
             blocked: assessment.blocked,
         }
     }
+
+    /// Whether fewer requests are left here than there, or as many of a smaller quota. Where several limits count one
+    /// request, its client is told of the one that is closest to refusing.
+    #[must_use]
+    pub fn is_closer_to_refusal_than(&self, other: &Self) -> bool {
+        (self.remaining, self.quota) < (other.remaining, other.quota)
+    }
 }
 
 impl Charge {
@@ -296,6 +303,12 @@ impl Limiter {
             // Apart, so that requests which need no store carry nothing of it.
             Some(shared) => Box::pin(self.charge_shared(shared, asks, now, patience)).await,
         }
+    }
+
+    /// The same without waiting; `None` where it takes a shared store.
+    #[cfg(feature = "tower")]
+    pub(crate) fn charge_at_once(&self, asks: &[Ask<'_>], now: Timestamp) -> Option<Result<Charge, Refused>> {
+        self.shared.is_none().then(|| self.local.charge(asks, now).map_err(Refused::Denied))
     }
 
     async fn charge_shared(
