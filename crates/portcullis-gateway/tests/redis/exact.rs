@@ -16,7 +16,7 @@ use crate::support::process::{Gateway, Setup};
 use crate::{gate, gates, limit, up};
 
 /// A gate whose decisions wait for Redis for longer than a machine that is busy with other tests delays them.
-fn patient_gate(origin: &Origin, redis: &Server, rest: &str) -> Gateway {
+pub(crate) fn patient_gate(origin: &Origin, redis: &Server, rest: &str) -> Gateway {
     let store = format!("[limits]\nstore = \"{}\"\npatience = \"1s\"\n\n{rest}", redis.url());
     Setup::before(origin).with(PROJECT_ROUTES).with(&store).start()
 }

@@ -55,7 +55,7 @@ fn nobody_waits(took: &[Duration]) {
 }
 
 /// How much memory a gate has, in KiB.
-fn memory(gate: &Gateway) -> u64 {
+pub(crate) fn memory(gate: &Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gate.id())).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory is told");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
