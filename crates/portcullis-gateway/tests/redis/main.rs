@@ -4,6 +4,7 @@
 mod crowd;
 mod exact;
 mod hostile;
+mod keys;
 mod link;
 mod outage;
 mod recovery;
