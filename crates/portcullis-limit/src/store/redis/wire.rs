@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::store::net::Malformed;
+
 /// The longest line, bulk text or array of a reply. Ours are far shorter; what is longer is not Redis, or not ours.
 const MAX_LENGTH: usize = 1 << 20;
 /// The longest reply of which a part is there: what a large cluster says of its slots is shorter. A list of texts could go on
@@ -20,10 +22,6 @@ pub(super) enum Value {
     Error(String),
     Array(Vec<Self>),
 }
-
-/// What is not a reply.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
 
 impl Value {
     pub(super) const fn int(&self) -> Option<i64> {
