@@ -187,7 +187,8 @@ impl RedisOptions {
         self
     }
 
-    /// How long an answer is waited for: 40 ms unless told otherwise, at least 1 ms and at most 10 s.
+    /// How long an answer is waited for: 40 ms unless told otherwise, at least 1 ms and at most 10 s. A decision waits for the
+    /// shorter of this and the patience of [`crate::Limiter::sharing`].
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.clamp(Duration::from_millis(1), Duration::from_secs(10));
