@@ -51,6 +51,7 @@ pub struct RedisOptions {
 
 /// Why a URL does not say where Redis is. No message repeats a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RedisOptionsError {
     /// Another scheme.
     #[error(
