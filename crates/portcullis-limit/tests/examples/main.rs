@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
 
+#[path = "../../../portcullis-gateway/tests/support/console.rs"]
+mod console;
+mod readme;
 mod support;
 
 #[expect(dead_code, reason = "each test binary uses its own part of what they share")]

@@ -23,7 +23,7 @@ pub(crate) struct Answer {
 }
 
 /// Where cargo has put the example. It builds all examples when it tests a whole package, not when it is told one test.
-fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let path = test.parent().unwrap().parent().unwrap().join("examples").join(name);
     let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
