@@ -105,6 +105,7 @@ mod tests {
 
     fn standing() -> Standing {
         Standing {
+            blocked: false,
             limit: 0,
             quota: 5,
             window: Duration::from_millis(900_500),

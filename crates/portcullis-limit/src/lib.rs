@@ -71,6 +71,7 @@ pub mod headers;
 mod key;
 mod limiter;
 mod message;
+mod operate;
 mod outage;
 mod quota;
 mod rate;
@@ -82,6 +83,7 @@ pub use calendar::{Calendar, Period, Stretch, UnknownTimeZone};
 pub use key::Key;
 pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Refused, Standing};
 pub use message::fill_wait;
+pub use operate::{BLOCK_AT_LEAST, BLOCK_AT_MOST};
 pub use outage::{Outage, PATIENCE, Patience, StoreEvent, StoreObserver};
 pub use portcullis_core::{
     AddressKey, ClientAddress, Clock, ForwardHeader, IpNet, ManualClock, Secret, SystemClock, Timestamp, TrustedHops,
