@@ -96,6 +96,7 @@ pub struct Receipt {
 
 /// A refusal: the limit with the longest wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Denied {
     /// How that limit stands.
     pub standing: Standing,
@@ -239,7 +240,8 @@ impl Limiter {
     }
 
     /// The same limiter over a store that several processes share. A decision waits `patience` for it in all
-    /// ([`crate::PATIENCE`]); `observer` is told when it goes away and comes back. [`Limiter::keep`] has to be polled.
+    /// ([`crate::PATIENCE`]); `observer` is told when it goes away and comes back. Whoever makes one polls [`Limiter::keep`], or
+    /// a store that was lost once is never asked again; `tower::Limits` does.
     #[must_use]
     pub fn sharing(self, store: Arc<dyn SharedStore>, patience: Duration, observer: StoreObserver) -> Self {
         Self { shared: Some(Shared::new(store, patience, observer)), ..self }

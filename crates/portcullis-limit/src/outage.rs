@@ -44,8 +44,9 @@ impl Outage {
     }
 }
 
-/// How long one request may still wait for the shared store. One value goes through all its charges, so that several slow
-/// answers do not add up.
+/// How long one request may still wait for the shared store. Each request begins with `Patience::default()`, which lets it
+/// wait as long as the limiter was told ([`crate::Limiter::sharing`]), from its first charge on. The one value goes through all
+/// its charges, so that several slow answers do not add up.
 #[derive(Debug, Default)]
 pub struct Patience(Option<Instant>);
 

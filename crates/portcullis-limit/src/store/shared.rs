@@ -22,6 +22,9 @@ pub type Answer = Result<Result<Charge, Denied>, StoreError>;
 /// moments, and how long to wait is reckoned by it. The futures may be polled on any runtime; every one of them ends in
 /// bounded time, whatever the store does, and none of them asks twice for what may already have been done.
 ///
+/// The stores of this crate implement it. One of your own can decide ([`Charge::default`], [`Denied`]), but has no receipts to
+/// give back by: what those hold is between this crate and its stores.
+///
 /// A future that is dropped before it is ready leaves it open whether the charge was made. If it was, it stays: the bound
 /// holds, and a client that hangs up is counted like one that waits.
 pub trait SharedStore: fmt::Debug + Send + Sync {
