@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
-use portcullis::{Count, KeyPart, LimitHeaders, LimitRule, Mode, QuotaChoice, Scope};
+use portcullis::{KeyPart, LimitHeaders, LimitRule, Mode, Scope};
 use portcullis_auth::Issuer;
 use portcullis_limit::{MAX_DELAY, Outage, Rate};
 
@@ -12,11 +12,10 @@ use super::context::Context;
 use super::preset;
 use super::quota::Keeping;
 use super::routes::{Roles, patterns, role_reference};
-use super::store;
+use super::{settle, store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    At, CountName, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName,
-    Raw, ScopeName, Table,
+    At, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName, Raw, Table,
 };
 use crate::config::settings::LimitStore;
 use crate::config::words::{alternatives, closest};
@@ -155,15 +154,9 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
         None => base.as_ref().and_then(|base| base.ceiling),
     };
     check_ceiling(cx, raw, &exempt, ceiling.as_ref(), path);
-    let cost = cx.number(raw.cost.as_ref(), base.as_ref().map_or(1, |base| base.cost), 1..=1_000_000);
-    let quota = quota?;
-    if let Some(at) = &raw.cost
-        && smallest(&quota) < cost
-    {
-        let found =
-            Diagnostic::error(at.span(), "one request costs more than the whole quota, so none could ever pass");
-        cx.push(found);
-    }
+    let count = settle::count(cx, raw, base.as_ref());
+    let room = quota.as_ref().map_or(u64::MAX, |quota| settle::room(quota, ceiling.as_ref()));
+    let cost = settle::cost(cx, raw, base.as_ref(), room);
     let mode = mode(cx, raw, path, &span);
     let message =
         raw.message.as_ref().and_then(|at| cx.text(at)).or_else(|| base.as_ref().and_then(|base| base.message.clone()));
@@ -171,24 +164,13 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
         name: name?,
         patterns,
         key,
-        quota,
-        count: match raw.count.as_ref().map(At::get) {
-            None => base.as_ref().map_or(Count::All, |base| base.count),
-            Some(CountName::All) => Count::All,
-            Some(CountName::Failures) => Count::Failures,
-            Some(CountName::Denials) => Count::Denials,
-            Some(CountName::Successes) => Count::Successes,
-        },
+        quota: quota?,
+        count,
         cost,
         exempt,
         ceiling,
         mode: mode?,
-        scope: match raw.scope.as_ref().map(At::get) {
-            None => base.as_ref().map_or(Scope::Everyone, |base| base.scope),
-            Some(ScopeName::Everyone) => Scope::Everyone,
-            Some(ScopeName::Anonymous) => Scope::Anonymous,
-            Some(ScopeName::Verification) => Scope::Verification,
-        },
+        scope: settle::scope(raw, base.as_ref()),
         outage: match raw.outage.as_ref().map(At::get) {
             None => base.as_ref().map_or(Outage::Local, |base| base.outage),
             Some(OutageName::Local) => Outage::Local,
@@ -239,15 +221,6 @@ fn check_ceiling(cx: &mut Context<'_>, raw: &LimitTable, exempt: &[Box<str>], ce
             Diagnostic::error(at.span(), "a ceiling without exempt roles means nothing")
                 .hint("add exempt = [\"admin\"]"),
         );
-    }
-}
-
-fn smallest(quota: &QuotaChoice) -> u64 {
-    match quota {
-        QuotaChoice::Fixed(rate) => rate.capacity(),
-        QuotaChoice::ByPlan { plans, otherwise } => {
-            plans.values().chain([otherwise]).map(Rate::capacity).min().unwrap_or(u64::MAX)
-        }
     }
 }
 

@@ -12,6 +12,7 @@ mod preset;
 mod quota;
 mod routes;
 mod secrets;
+mod settle;
 mod store;
 mod transport;
 
