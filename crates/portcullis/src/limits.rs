@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method};
+use ipnet::IpNet;
 use portcullis_core::{ClientAddress, Principal, Scheme};
 use portcullis_limit::{Ask, Key, Outage, Rate};
 use smallvec::SmallVec;
@@ -32,7 +33,9 @@ pub struct LimitRule {
     pub cost: Cost,
     /// Roles that are held to `ceiling` instead.
     pub exempt: Vec<Box<str>>,
-    /// What exempt roles are held to; `None` exempts them altogether.
+    /// Networks whose requests are held to `ceiling` instead, in cells of their own.
+    pub exempt_addresses: Vec<IpNet>,
+    /// What is exempt is held to this; `None` exempts it altogether.
     pub ceiling: Option<Rate>,
     /// What it does with a request that is over the quota.
     pub mode: Mode,
@@ -185,6 +188,7 @@ impl LimitRule {
             count: Count::All,
             cost: Cost::Fixed(1),
             exempt: Vec::new(),
+            exempt_addresses: Vec::new(),
             ceiling: None,
             mode: Mode::Enforce,
             scope: Scope::Everyone,
@@ -198,9 +202,16 @@ impl LimitRule {
         self.count != Count::All || matches!(self.cost, Cost::Told { .. })
     }
 
-    /// The rate that this identity is held to; `None` where it is exempt.
-    pub(crate) fn rate_for(&self, principal: Option<&Principal>) -> Option<&Rate> {
-        if principal.is_some_and(|principal| self.exempt.iter().any(|role| principal.has_role(role))) {
+    /// Whether requests from this address are exempt.
+    fn exempts(&self, client: ClientAddress) -> bool {
+        self.exempt_addresses.iter().any(|network| network.contains(&client.ip()))
+    }
+
+    /// The rate that this identity is held to at this address; `None` where it is exempt.
+    pub(crate) fn rate_for(&self, principal: Option<&Principal>, client: ClientAddress) -> Option<&Rate> {
+        if self.exempts(client)
+            || principal.is_some_and(|principal| self.exempt.iter().any(|role| principal.has_role(role)))
+        {
             return self.ceiling.as_ref();
         }
         Some(match &self.quota {
@@ -322,7 +333,7 @@ impl LimitTable {
             if *charged != phase || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
                 continue;
             }
-            let Some(rate) = rule.rate_for(facts.principal) else { continue };
+            let Some(rate) = rule.rate_for(facts.principal, facts.client) else { continue };
             let cost = match &rule.cost {
                 Cost::Fixed(cost) => *cost,
                 Cost::Told { at_most, .. } => *at_most,
@@ -378,6 +389,10 @@ impl Compiled {
             if push_part(&mut key, part, facts).is_none() {
                 key.push_address(facts.client.key(facts.ipv6_prefix));
             }
+        }
+        // Whoever spends a lot at the office must find a whole quota at home.
+        if self.rule.exempts(facts.client) {
+            key.push_text('x', "exempt");
         }
         key
     }

@@ -53,6 +53,9 @@ struct Limit {
     cost: BTreeMap<String, u64>,
     /// Roles that are held to `ceiling` instead.
     exempt: Vec<String>,
+    /// Networks that are held to `ceiling` instead.
+    #[serde(rename = "exemptAddresses")]
+    exempt_addresses: Vec<String>,
     ceiling: Option<String>,
 }
 
@@ -88,6 +91,7 @@ impl From<LimitRule> for Limit {
             outage: rule.outage.as_str(),
             cost: shown_cost(&rule.cost),
             exempt: rule.exempt.iter().map(ToString::to_string).collect(),
+            exempt_addresses: rule.exempt_addresses.iter().map(ToString::to_string).collect(),
             ceiling: rule.ceiling.as_ref().map(shown),
         }
     }

@@ -213,6 +213,52 @@ fn l9_a_limit_that_only_reports_is_settled_and_never_told() {
     assert_eq!(left(&house, "rows"), 5);
 }
 
+#[test]
+fn l5_an_exempt_address_has_a_ceiling_and_cells_of_its_own() {
+    let exempt = LimitRule {
+        exempt_addresses: vec!["198.51.100.0/24".parse().unwrap(), "2001:db8:1::/48".parse().unwrap()],
+        ceiling: Some(rate("5 per minute")),
+        ..limit("user", "/**", KeyPart::User, "2 per minute")
+    };
+    let house = house(vec![exempt]);
+    let viewer = [house.bearer("viewer")];
+    let from = |address: &str| -> Vec<u16> {
+        (0..6).map(|_| status(&house.ask_from(address, "GET /projects", &viewer))).collect()
+    };
+    // A person's quota at home is whole, whatever they spent at the office; and the office is not unlimited.
+    assert_eq!(from("198.51.100.7"), [200, 200, 200, 200, 200, 429]);
+    assert_eq!(from("192.0.2.1"), [200, 200, 429, 429, 429, 429]);
+    assert_eq!(from("198.51.101.7"), [429; 6], "a neighbour of the network is not in it");
+    assert_eq!(from("::ffff:198.51.100.9"), [429; 6], "a mapped address is the same one");
+    assert_eq!(from("2001:db8:2::1"), [429; 6]);
+    assert_eq!(from("2001:db8:1::1"), [429; 6], "all exempt networks share what the user has there");
+}
+
+#[test]
+fn l5_an_address_that_is_claimed_is_not_exempt() {
+    let exempt = LimitRule {
+        exempt_addresses: vec!["198.51.100.0/24".parse().unwrap()],
+        ..limit("address", "/**", KeyPart::Address, "1 per minute")
+    };
+    let house = open(vec![exempt]);
+    assert_eq!([house.status("GET /export", &[]), house.status("GET /export", &[])], [200, 429]);
+    for header in ["x-forwarded-for", "forwarded", "x-real-ip", "cf-connecting-ip"] {
+        let value = if header == "forwarded" { "for=198.51.100.7" } else { "198.51.100.7" };
+        assert_eq!(house.status("GET /export", &[(header, value.to_owned())]), 429, "{header}");
+    }
+    // Without a ceiling it is not counted at all.
+    for _ in 0..5 {
+        assert_eq!(status(&house.ask_from("198.51.100.7", "GET /export", &[])), 200);
+    }
+    assert_eq!(exempted(&house, "198.51.100.7"), None);
+}
+
+/// How a limit stands towards an exempt address.
+fn exempted(house: &House, address: &str) -> Option<portcullis_limit::Standing> {
+    let whom = Whom { address: Some(address.parse().unwrap()), ..Whom::default() };
+    futures_executor(house.gate.limit_standing("address", &whom, NOW)).unwrap()
+}
+
 mod model {
     use proptest::prelude::*;
 

@@ -7,7 +7,8 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::{
-    At, CostChoice, CountChoice, DurationText, KeyText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong, Text,
+    At, CostChoice, CountChoice, DurationText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText,
+    ShortOrLong, Text,
 };
 
 /// What holds for all limits.
@@ -93,9 +94,11 @@ pub(crate) struct LimitTable {
     pub(crate) cost: Option<At<CostChoice>>,
     /// Roles that are held to `ceiling` instead.
     pub(crate) exempt: Option<OneOrMany<Text>>,
-    /// What exempt roles are held to; needed where there are any, because a stolen admin token must not be unlimited.
+    /// Networks whose requests are held to `ceiling` instead and counted for themselves: an office, a health check.
+    pub(crate) exempt_addresses: Option<OneOrMany<NetworkText>>,
+    /// What is exempt is held to this; needed where anything is, because a stolen admin token must not be unlimited.
     pub(crate) ceiling: Option<At<QuotaText>>,
-    /// Lets exempt roles pass without any limit.
+    /// Lets what is exempt pass without any limit.
     pub(crate) danger_no_ceiling: Option<At<bool>>,
     /// Whether it refuses, only reports, or slows down. Default: `enforce`.
     pub(crate) mode: Option<At<ModeName>>,
