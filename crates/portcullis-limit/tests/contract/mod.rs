@@ -57,6 +57,16 @@ pub(crate) trait Subject {
     fn peek(&self, ask: &Ask<'_>, now: Timestamp) -> Standing;
     fn give_back(&self, receipt: &Receipt, now: Timestamp);
     fn reset(&self, limit: &str, key: &Key) -> bool;
+
+    /// Whether it counts by this rate; where it does not, it promises nothing.
+    fn carries(&self, _: &Rate) -> bool {
+        true
+    }
+
+    /// Whether its time may be set back while it holds what was counted before.
+    fn may_be_set_back(&self) -> bool {
+        true
+    }
 }
 
 impl Subject for Limiter {
@@ -99,6 +109,17 @@ impl<'s> Case<'s> {
     /// The same store with other keys.
     pub(crate) fn anew(&self) -> Self {
         Self::new(self.subject)
+    }
+
+    /// The algorithms that the store carries.
+    pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
+        let carried = |algorithm: &Algorithm| self.subject.carries(&rate(*algorithm, 1, window(*algorithm)));
+        Algorithm::ALL.into_iter().filter(carried).collect()
+    }
+
+    /// This algorithm, or one that the store carries.
+    pub(crate) fn carried(&self, algorithm: Algorithm) -> Algorithm {
+        if self.algorithms().contains(&algorithm) { algorithm } else { Algorithm::FixedWindow }
     }
 
     /// A key of a limit with one text in it.
