@@ -91,6 +91,8 @@ pub use portcullis_core::{
 pub use quota::{Quota, QuotaError};
 pub use rate::{Algorithm, MAX_DELAY, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
 pub use store::{Answer, BoxFuture, Identity, MemoryStore, SharedStore, StoreError};
+#[cfg(feature = "memcached")]
+pub use store::{MemcachedFigures, MemcachedOptions, MemcachedOptionsError, MemcachedStore, NotCarried};
 #[cfg(feature = "redis")]
 pub use store::{RedisFigures, RedisOptions, RedisOptionsError, RedisStore};
 

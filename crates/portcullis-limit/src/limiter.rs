@@ -183,7 +183,7 @@ impl Charge {
 
 impl Receipt {
     /// Of a charge in a store over a network, which knows the key by this name.
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(crate) fn shared(ask: &Ask<'_>, at: Timestamp, name: &str) -> Self {
         let (limit, id) = (ask.key.limit(), CellId::default());
         Self { limit, id, rate: *ask.rate, cost: ask.cost, at, shared: Some(name.into()) }

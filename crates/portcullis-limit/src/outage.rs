@@ -136,8 +136,8 @@ impl Shared {
             Err(_) => self.late(),
         };
         let change = match &error {
-            // One key that somebody else has written to says nothing about the store.
-            StoreError::Foreign { .. } => self.breaker.succeeded(permit),
+            // One key that somebody else has written to says nothing about the store, and a limit that it cannot count neither.
+            StoreError::Foreign { .. } | StoreError::NotCarried { .. } => self.breaker.succeeded(permit),
             StoreError::TimedOut { .. } => self.breaker.failed(permit, Failure::Late),
             _ => self.breaker.failed(permit, Failure::Told),
         };
