@@ -5,6 +5,7 @@ mod breaker;
 mod calendar;
 pub mod headers;
 mod key;
+mod lease;
 mod limiter;
 mod outage;
 mod quota;
@@ -13,11 +14,12 @@ mod store;
 
 pub use calendar::{Calendar, Period, Stretch, UnknownTimeZone};
 pub use key::Key;
+pub use lease::LeaseFigures;
 pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Refused, Standing};
 pub use outage::{Outage, PATIENCE, Patience, StoreEvent, StoreObserver};
 pub use quota::{Quota, QuotaError};
 pub use rate::{Algorithm, MAX_DELAY, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
-pub use store::{Answer, BoxFuture, Identity, MemoryStore, SharedStore, StoreError};
+pub use store::{Answer, BoxFuture, Identity, Lender, MemoryStore, Pulse, SharedStore, StoreError, Taken};
 #[cfg(feature = "redis")]
 pub use store::{RedisFigures, RedisOptions, RedisOptionsError, RedisStore};
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::super::script::{CHARGE, EPOCH, GIVE_BACK};
+use super::super::script::{CHARGE, GIVE_BACK, PULSE, Script, TAKE};
 use super::super::stream::Stream;
 use super::super::wire::{Value, parse};
 use super::{Call, DEAD, Request, Shared};
@@ -37,6 +37,11 @@ async fn progress(writer: &mut WriteHalf<Stream>, bytes: &[u8]) -> std::io::Resu
         0 => Err(std::io::ErrorKind::WriteZero.into()),
         count => Ok(count),
     }
+}
+
+/// Whether what the script did stays charged if nobody hears of it.
+fn charges(script: &Script) -> bool {
+    script.sha == CHARGE.sha || script.sha == TAKE.sha
 }
 
 /// A connection and what is under way on it.
@@ -72,7 +77,7 @@ impl<'s> Connection<'s> {
             answered: false,
         };
         // So that the first calls find their scripts. Where that is not allowed, the first call brings its own.
-        for script in [&*CHARGE, &*GIVE_BACK, &*EPOCH] {
+        for script in [&*CHARGE, &*GIVE_BACK, &*PULSE] {
             connection.push_quietly(Request::command("SCRIPT", &["LOAD", &script.text]));
         }
         connection
@@ -230,14 +235,13 @@ impl<'s> Connection<'s> {
         let Some(answer) = flight.call.answer.take() else {
             // Given up at its deadline, or a script that nobody waits for.
             match flight.call.request.script {
-                Some(script) if script.sha == CHARGE.sha => drop(self.shared.late.fetch_add(1, Ordering::Relaxed)),
+                Some(script) if charges(script) => drop(self.shared.late.fetch_add(1, Ordering::Relaxed)),
                 Some(_) if matches!(value, Value::Error(_)) => drop(self.shared.lost.fetch_add(1, Ordering::Relaxed)),
                 _ => {}
             }
             return;
         };
-        if answer.send(Ok(value)).is_err() && flight.call.request.script.is_some_and(|script| script.sha == CHARGE.sha)
-        {
+        if answer.send(Ok(value)).is_err() && flight.call.request.script.is_some_and(charges) {
             self.shared.late.fetch_add(1, Ordering::Relaxed);
         }
     }
