@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::breaker::{Breaker, Change, Failure, Permit};
+use crate::key::Key;
 use crate::lease::Leases;
 use crate::limiter::{Ask, Charge, Denied};
 use crate::store::{SharedStore, StoreError};
@@ -127,6 +128,16 @@ impl Shared {
     /// A charge was decided without the store.
     pub(crate) fn note_alone(&self) {
         self.alone.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Does to a key what makes worthless what is held of it: dropped before, so that nothing of it is given back to what is
+    /// there afterwards, and after, for what was taken meanwhile.
+    pub(crate) async fn without_leases<T>(&self, key: &Key, what: impl Future<Output = T>) -> T {
+        let drop_leases = || self.leases.iter().for_each(|leases| leases.drop_key(key));
+        drop_leases();
+        let done = what.await;
+        drop_leases();
+        done
     }
 
     /// What the store says to a charge; `None` where it is to be decided without it.

@@ -59,12 +59,20 @@ impl Limiter {
         if ask.outage == Outage::Local
             // What does not enforce never refuses.
             && let Ok(counted) = self.local().charge(&[Ask { enforce: false, ..ask.clone() }], now)
-            && let Some(receipt) = counted.into_receipts().pop()
+            && let Some(receipt) = self.unblocked(ask, counted).into_receipts().pop()
         {
             return Receipt { leased: Some(Tag { counted: true, ..tag }), ..receipt };
         }
         let (limit, id) = (ask.key.limit(), CellId::default());
         Receipt { limit, id, rate: *ask.rate, cost: ask.cost, at: now, shared: None, leased: Some(tag) }
+    }
+
+    /// Lifts in memory what the shared store does not hold blocked any more.
+    fn unblocked(&self, ask: &Ask<'_>, counted: Charge) -> Charge {
+        if counted.standings().iter().any(|standing| standing.blocked) {
+            self.local().unblock(&ask.key, counted.standings()[0].at);
+        }
+        counted
     }
 
     /// Charges all asks or none, of which some are leased. Units are spent first, and put back where another ask refuses; for
@@ -96,6 +104,7 @@ impl Limiter {
         };
         let plain = is(|found| matches!(found, Found::Plain));
         if let Some(mut denied) = denied {
+            self.block_along(asks, &denied, now);
             leases.put_all_back(asks, &found);
             // Whoever waits as long as is told is to be admitted by all.
             for ask in plain.iter().filter(|ask| ask.enforce && !leases.covers(ask)) {
@@ -113,8 +122,9 @@ impl Limiter {
         let charged = match plain.is_empty() {
             true => Some(Charge::default()),
             false => match shared.charge(&plain, patience).await {
-                Some(Ok(charge)) => Some(charge),
+                Some(Ok(charge)) => Some(self.count_along(&plain, charge, now)),
                 Some(Err(denied)) => {
+                    self.block_along(asks, &denied, now);
                     leases.put_all_back(asks, &found);
                     return Err(Refused::Denied(denied));
                 }
@@ -124,7 +134,7 @@ impl Limiter {
         let undo = |charged: Option<Charge>| {
             leases.put_all_back(asks, &found);
             for receipt in charged.into_iter().flat_map(Charge::into_receipts) {
-                shared.store.give_back(receipt);
+                self.give_back(&receipt, now);
             }
         };
         let alone = if charged.is_some() {
@@ -149,7 +159,7 @@ impl Limiter {
         Ok(self.put_together(asks, found, charged, counted, now))
     }
 
-    /// One charge of all that was found, in the order of the asks. What the store admitted is counted here too.
+    /// One charge of all that was found, in the order of the asks.
     fn put_together(
         &self,
         asks: &[Ask<'_>],
@@ -163,14 +173,12 @@ impl Limiter {
         let charged = charged.unwrap_or_default();
         let mut from_store = charged.standings().iter();
         let mut from_memory = counted.standings().iter();
-        let mut along: SmallVec<[Ask<'_>; 4]> = SmallVec::new();
         for (ask, found) in asks.iter().zip(found) {
             match found {
                 Found::Spent(standing, tag) => all.push(standing, Some(self.count_leased(ask, tag, now))),
                 Found::Over(standing) => all.push(standing, None),
                 Found::Plain if by_store => {
                     from_store.next().into_iter().for_each(|standing| all.push(standing.clone(), None));
-                    along.extend((ask.outage == Outage::Local).then(|| Ask { enforce: false, ..ask.clone() }));
                 }
                 Found::Away | Found::Plain if ask.outage == Outage::Local => {
                     from_memory.next().into_iter().for_each(|standing| all.push(standing.clone(), None));
@@ -180,9 +188,6 @@ impl Limiter {
         }
         all.extend(charged.into_receipts());
         all.extend(counted.into_receipts());
-        if let Ok(along) = self.local().charge(&along, now) {
-            all.extend(along.into_receipts());
-        }
         all
     }
 }

@@ -251,6 +251,7 @@ fn closed(limit: u32, rate: &Rate, until: Timestamp, now: Timestamp) -> Denied {
         remaining: 0,
         reset_at: until,
         would_refuse: true,
+        blocked: false,
         at: now,
         delay: Duration::ZERO,
     };
@@ -269,6 +270,7 @@ impl View {
             remaining: self.remaining,
             reset_at: self.reset_at,
             would_refuse: false,
+            blocked: false,
             at: self.at,
             delay: Duration::ZERO,
         }
