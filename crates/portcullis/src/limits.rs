@@ -338,7 +338,7 @@ impl LimitTable {
                 Outage::Open if facts.identity => Outage::Local,
                 written => written,
             };
-            asks.push(Ask { limit, key, rate, cost, enforce, refundable, outage });
+            asks.push(Ask { cost, enforce, refundable, outage, ..Ask::new(limit, key, rate) });
         }
         asks
     }

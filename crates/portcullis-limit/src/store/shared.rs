@@ -91,7 +91,46 @@ pub trait SharedStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] where it does not.
     fn ping(&self) -> BoxFuture<'_, Result<Identity, StoreError>>;
+
+    /// Itself, if portions of its quotas can be leased ([`Ask::lease`]); a store that cannot tell in the step of a charge
+    /// whether it has lost something counts each request by itself.
+    fn lender(&self) -> Option<&dyn Lender> {
+        None
+    }
 }
+
+/// A store that portions of quotas can be leased from, because it knows itself.
+pub trait Lender: fmt::Debug + Send + Sync {
+    /// Who the store is, and what it knows of its losses.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it does not answer.
+    fn pulse(&self) -> BoxFuture<'_, Result<Pulse, StoreError>>;
+
+    /// Charges one ask as [`SharedStore::charge`] does, in one step with a look at the mark: only if it is still this one.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store did not decide. What it may have charged nevertheless stays charged.
+    fn take<'a>(&'a self, ask: &'a Ask<'a>, mark: &'a Identity) -> BoxFuture<'a, Result<Taken, StoreError>>;
+}
+
+/// What a lender says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Its mark: while it stays, what the store acknowledged is there.
+    pub mark: Identity,
+    /// The moment, by the store's clock.
+    pub at: Timestamp,
+    /// Since when it has borne the mark. Until some seconds after that, others may still come who know of a loss.
+    pub since: Timestamp,
+    /// When it was found to have lost, or perhaps to have lost, what it had acknowledged.
+    pub lost: Option<Timestamp>,
+    /// Changes whenever someone resets a key.
+    pub resets: Box<str>,
+}
+
+/// What a lender answers: admitted or refused; `None` where it bears another mark, and has charged nothing.
+pub type Taken = Option<Result<Charge, Denied>>;
 
 /// Who a store is: as long as it stays the same, what the store acknowledged is still there. It becomes another one when
 /// the store was restarted, emptied or replaced by a replica, which may not have had everything.
