@@ -66,7 +66,8 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let around =
         routes::Around { roles: &roles, upstreams: &upstreams, defaults: &defaults, identity: identity.is_some() };
     let rules = routes::routes(cx, &raw, &around);
-    let around = limits::Around { roles: &roles, issuers: &issuers, identity: identity.is_some() };
+    let claims = identity.as_ref().map(|identity| identity::countable_claims(&identity.tokens)).unwrap_or_default();
+    let around = limits::Around { roles: &roles, issuers: &issuers, claims: &claims, identity: identity.is_some() };
     let limits = limits::limits(cx, &raw, &around);
     let headers = operate::headers(cx, &raw);
     let admin = operate::admin(cx, &raw, &listen);
