@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
-use portcullis_limit::{Ask, Patience, Rate, Standing, headers as limit_headers};
+use portcullis_limit::{Ask, Patience, Rate, Standing};
 
 use crate::limits::LimitRule;
 use crate::policy::Policy;
@@ -69,15 +69,10 @@ impl Case {
     pub(crate) fn shape(&self, headers: &mut HeaderMap) {
         self.policy.response_headers.apply(headers);
         let unsettled = self.unsettled.iter().map(|unsettled| &unsettled.standing);
-        if let Some(standing) = self.standing.iter().chain(unsettled).min_by_key(|standing| closeness(standing)) {
-            let wanted = self.policy.limit_headers;
-            if wanted.are_legacy() {
-                limit_headers::insert(headers, standing);
-            }
-            if wanted.are_draft() {
-                let name = &self.policy.limits.rule(standing.limit).name;
-                limit_headers::insert_draft(headers, standing, name, standing.at);
-            }
+        let closest = self.standing.iter().chain(unsettled).reduce(closer_to_refusal);
+        if let Some(standing) = closest {
+            let name = &self.policy.limits.rule(standing.limit).name;
+            self.policy.limit_headers.insert(headers, standing, name);
         }
         if let Some(cookie) = self.stale_cookie.and_then(|scheme| self.policy.cookies.clear(scheme))
             && !headers.get_all(SET_COOKIE).iter().any(|other| cookie_name(other) == cookie_name(&cookie))
@@ -93,7 +88,7 @@ impl Case {
             Some(ask) => {
                 self.unsettled.push(Unsettled { standing: standing.clone(), charged: ask.cost, rate: *ask.rate });
             }
-            None if self.standing.as_ref().is_none_or(|held| closeness(standing) < closeness(held)) => {
+            None if self.standing.as_ref().is_none_or(|held| standing.is_closer_to_refusal_than(held)) => {
                 self.standing = Some(standing.clone());
             }
             None => {}
@@ -143,9 +138,9 @@ impl Case {
     }
 }
 
-/// Less is closer to refusal.
-const fn closeness(standing: &Standing) -> (u64, u64) {
-    (standing.remaining, standing.quota)
+/// Of two standings the one that is closer to refusal.
+fn closer_to_refusal<'s>(one: &'s Standing, other: &'s Standing) -> &'s Standing {
+    if other.is_closer_to_refusal_than(one) { other } else { one }
 }
 
 /// What stands before the `=` of a `Set-Cookie`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::lockout::{CEO, REFUSED, WRONG, house, login};
+use super::lockout::{CEO, REFUSED, WRONG, house, login};
 use crate::projects;
 use crate::support::PASSWORD;
 use crate::support::client::{Client, Reply};
