@@ -6,6 +6,8 @@ mod servers;
 #[path = "support/mod.rs"]
 #[expect(dead_code, reason = "one harness for all tests of the binary")]
 mod support;
+#[path = "redis/told.rs"]
+mod told;
 
 use std::time::{Duration, Instant};
 
