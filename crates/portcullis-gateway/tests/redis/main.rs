@@ -16,6 +16,7 @@ mod servers;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "one harness for all tests of the binary")]
 mod support;
+mod told;
 
 use std::time::{Duration, Instant};
 
