@@ -56,7 +56,11 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
             cx.push(found.hint("passwords can then be guessed as fast as the machine answers"));
             return Limits { rules: Vec::new(), headers, max_keys, store };
         }
-        return Limits { rules: preset::all(around.identity), headers, max_keys, store };
+        let rules = preset::all(around.identity);
+        if let (Some(store), Some(at)) = (&store, &table.store) {
+            store::refuse_presets(cx, store, &rules, at.span());
+        }
+        return Limits { rules, headers, max_keys, store };
     }
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
@@ -64,6 +68,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
+        }
+        if let Some(store) = &store {
+            store::refuse_what_it_cannot_carry(cx, store, &rule, table);
         }
         rules.push(rule);
     }
@@ -152,7 +159,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
     };
     let ceiling = match &raw.ceiling {
         Some(at) => keeping.of_ceiling().rate(cx, at.get().as_str(), &at.span()),
-        None => base.as_ref().and_then(|base| base.ceiling),
+        None => base.as_ref().and_then(|base| base.ceiling).map(|ceiling| keeping.preset_ceiling(ceiling)),
     };
     check_ceiling(cx, raw, &exempt, ceiling.as_ref(), path);
     let cost = cx.number(raw.cost.as_ref(), base.as_ref().map_or(1, |base| base.cost), 1..=1_000_000);

@@ -7,7 +7,7 @@
 //! - Each limit of a charge is reserved by one atomic addition, all at once, in one round trip for each server; if one
 //!   refuses, the others are given back. Never more than the quota is admitted; but a neighbour may for a moment see a
 //!   reservation that is then given back, and be refused for it.
-//! - An item is made by the command that counts first, together with the moment when it runs out: two seconds after its
+//! - An item is made by the command that counts first, together with the moment when it runs out: three seconds after its
 //!   window ends.
 //! - No call is sent twice that may have been run. If an answer is lost, what was reserved stays.
 //! - The time is the servers', which tell whole seconds: instances agree about where a window ends to within a second, less
