@@ -26,9 +26,13 @@ fn url(server: &Server) -> String {
     format!("memcached://127.0.0.1:{}", server.port)
 }
 
-/// A gate whose limits are in this memcached.
+/// A gate whose limits are in this memcached, and which waits for it on a machine that is busy with other tests.
 fn gate(origin: &Origin, memcached: &Server, limits: &str) -> Gateway {
-    let store = format!("[limits]\nstore = \"{}\"\n\n{limits}", url(memcached));
+    gate_of(origin, memcached, &format!("patience = \"1s\"\n\n{limits}"))
+}
+
+fn gate_of(origin: &Origin, memcached: &Server, rest: &str) -> Gateway {
+    let store = format!("[limits]\nstore = \"{}\"\n{rest}", url(memcached));
     let gateway = Setup::before(origin).with(PROJECT_ROUTES).with(&store).start();
     metric(&gateway, "portcullis_limit_store_up 1");
     gateway
@@ -112,7 +116,7 @@ fn l10_while_memcached_is_away_each_limit_does_what_it_was_told_and_is_back_with
         + &limit("open", "quota = \"3 per day\"\noutage = \"open\"")
         + &limit("closed", "quota = \"30 per day\"\noutage = \"closed\"")
         + "[[limit]]\npreset = \"login\"\nalgorithm = \"fixed-window\"\nquota = \"5 per day\"\noutage = \"open\"\n";
-    let gateway = gate(&origin, &memcached, &limits);
+    let gateway = gate_of(&origin, &memcached, &limits);
     let client = gateway.client();
     early_in(86_400);
     let passed = |path: &str, times: usize| (0..times).filter(|_| client.get(path).send().status == 200).count();
@@ -172,17 +176,17 @@ fn l2_the_file_in_the_documentation_is_right_and_serves() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("portcullis.toml");
     std::fs::write(&file, &text).expect("a file");
-    let checked = portcullis().arg("check").arg("--config").arg(&file).output().expect("it runs");
+    let checked = portcullis().arg("check").arg(&file).output().expect("it runs");
     let told = String::from_utf8_lossy(&checked.stderr).into_owned() + &String::from_utf8_lossy(&checked.stdout);
     assert!(checked.status.success() && !told.contains("warning"), "{told}");
     // Without its limits, the presets cannot be counted.
     let bare = text.split("[[limit]]").next().expect("what is before them");
     std::fs::write(&file, bare).expect("a file");
-    let checked = portcullis().arg("check").arg("--config").arg(&file).output().expect("it runs");
+    let checked = portcullis().arg("check").arg(&file).output().expect("it runs");
     assert!(!checked.status.success(), "{checked:?}");
 
     let (_, tables) = text.split_once("[limits]").expect("its tables");
-    let tables = format!("[limits]{tables}");
+    let tables = format!("[limits]\npatience = \"1s\"{tables}");
     let gates = [0; 2].map(|_| Setup::before(&origin).with(PROJECT_ROUTES).with(&tables).start());
     gates.iter().for_each(|gate| metric(gate, "portcullis_limit_store_up 1"));
     early_in(900);
