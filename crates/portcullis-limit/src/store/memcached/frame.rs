@@ -95,6 +95,11 @@ pub(super) fn name(key: &Key, limit: &str) -> String {
     std::iter::once("rl:#".to_owned()).chain(digits).collect()
 }
 
+/// The item by which a key is blocked: it holds until when.
+pub(super) fn block(name: &str) -> Box<str> {
+    format!("{name};blocked").into()
+}
+
 /// What is counted under the name of an item, without its window; `None` where that is no item of ours.
 pub(super) fn counted(item: &str) -> Option<&str> {
     item.split_once(';').map(|(name, _)| name)

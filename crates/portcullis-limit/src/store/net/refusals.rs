@@ -217,6 +217,7 @@ mod tests {
         let outage = Outage::Local;
         let ask = Ask { outage, ..Ask::new("l", key, rate) };
         let standing = Standing {
+            blocked: false,
             limit: 0,
             quota: 1,
             window: wait,

@@ -13,6 +13,7 @@
 
 mod client;
 mod cluster;
+mod operate;
 mod options;
 mod request;
 mod script;
@@ -22,9 +23,9 @@ mod stream;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use options::{RedisOptions, RedisOptionsError};
-#[cfg(feature = "test-clock")]
 use portcullis_core::Timestamp;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -120,6 +121,23 @@ impl SharedStore for RedisStore {
 
     fn reset<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(self.inner.reset(key.name(limit)))
+    }
+
+    fn reward<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.inner.reward(ask))
+    }
+
+    fn block<'a>(
+        &'a self,
+        limit: &'a str,
+        key: &'a Key,
+        how_long: Duration,
+    ) -> BoxFuture<'a, Result<Timestamp, StoreError>> {
+        Box::pin(self.inner.block(key.name(limit), how_long))
+    }
+
+    fn unblock<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.inner.unblock(key.name(limit)))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<Identity, StoreError>> {
