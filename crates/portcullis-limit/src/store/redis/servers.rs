@@ -54,6 +54,11 @@ impl Servers {
         })
     }
 
+    /// Whether everything lies on one server, so that one step can look at all of it.
+    pub(super) const fn is_one(&self) -> bool {
+        matches!(self, Self::One { .. })
+    }
+
     pub(super) fn slot(&self, name: &str) -> u16 {
         match self {
             Self::One { .. } => 0,
