@@ -59,7 +59,11 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
             cx.push(found.hint("passwords can then be guessed as fast as the machine answers"));
             return Limits { rules: Vec::new(), headers, max_keys, store };
         }
-        return Limits { rules: preset::all(around.identity), headers, max_keys, store };
+        let rules = preset::all(around.identity);
+        if let (Some(store), Some(at)) = (&store, &table.store) {
+            store::refuse_presets(cx, store, &rules, at.span());
+        }
+        return Limits { rules, headers, max_keys, store };
     }
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
@@ -67,6 +71,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
+        }
+        if let Some(store) = &store {
+            store::refuse_what_it_cannot_carry(cx, store, &rule, table);
         }
         rules.push(rule);
     }
@@ -155,7 +162,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
     };
     let ceiling = match &raw.ceiling {
         Some(at) => keeping.of_ceiling().rate(cx, at.get().as_str(), &at.span()),
-        None => base.as_ref().and_then(|base| base.ceiling),
+        None => base.as_ref().and_then(|base| base.ceiling).map(|ceiling| keeping.preset_ceiling(ceiling)),
     };
     let exempt_addresses = exempt::addresses(cx, raw, base.as_ref(), around.trusts_hops);
     exempt::check_ceiling(cx, raw, !exempt.is_empty() || !exempt_addresses.is_empty(), ceiling.as_ref(), path);
