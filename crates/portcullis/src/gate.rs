@@ -13,7 +13,7 @@ use portcullis_auth::credential::{self, Presented};
 use portcullis_auth::{Lookup, OpaqueVerifier, Seen};
 use portcullis_core::ports::{Blocklist, Holders, Nobody, OpaqueName, Revocations, Standing as Validity};
 use portcullis_core::{
-    ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
+    ClientAddress, Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
 };
 use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing, StoreError};
@@ -21,7 +21,7 @@ use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing, StoreErro
 use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::{Delay, WaitingRoom};
-use crate::limits::{self, Count, Covering, KeyFacts, Mode, Phase};
+use crate::limits::{self, Count, Covering, KeyFacts, LimitRule, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
@@ -94,7 +94,8 @@ impl Gate {
     }
 
     /// Replaces the policy; requests under way keep the one they began with.
-    pub fn reload(&self, policy: Policy) {
+    pub fn reload(&self, mut policy: Policy) {
+        policy.limits.go_on_comparing(&self.policy.load().limits);
         self.policy.store(Arc::new(policy));
     }
 
@@ -106,6 +107,10 @@ impl Gate {
 
     pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
         &self.limiter
+    }
+
+    pub(crate) fn record(&self, event: Event) {
+        self.events.record(event);
     }
 
     /// How many admitted requests are held back at the moment (L12).
@@ -149,15 +154,7 @@ impl Gate {
     /// charged.
     pub fn settle(&self, pass: &mut Pass, outcome: Outcome, now: Timestamp) {
         for receipt in std::mem::take(&mut pass.receipts) {
-            let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
-                (Outcome::NotForwarded, _) => true,
-                (_, Count::All) => false,
-                (Outcome::Answered(status) | Outcome::Denied(status), Count::Failures) => status.as_u16() < 400,
-                (Outcome::Answered(status) | Outcome::Denied(status), Count::Successes) => status.as_u16() >= 400,
-                (Outcome::Answered(status), Count::Denials) => !matches!(status.as_u16(), 401 | 403),
-                (Outcome::Denied(_), Count::Denials) => false,
-            };
-            if gives_back {
+            if pass.case.policy.limits.rule(receipt.limit()).gives_back(outcome) {
                 self.limiter.give_back(&receipt, now);
             }
         }
@@ -179,7 +176,7 @@ impl Gate {
     /// Records that the upstream failed an admitted request.
     pub fn note_upstream_failure(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
         let event = pass.case.event(now, EventKind::UpstreamFailed, id);
-        self.events.record(portcullis_core::Event { reason: Some(reason.slug()), ..event });
+        self.events.record(Event { reason: Some(reason.slug()), ..event });
     }
 
     /// For how long what was once admitted may go on before it is asked about again; `None` where its credential was
@@ -314,6 +311,7 @@ impl Gate {
         }
         match self.limiter.charge(&asks, facts.now, &mut case.patience).await {
             Ok(charge) => {
+                self.compare_admitted(policy, &asks, &charge, facts, case);
                 for standing in charge.standings() {
                     let rule = policy.limits.rule(standing.limit);
                     trace.remark(stage, || format!("{}: {} of {} left", rule.name, standing.remaining, standing.quota));
@@ -337,7 +335,7 @@ impl Gate {
                         _ => continue,
                     };
                     let event = case.event(facts.now, kind, facts.id);
-                    self.events.record(portcullis_core::Event { limit: Some(rule.name.clone()), ..event });
+                    self.events.record(Event { limit: Some(rule.name.clone()), ..event });
                 }
                 Ok(charge.into_receipts())
             }
@@ -346,6 +344,10 @@ impl Gate {
                 Err(Reason::LimitsUnavailable)
             }
             Err(Refused::Denied(denied)) => {
+                if !policy.limits.candidates().is_empty() {
+                    // Apart, so that requests which are compared with nothing carry nothing of it.
+                    Box::pin(self.compare_refused(policy, &asks, &denied, facts, case)).await;
+                }
                 let rule = policy.limits.rule(denied.standing.limit);
                 trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));
                 let reason = limited(policy, &denied.standing, denied.retry_after);
@@ -456,6 +458,20 @@ impl Gate {
             Validity::Good => Ok(principal),
             Validity::Revoked => Err(Reason::TokenRevoked),
             Validity::Unknown => Err(Reason::RevocationsStale),
+        }
+    }
+}
+
+impl LimitRule {
+    /// Whether a request that ended so is not counted.
+    pub(crate) fn gives_back(&self, outcome: Outcome) -> bool {
+        match (outcome, self.count) {
+            (Outcome::NotForwarded, _) => true,
+            (_, Count::All) => false,
+            (Outcome::Answered(status) | Outcome::Denied(status), Count::Failures) => status.as_u16() < 400,
+            (Outcome::Answered(status) | Outcome::Denied(status), Count::Successes) => status.as_u16() >= 400,
+            (Outcome::Answered(status), Count::Denials) => !matches!(status.as_u16(), 401 | 403),
+            (Outcome::Denied(_), Count::Denials) => false,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`Verdict`] into its own kind of reply. The order of the checks stands in one function body, in `gate.rs`.
 
 mod body;
+mod candidate;
 mod case;
 mod delay;
 mod gate;
@@ -18,6 +19,7 @@ mod table;
 mod trace;
 
 pub use body::{Admitted, BodyError, BodyRule};
+pub use candidate::{CandidateError, Comparison};
 pub use case::Case;
 pub use delay::Delay;
 pub use gate::{Gate, Outcome, Verdict};

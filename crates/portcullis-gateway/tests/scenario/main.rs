@@ -28,6 +28,7 @@ mod hostile;
 mod identity_headers;
 mod import;
 mod known_browsers;
+mod limit_acts;
 mod limits;
 mod lockout;
 mod login;

@@ -9,10 +9,10 @@ use portcullis_auth::Issuer;
 use portcullis_limit::{MAX_DELAY, Outage, Rate};
 
 use super::context::Context;
-use super::preset;
 use super::quota::Keeping;
 use super::routes::{Roles, patterns, role_reference};
 use super::store;
+use super::{candidates, preset};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     At, CountName, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName,
@@ -70,6 +70,7 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
     // A limit that was found wrong may be the one that fills the gap.
     if rules.len() == raw.limit.as_ref().map_or(0, Vec::len) && !cx.is_damaged_below("limit") {
         warn_of_gaps(cx, &rules, raw, around.identity);
+        candidates::check(cx, &rules, raw);
     }
     Limits { rules, headers, max_keys, store }
 }
@@ -196,6 +197,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             Some(OutageName::Closed) => Outage::Closed,
         },
         message,
+        replaces: raw.replaces.as_ref().and_then(|at| cx.name(at)).map(Into::into),
     })
 }
 
