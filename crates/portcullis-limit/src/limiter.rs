@@ -104,6 +104,16 @@ pub struct Denied {
 }
 
 impl Standing {
+    /// How it stands when so many of the units that were charged at `rate` are given back. When the whole quota is back may be
+    /// earlier than is told then, never later.
+    pub fn settle(&mut self, units: u64, rate: &Rate) {
+        self.remaining = self.remaining.saturating_add(units).min(self.quota);
+        if rate.algorithm().has_burst() {
+            let earlier = Duration::from_nanos(units.saturating_mul(rate.interval_nanos()));
+            self.reset_at = self.reset_at.before(earlier).max(self.at);
+        }
+    }
+
     #[inline]
     pub(crate) fn new(ask: &Ask<'_>, assessment: &Assessment, now: Timestamp) -> Self {
         Self {
@@ -117,6 +127,13 @@ impl Standing {
             delay: if ask.enforce { assessment.delay } else { Duration::ZERO },
             blocked: assessment.blocked,
         }
+    }
+
+    /// Whether fewer requests are left here than there, or as many of a smaller quota. Where several limits count one
+    /// request, its client is told of the one that is closest to refusing.
+    #[must_use]
+    pub fn is_closer_to_refusal_than(&self, other: &Self) -> bool {
+        (self.remaining, self.quota) < (other.remaining, other.quota)
     }
 }
 
@@ -175,6 +192,19 @@ impl Receipt {
     #[must_use]
     pub fn limit(&self) -> u32 {
         self.limit
+    }
+
+    /// How many units were charged.
+    #[must_use]
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// The same charge, as far as so many of its units go: given back, the rest stays counted. It stands in for the whole,
+    /// of which nothing else may be given back.
+    #[must_use]
+    pub fn part(&self, units: u64) -> Self {
+        Self { cost: units.min(self.cost), ..self.clone() }
     }
 
     /// Whether a store over a network was charged ([`crate::SharedStore::give_back`]), not this process's memory
@@ -290,6 +320,12 @@ impl Limiter {
             // Apart, so that requests which need no store carry nothing of it.
             Some(shared) => Box::pin(self.charge_shared(shared, asks, now, patience)).await,
         }
+    }
+
+    /// The same without waiting; `None` where it takes a shared store.
+    #[cfg(feature = "tower")]
+    pub(crate) fn charge_at_once(&self, asks: &[Ask<'_>], now: Timestamp) -> Option<Result<Charge, Refused>> {
+        self.shared.is_none().then(|| self.local.charge(asks, now).map_err(Refused::Denied))
     }
 
     async fn charge_shared(

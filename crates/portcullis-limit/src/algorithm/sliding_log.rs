@@ -9,8 +9,8 @@ use portcullis_core::Timestamp;
 use super::Assessment;
 use crate::rate::Rate;
 
-/// The moments of admitted units in nanoseconds, oldest first; never more than the quota, as refused ones are not
-/// written.
+/// The moments of admitted units in nanoseconds, oldest first; never more than the largest quota that the key is held to,
+/// as refused ones are not written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     moments: VecDeque<u64>,
@@ -64,11 +64,8 @@ impl State {
         while self.moments.front().is_some_and(|moment| moment.saturating_add(window) <= now) {
             self.moments.pop_front();
         }
-        // A reload may have made the quota smaller; only as many moments matter as it counts.
-        let quota = usize::try_from(rate.quota().count()).unwrap_or(usize::MAX);
-        while self.moments.len() > quota {
-            self.moments.pop_front();
-        }
+        // All others stay, even where the quota is smaller than they are many: the next request under the same key may be held
+        // to a larger one, and would find room that was never given back.
         self.seen = now;
         Timestamp::from_nanos(now)
     }

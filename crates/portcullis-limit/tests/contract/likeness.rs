@@ -61,8 +61,9 @@ pub(crate) fn l2_every_store_answers_as_memory_does(case: &Case<'_>) {
             }
             if dice.below(3) == 0 && !receipts.is_empty() {
                 let [ours, theirs] = receipts.swap_remove(dice.below(receipts.len() as u64) as usize);
-                case.give_back(&ours, now);
-                memory.give_back(&theirs, now);
+                let part = if dice.below(2) == 0 { ours.cost() } else { dice.below(ours.cost() + 1) };
+                case.give_back(&ours.part(part), now);
+                memory.give_back(&theirs.part(part), now);
             }
             let cases = [&case, &memory];
             match dice.below(24) {

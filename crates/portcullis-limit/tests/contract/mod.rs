@@ -6,6 +6,7 @@ mod charges;
 mod clocks;
 mod likeness;
 mod operate;
+mod rates;
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ pub(crate) use charges::*;
 pub(crate) use clocks::*;
 pub(crate) use likeness::*;
 pub(crate) use operate::*;
+pub(crate) use rates::*;
 
 /// A moment that is a multiple of every window used here, so that aligned windows begin at it.
 pub(crate) const START: Timestamp = Timestamp::from_secs(1_795_219_200);
@@ -39,6 +41,9 @@ macro_rules! promises {
             l6_a_cost_over_the_capacity_is_never_admitted_and_never_promised,
             l6_a_cost_of_nothing_is_admitted_and_charges_nothing,
             l6_what_is_given_back_is_as_if_it_had_never_been_charged,
+            l6_what_is_given_back_in_part_leaves_exactly_the_rest,
+            l6_what_is_given_back_one_by_one_leaves_what_others_were_charged,
+            l6_a_part_given_back_at_the_windows_end_leaves_exactly_the_rest,
             l6_a_late_refund_gives_nothing_that_had_already_run_out,
             l6_a_key_that_is_reset_starts_anew,
             l6_a_penalty_takes_what_is_left_and_never_more,
@@ -52,6 +57,7 @@ macro_rules! promises {
             l9_a_limit_that_only_reports_says_exactly_what_it_would_have_done,
             l9_a_stack_that_reports_and_enforces_is_charged_as_one,
             l2_another_algorithm_or_quota_under_the_same_key_neither_fails_nor_opens_it_twice,
+            l12_rates_that_take_turns_admit_no_more_together_than_the_largest_alone,
             l14_a_server_whose_clock_is_a_moment_behind_does_not_open_a_window,
             l14_a_clock_set_back_far_neither_opens_nor_locks_a_limit,
             l14_whoever_waits_exactly_as_long_as_told_is_admitted,

@@ -9,14 +9,14 @@ use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::lane::Request;
 use super::options::RedisOptions;
-use super::refusals::{Refusals, with_twins};
+use super::request::Request;
 use super::script::{self, CHARGE, EPOCH, GIVE_BACK, Verdict};
-use super::servers::{Servers, join};
+use super::servers::Servers;
 use super::stream::error_of;
 use super::wire::{Value, Words};
 use crate::limiter::{Ask, Charge, Denied, Receipt, Receipts, Standing, Standings};
+use crate::store::net::{LONGEST, REFUNDABLE, Refusals, join, with_twins};
 use crate::store::{Answer, Identity, StoreError};
 
 /// The key that is set anew with every reset, so that all instances forget what they know of refusals. A limit without a
@@ -91,7 +91,8 @@ impl Client {
                         let standing = Standing::new(ask, &said.assessment, verdict.now);
                         let refused = Denied { standing, retry_after: retry_at.since(verdict.now) };
                         let cost = with_twins(asks, &names, group.places[at]);
-                        self.refusals.learn(ask, group.names[at], cost, refused.clone(), asked, mark);
+                        let longest = if ask.refundable { REFUNDABLE } else { LONGEST };
+                        self.refusals.learn(ask, group.names[at], cost, refused.clone(), (asked, mark), longest);
                         // The longest wait is told, of several the first ask's: whoever waits that long is admitted by all.
                         let place = group.places[at];
                         if denied.as_ref().is_none_or(|(before, held)| {
@@ -152,7 +153,8 @@ impl Client {
     }
 
     pub(super) fn give_back(&self, receipt: &Receipt) {
-        let Some(name) = receipt.shared.as_deref() else { return };
+        // To take no elements from a list means to Redis to take all of them.
+        let Some(name) = receipt.shared.as_deref().filter(|_| receipt.cost > 0) else { return };
         self.refusals.forget(name);
         let words = script::give_back_words(receipt, name, &self.moved());
         self.servers.tell(self.servers.slot(name), Request::script(&GIVE_BACK, words));

@@ -9,7 +9,7 @@ use portcullis_core::Timestamp;
 use tokio::time::Instant;
 
 use super::client::{Client, RESETS};
-use super::lane::Request;
+use super::request::Request;
 use super::script::{self, BLOCK, REWARD, Script};
 use super::wire::{Value, Words};
 use crate::limiter::Ask;
