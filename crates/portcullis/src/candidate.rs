@@ -10,13 +10,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::StatusCode;
 use portcullis_core::{Event, EventKind, Facts, Timestamp};
 use portcullis_limit::{Ask, Charge, Denied, Standing};
 use smallvec::SmallVec;
 
 use crate::case::Case;
-use crate::gate::{Gate, Outcome};
+use crate::gate::Gate;
 use crate::limits::{LimitRule, Mode};
 use crate::policy::Policy;
 
@@ -151,10 +150,7 @@ impl Gate {
                     let ask = std::slice::from_ref(ask);
                     let Ok(charge) = self.limiter().charge(ask, facts.now, &mut case.patience).await else { continue };
                     let would_refuse = candidate.would_refuse(&charge);
-                    // How it would have ended nobody knows; how it ended, everybody does.
-                    if policy.limits.rule(candidate.id).gives_back(Outcome::Answered(StatusCode::TOO_MANY_REQUESTS)) {
-                        charge.receipts().iter().for_each(|receipt| self.limiter().give_back(receipt, facts.now));
-                    }
+                    self.settle_candidate(policy, charge.receipts(), facts.now);
                     would_refuse
                 }
             };

@@ -25,6 +25,13 @@ pub struct Whom {
     pub route: Option<Box<str>>,
 }
 
+impl Whom {
+    /// Where they come from. Where no address was told it is nobody's: every part of a key is then known without it.
+    fn client(&self) -> ClientAddress {
+        ClientAddress::new(unmapped(self.address.unwrap_or(IpAddr::from([0, 0, 0, 0]))))
+    }
+}
+
 /// Why a limit cannot be looked at or started anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
@@ -35,7 +42,7 @@ pub enum InspectError {
     #[error("this limit counts by {0}; say which")]
     Needs(Box<str>),
     /// The limit does not hold for them, so there is nothing to change.
-    #[error("the limit does not hold for them: their role is exempt")]
+    #[error("the limit does not hold for them: they are exempt")]
     Exempt,
     /// A penalty or a reward of nothing.
     #[error("there is nothing to take or to give back: at least 1 unit")]
@@ -155,7 +162,7 @@ const fn some(units: u64) -> Result<u64, InspectError> {
 /// What an operator asks of the limit in somebody's place.
 fn ask_of<'a>(policy: &'a Policy, name: &'a str, whom: &Whom, cost: u64) -> Result<Ask<'a>, InspectError> {
     let (rule, key) = key_of(policy, name, whom)?;
-    let rate = rule.rate_for(whom.principal.as_deref()).ok_or(InspectError::Exempt)?;
+    let rate = rule.rate_for(whom.principal.as_deref(), whom.client()).ok_or(InspectError::Exempt)?;
     Ok(Ask { cost, outage: rule.outage, ..Ask::new(name, key, rate) })
 }
 
@@ -163,8 +170,7 @@ fn ask_of<'a>(policy: &'a Policy, name: &'a str, whom: &Whom, cost: u64) -> Resu
 fn key_of<'p>(policy: &'p Policy, name: &str, whom: &Whom) -> Result<(&'p LimitRule, Key), InspectError> {
     let found = policy.limits.named(name).ok_or_else(|| InspectError::NoSuchLimit(name.into()))?;
     let facts = KeyFacts {
-        // Never looked at where no address was told: then every part is known.
-        client: ClientAddress::new(unmapped(whom.address.unwrap_or(IpAddr::from([0, 0, 0, 0])))),
+        client: whom.client(),
         ipv6_prefix: policy.ipv6_prefix,
         headers: &whom.headers,
         route: whom.route.as_deref().unwrap_or_default(),
