@@ -25,6 +25,8 @@ pub enum EventKind {
     LimitHit,
     /// A limit in report mode would have refused a request.
     LimitWouldHit,
+    /// A limit and the one that may replace it would decide differently about a request.
+    LimitsDisagree,
     /// A limit slowed a request down instead of refusing it.
     LimitSlowed,
     /// The store in which instances count together does not answer.
@@ -53,10 +55,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
+        Self::LimitsDisagree,
         Self::LimitSlowed,
         Self::LimitStoreLost,
         Self::LimitStoreBack,
@@ -78,6 +81,7 @@ impl EventKind {
             Self::Refused => "refused",
             Self::LimitHit => "limit_hit",
             Self::LimitWouldHit => "limit_would_hit",
+            Self::LimitsDisagree => "limits_disagree",
             Self::LimitSlowed => "limit_slowed",
             Self::LimitStoreLost => "limit_store_lost",
             Self::LimitStoreBack => "limit_store_back",
@@ -97,7 +101,9 @@ impl EventKind {
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Refused | Self::LoginSucceeded | Self::Reloaded | Self::LimitWouldHit => Severity::Info,
+            Self::Refused | Self::LoginSucceeded | Self::Reloaded | Self::LimitWouldHit | Self::LimitsDisagree => {
+                Severity::Info
+            }
             Self::LimitHit
             | Self::LimitSlowed
             | Self::LimitStoreBack

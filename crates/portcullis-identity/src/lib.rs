@@ -26,7 +26,7 @@ pub use flow::api_key::{ApiKeyInfo, MadeApiKey, NewApiKey};
 pub use flow::claims::{ExtraClaim, longest_access_token};
 pub use flow::login::{Credentials, Delivery, Tokens};
 pub use flow::manage::{AccountChange, AccountDetails, AccountName};
-pub use flow::operate::{AccountFilter, AccountPage, AccountPatch, MAX_PAGE};
+pub use flow::operate::{AccountFilter, AccountPage, AccountPatch, LimitAct, MAX_PAGE};
 pub use flow::password::Renewed;
 pub use flow::register::Registration;
 pub use flow::server_session::ServerSession;

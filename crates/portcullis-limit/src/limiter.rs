@@ -303,6 +303,23 @@ impl Limiter {
         }
     }
 
+    /// Whether all these asks would be admitted at the moment; nothing is charged, and those that only report admit. `None`
+    /// where the shared store cannot say within the patience that the request has left.
+    pub async fn would_admit(&self, asks: &[Ask<'_>], now: Timestamp, patience: &mut Patience) -> Option<bool> {
+        for ask in asks.iter().filter(|ask| ask.enforce) {
+            let standing = match (&self.shared, ask.outage) {
+                (Some(shared), _) if shared.works() => shared.peek(ask, patience).await?,
+                (Some(_), Outage::Open) => continue,
+                (Some(_), Outage::Closed) => return Some(false),
+                _ => self.local.peek(ask, now),
+            };
+            if standing.would_refuse {
+                return Some(false);
+            }
+        }
+        Some(true)
+    }
+
     /// Charges all limits or none, exactly, however many requests ask at once. `patience` is that of the request, the
     /// same for all its charges.
     ///

@@ -47,9 +47,13 @@ impl Limiter {
             let asks = [Ask { cost, enforce: false, ..ask.clone() }];
             let charge = match &self.shared {
                 None => self.local.charge(&asks, now),
-                Some(shared) => shared.store.charge(&asks).await?.map(|charge| self.count_along(&asks, charge, now)),
+                Some(shared) => shared.store.charge(&asks).await?,
             };
-            if charge.is_ok_and(|charge| !charge.receipts().is_empty()) {
+            let Ok(charge) = charge else { continue };
+            if charge.standings().iter().all(|standing| !standing.would_refuse) {
+                if self.shared.is_some() {
+                    self.count_along(&asks, charge, now);
+                }
                 return Ok(cost);
             }
         }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::breaker::{Breaker, Change, Failure, Permit};
 use crate::key::Key;
 use crate::lease::Leases;
-use crate::limiter::{Ask, Charge, Denied};
+use crate::limiter::{Ask, Charge, Denied, Standing};
 use crate::store::{SharedStore, StoreError};
 
 /// How long a decision waits for the shared store in all, unless told otherwise. With what the decision itself takes it
@@ -184,6 +184,13 @@ impl Shared {
         };
         self.tell(change, Some(error));
         None
+    }
+
+    /// How a limit stands; `None` where the store does not say in time. It says nothing about the store, which whoever charges
+    /// watches.
+    pub(crate) async fn peek(&self, ask: &Ask<'_>, patience: &mut Patience) -> Option<Standing> {
+        let until = *patience.0.get_or_insert_with(|| Instant::now() + self.patience);
+        timeout_at(until, self.store.peek(ask)).await.ok()?.ok()
     }
 
     /// Asks the store at random intervals whether it is there, and looks after what is leased from it, for as long as the

@@ -6,7 +6,7 @@ use crate::pattern::Pattern;
 use crate::table::PatternTable;
 
 /// What a request costs a limit, in units of its quota.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cost {
     /// Each the same.
     Fixed(u64),

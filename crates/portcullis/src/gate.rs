@@ -13,7 +13,7 @@ use portcullis_auth::credential::{self, Presented};
 use portcullis_auth::{Lookup, OpaqueVerifier, Seen};
 use portcullis_core::ports::{Blocklist, Holders, Nobody, OpaqueName, Revocations, Standing as Validity};
 use portcullis_core::{
-    ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
+    ClientAddress, Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
 };
 use portcullis_limit::{Ask, Limiter, Patience, Receipts, Refused, Standing, StoreError};
@@ -94,7 +94,8 @@ impl Gate {
     }
 
     /// Replaces the policy; requests under way keep the one they began with.
-    pub fn reload(&self, policy: Policy) {
+    pub fn reload(&self, mut policy: Policy) {
+        policy.limits.go_on_comparing(&self.policy.load().limits);
         self.policy.store(Arc::new(policy));
     }
 
@@ -106,6 +107,10 @@ impl Gate {
 
     pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
         &self.limiter
+    }
+
+    pub(crate) fn record(&self, event: Event) {
+        self.events.record(event);
     }
 
     /// How many admitted requests are held back at the moment (L12).
@@ -161,7 +166,7 @@ impl Gate {
     /// Records that the upstream failed an admitted request.
     pub fn note_upstream_failure(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
         let event = pass.case.event(now, EventKind::UpstreamFailed, id);
-        self.events.record(portcullis_core::Event { reason: Some(reason.slug()), ..event });
+        self.events.record(Event { reason: Some(reason.slug()), ..event });
     }
 
     /// For how long what was once admitted may go on before it is asked about again; `None` where its credential was
@@ -328,6 +333,7 @@ impl Gate {
         }
         match self.limiter.charge(&asks, facts.now, &mut case.patience).await {
             Ok(charge) => {
+                self.compare_admitted(policy, &asks, &charge, facts, case);
                 for standing in charge.standings() {
                     let (rule, phase) = (policy.limits.rule(standing.limit), policy.limits.phase(standing.limit));
                     trace.remark(stage(phase), || {
@@ -355,7 +361,7 @@ impl Gate {
                         _ => continue,
                     };
                     let event = case.event(facts.now, kind, facts.id);
-                    self.events.record(portcullis_core::Event { limit: Some(rule.name.clone()), ..event });
+                    self.events.record(Event { limit: Some(rule.name.clone()), ..event });
                 }
                 Ok(charge.into_receipts())
             }
@@ -365,6 +371,10 @@ impl Gate {
                 Err(Reason::LimitsUnavailable)
             }
             Err(Refused::Denied(denied)) => {
+                if !policy.limits.candidates().is_empty() {
+                    // Apart, so that requests which are compared with nothing carry nothing of it.
+                    Box::pin(self.compare_refused(policy, &asks, &denied, facts, case)).await;
+                }
                 let rule = policy.limits.rule(denied.standing.limit);
                 let stage = stage(policy.limits.phase(denied.standing.limit));
                 trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));

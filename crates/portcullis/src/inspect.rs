@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
-use portcullis_core::{ClientAddress, Principal, Timestamp, unmapped};
-use portcullis_limit::{Ask, Key, Standing, StoreError};
+use portcullis_core::{ClientAddress, HumanDuration, Principal, Timestamp, unmapped};
+use portcullis_limit::{Ask, BLOCK_AT_LEAST, BLOCK_AT_MOST, Key, Standing, StoreError};
 
 use crate::gate::Gate;
 use crate::limits::{KeyFacts, KeyPart, LimitRule};
@@ -40,6 +41,15 @@ pub enum InspectError {
     /// What the limit counts by was not told, nor the address that would stand in for it.
     #[error("this limit counts by {0}; say which")]
     Needs(Box<str>),
+    /// The limit does not hold for them, so there is nothing to change.
+    #[error("the limit does not hold for them: they are exempt")]
+    Exempt,
+    /// A penalty or a reward of nothing.
+    #[error("there is nothing to take or to give back: at least 1 unit")]
+    NoUnits,
+    /// A block that is too short or too long.
+    #[error("a block lasts {} at least and {} at most", HumanDuration(BLOCK_AT_LEAST), HumanDuration(BLOCK_AT_MOST))]
+    BlockLength,
     /// The shared store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -50,6 +60,12 @@ impl Gate {
     #[must_use]
     pub fn limits(&self) -> Vec<LimitRule> {
         self.policy().limits.rules().cloned().collect()
+    }
+
+    /// Whether limits count in a store that several gates share, while it is there.
+    #[must_use]
+    pub fn limits_are_shared(&self) -> bool {
+        self.limiter().shared_works().is_some()
     }
 
     /// How a limit stands towards somebody; nothing is charged. `None` where they are exempt from it.
@@ -64,13 +80,71 @@ impl Gate {
         now: Timestamp,
     ) -> Result<Option<Standing>, InspectError> {
         let policy = self.policy();
-        let (rule, key) = key_of(&policy, name, whom)?;
-        let Some(rate) = rule.rate_for(whom.principal.as_deref(), whom.client()) else { return Ok(None) };
-        let ask = Ask { cost: 0, ..Ask::new(name, key, rate) };
-        Ok(Some(self.limiter().standing(&ask, now).await?))
+        match ask_of(&policy, name, whom, 0) {
+            Ok(ask) => Ok(Some(self.limiter().standing(&ask, now).await?)),
+            Err(InspectError::Exempt) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Forgets all that a limit has counted against somebody; `true` if there was something.
+    /// Takes so many units of what somebody has left of a limit, or what is left where that is less; tells how many. Nothing
+    /// is taken of a key that is blocked.
+    ///
+    /// # Errors
+    /// As [`Gate::limit_standing`]; [`InspectError::Exempt`] and [`InspectError::NoUnits`] too.
+    pub async fn penalize_limit(
+        &self,
+        name: &str,
+        whom: &Whom,
+        units: u64,
+        now: Timestamp,
+    ) -> Result<u64, InspectError> {
+        let policy = self.policy();
+        let ask = ask_of(&policy, name, whom, some(units)?)?;
+        Ok(self.limiter().take(&ask, now).await?)
+    }
+
+    /// Gives somebody so many units of a limit back, at most until nothing of the quota lacks.
+    ///
+    /// # Errors
+    /// As [`Gate::penalize_limit`].
+    pub async fn reward_limit(&self, name: &str, whom: &Whom, units: u64, now: Timestamp) -> Result<(), InspectError> {
+        let policy = self.policy();
+        let ask = ask_of(&policy, name, whom, some(units)?)?;
+        Ok(self.limiter().reward(&ask, now).await?)
+    }
+
+    /// Makes a limit refuse somebody for so long, whatever they have left ([`portcullis_limit::Limiter::block`]); tells until
+    /// when. The block is of the key that they are counted under: who shares it is blocked too.
+    ///
+    /// # Errors
+    /// As [`Gate::limit_standing`]; [`InspectError::Exempt`] and [`InspectError::BlockLength`] too.
+    pub async fn block_limit(
+        &self,
+        name: &str,
+        whom: &Whom,
+        how_long: Duration,
+        now: Timestamp,
+    ) -> Result<Timestamp, InspectError> {
+        let policy = self.policy();
+        let ask = ask_of(&policy, name, whom, 0)?;
+        if !(BLOCK_AT_LEAST..=BLOCK_AT_MOST).contains(&how_long) {
+            return Err(InspectError::BlockLength);
+        }
+        Ok(self.limiter().block(&ask, how_long, now).await?)
+    }
+
+    /// Lifts a block; `true` if there was one.
+    ///
+    /// # Errors
+    /// As [`Gate::limit_standing`].
+    pub async fn unblock_limit(&self, name: &str, whom: &Whom, now: Timestamp) -> Result<bool, InspectError> {
+        let policy = self.policy();
+        let (_, key) = key_of(&policy, name, whom)?;
+        Ok(self.limiter().unblock(name, &key, now).await?)
+    }
+
+    /// Forgets all that a limit has counted against somebody, and lifts their block; `true` if there was something.
     ///
     /// # Errors
     /// As [`Gate::limit_standing`].
@@ -79,6 +153,17 @@ impl Gate {
         let (_, key) = key_of(&policy, name, whom)?;
         Ok(self.limiter().reset(name, &key).await?)
     }
+}
+
+const fn some(units: u64) -> Result<u64, InspectError> {
+    if units == 0 { Err(InspectError::NoUnits) } else { Ok(units) }
+}
+
+/// What an operator asks of the limit in somebody's place.
+fn ask_of<'a>(policy: &'a Policy, name: &'a str, whom: &Whom, cost: u64) -> Result<Ask<'a>, InspectError> {
+    let (rule, key) = key_of(policy, name, whom)?;
+    let rate = rule.rate_for(whom.principal.as_deref(), whom.client()).ok_or(InspectError::Exempt)?;
+    Ok(Ask { cost, outage: rule.outage, ..Ask::new(name, key, rate) })
 }
 
 /// The rule of this name, and the key under which it counts them: made as it is made for their requests.

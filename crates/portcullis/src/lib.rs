@@ -4,6 +4,7 @@
 //! [`Verdict`] into its own kind of reply. The order of the checks stands in one function body, in `gate.rs`.
 
 mod body;
+mod candidate;
 mod case;
 mod cost;
 mod count;
@@ -21,6 +22,7 @@ mod table;
 mod trace;
 
 pub use body::{Admitted, BodyError, BodyRule};
+pub use candidate::{CandidateError, Comparison};
 pub use case::Case;
 pub use cost::Cost;
 pub use count::{Count, Statuses};

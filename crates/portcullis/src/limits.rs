@@ -11,13 +11,14 @@ use portcullis_core::{ClientAddress, Principal, Scheme};
 use portcullis_limit::{Ask, Key, Outage, Rate};
 use smallvec::SmallVec;
 
+use crate::candidate::{self, Candidate};
 use crate::cost::{Cost, CostTable};
 use crate::count::Count;
 use crate::pattern::Pattern;
 use crate::table::PatternTable;
 
 /// One limit, as the configuration means it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LimitRule {
     /// Its name: in records, metrics and store keys.
     pub name: Arc<str>,
@@ -45,6 +46,8 @@ pub struct LimitRule {
     pub outage: Outage,
     /// What the client is told; `{minutes}` and `{seconds}` stand for the wait, rounded up.
     pub message: Option<Box<str>>,
+    /// The limit in whose place it is judged while it only reports ([`LimitRule::can_replace`]).
+    pub replaces: Option<Arc<str>>,
 }
 
 /// A part of a limit's key.
@@ -95,7 +98,7 @@ impl fmt::Display for KeyPart {
 }
 
 /// A quota for everyone, or one by plan.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuotaChoice {
     /// The same for everyone.
     Fixed(Rate),
@@ -150,6 +153,8 @@ pub(crate) struct LimitTable {
     by_pattern: PatternTable<u32>,
     /// From the number in a limit's keys to its index.
     by_id: HashMap<u32, u32>,
+    /// Those that are judged in another's place; mostly none.
+    candidates: Vec<Candidate>,
 }
 
 impl LimitRule {
@@ -170,7 +175,13 @@ impl LimitRule {
             scope: Scope::Everyone,
             outage: Outage::Local,
             message: None,
+            replaces: None,
         }
+    }
+
+    /// When it is charged.
+    pub(crate) fn phase(&self) -> Phase {
+        phase_of(self)
     }
 
     /// Whether the outcome of a request decides what stays charged.
@@ -242,7 +253,7 @@ impl LimitTable {
             }
         }
         let mut by_id = HashMap::new();
-        let rules = (0..)
+        let rules: Vec<Compiled> = (0..)
             .zip(rules)
             .map(|(index, rule)| {
                 // Two names of one number are as good as impossible; the later one takes the next that is free.
@@ -254,7 +265,27 @@ impl LimitTable {
                 Compiled { phase: phase_of(&rule), costs: CostTable::of(&rule.cost), rule, id }
             })
             .collect();
-        Self { rules, by_pattern, by_id }
+        let numbered: Vec<_> = rules.iter().map(|compiled| (compiled.id, &compiled.rule)).collect();
+        let candidates = candidate::candidates(&numbered);
+        Self { rules, by_pattern, by_id, candidates }
+    }
+
+    /// The limits that are judged in another's place.
+    pub(crate) fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// Goes on with the comparisons of the table before a reload, as far as both limits are what they were.
+    pub(crate) fn go_on_comparing(&mut self, before: &Self) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        for candidate in &mut candidates {
+            let held = before.candidates.iter().find(|held| (held.id, held.live) == (candidate.id, candidate.live));
+            let same = |id| self.rule(id) == before.rule(id);
+            if let Some(held) = held.filter(|held| same(held.id) && same(held.live)) {
+                candidate.counts = Arc::clone(&held.counts);
+            }
+        }
+        self.candidates = candidates;
     }
 
     /// The limits that cover the request; each once, even where several of its patterns do.

@@ -1,13 +1,14 @@
 //! What stays of a charge once the outcome of its request is known: what was charged first is settled once.
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use portcullis_core::{Fault, Reason, Timestamp};
-use portcullis_limit::Receipts;
+use portcullis_limit::{Receipt, Receipts};
 
 use crate::case::Case;
 use crate::gate::{Gate, Outcome};
 use crate::limits::LimitRule;
 use crate::pass::Pass;
+use crate::policy::Policy;
 
 impl Gate {
     /// Settles what an admitted request was charged, once its outcome is known. A pass that is dropped instead stays
@@ -35,6 +36,31 @@ impl Gate {
         self.settle_case(receipts, case, outcome, Some(&HeaderMap::new()), now);
     }
 
+    /// Settles what a limit that only reports was charged for a request that another one refused: how it would have ended
+    /// nobody knows, how it ended everybody does.
+    pub(crate) fn settle_candidate(&self, policy: &Policy, receipts: &[Receipt], now: Timestamp) {
+        let outcome = Outcome::Answered(StatusCode::TOO_MANY_REQUESTS);
+        self.settle_receipts(policy, receipts, outcome, Some(&HeaderMap::new()), now);
+    }
+
+    fn settle_receipts(
+        &self,
+        policy: &Policy,
+        receipts: &[Receipt],
+        outcome: Outcome,
+        told: Option<&HeaderMap>,
+        now: Timestamp,
+    ) {
+        for receipt in receipts {
+            let charged = receipt.cost();
+            match kept(policy.limits.rule(receipt.limit()), charged, outcome, told) {
+                0 => self.limiter().give_back(receipt, now),
+                kept if kept < charged => self.limiter().give_back(&receipt.part(charged - kept), now),
+                _ => {}
+            }
+        }
+    }
+
     fn settle_case(
         &self,
         receipts: &Receipts,
@@ -43,14 +69,7 @@ impl Gate {
         told: Option<&HeaderMap>,
         now: Timestamp,
     ) {
-        for receipt in receipts {
-            let charged = receipt.cost();
-            match kept(case.policy.limits.rule(receipt.limit()), charged, outcome, told) {
-                0 => self.limiter().give_back(receipt, now),
-                kept if kept < charged => self.limiter().give_back(&receipt.part(charged - kept), now),
-                _ => {}
-            }
-        }
+        self.settle_receipts(&case.policy, receipts, outcome, told, now);
         case.settle(|rule, charged| kept(rule, charged, outcome, told));
     }
 }

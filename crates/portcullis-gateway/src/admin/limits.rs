@@ -1,25 +1,24 @@
-//! Limits for an operator: what there is, how one stands towards somebody, and starting it anew (L6).
+//! Limits for an operator: what there is, and how one stands towards somebody (L6). What may be done to one is in
+//! `limit_acts`.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use portcullis::{Cost, Count, Gate, InspectError, LimitRule, Mode, QuotaChoice, Scope, Whom};
+use portcullis::{Comparison, Cost, Count, Gate, InspectError, LimitRule, Mode, QuotaChoice, Scope, Whom};
 use portcullis_core::{Principal, PrincipalParts, Scheme, Timestamp};
 use portcullis_identity::{AccountName, IdentityError};
-use portcullis_limit::Rate;
+use portcullis_limit::{Rate, StoreError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, answered, invalid};
 use super::{Admin, Shared};
 use crate::identity_api::answer::{self, Refused};
-use crate::identity_api::body;
 
 /// Every limit of the configuration.
 #[derive(JsonSchema, Serialize)]
@@ -40,8 +39,12 @@ struct Limit {
     algorithm: String,
     /// How much is allowed: `quota` for everybody, or one for each plan and `otherwise`.
     quota: BTreeMap<String, String>,
+    /// Where it counts: `memory`, which is this gate's, or `shared`, which all gates share that have this store.
+    store: &'static str,
     /// `enforce`, `report` or `delay`.
     mode: &'static str,
+    /// The limit that it is compared with because it may replace it (`GET /api/comparisons`).
+    replaces: Option<String>,
     /// Which requests stay counted once they are answered: a word, or status codes such as `401, 403, 500-599`.
     count: String,
     /// Whom it counts.
@@ -59,8 +62,8 @@ struct Limit {
     ceiling: Option<String>,
 }
 
-impl From<LimitRule> for Limit {
-    fn from(rule: LimitRule) -> Self {
+impl Limit {
+    fn of(rule: &LimitRule, store: &'static str) -> Self {
         let shown = |rate: &Rate| rate.quota().to_string();
         let (quota, rate) = match &rule.quota {
             QuotaChoice::Fixed(rate) => (BTreeMap::from([("quota".to_owned(), shown(rate))]), *rate),
@@ -77,6 +80,8 @@ impl From<LimitRule> for Limit {
             key: rule.key.iter().map(ToString::to_string).collect(),
             algorithm: rate.algorithm().to_string(),
             quota,
+            store,
+            replaces: rule.replaces.as_ref().map(ToString::to_string),
             mode: match rule.mode {
                 Mode::Enforce => "enforce",
                 Mode::Report => "report",
@@ -93,6 +98,49 @@ impl From<LimitRule> for Limit {
             exempt: rule.exempt.iter().map(ToString::to_string).collect(),
             exempt_addresses: rule.exempt_addresses.iter().map(ToString::to_string).collect(),
             ceiling: rule.ceiling.as_ref().map(shown),
+        }
+    }
+}
+
+/// Every pair of limits that are compared.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Comparisons {
+    /// In the order of the configuration.
+    comparisons: Vec<Compared>,
+}
+
+/// What a limit did and what the one that may replace it would have done, on this gate. A limit that does not count a request
+/// admits it.
+#[derive(JsonSchema, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Compared {
+    limit: String,
+    candidate: String,
+    /// Requests that were seen; the four numbers after it add up to it.
+    requests: u64,
+    both_admit: u64,
+    both_refuse: u64,
+    /// Requests that would pass if the candidate took over.
+    only_limit_refuses: u64,
+    /// Requests that would be refused if the candidate took over.
+    only_candidate_refuses: u64,
+    /// When the first of them came: since the start, or since a reload changed one of the two.
+    #[schemars(extend("format" = "date-time"))]
+    since: Option<String>,
+}
+
+impl From<Comparison> for Compared {
+    fn from(pair: Comparison) -> Self {
+        let Comparison { both_admit, both_refuse, only_limit_refuses, only_candidate_refuses, .. } = pair;
+        Self {
+            limit: pair.limit.to_string(),
+            candidate: pair.candidate.to_string(),
+            requests: both_admit + both_refuse + only_limit_refuses + only_candidate_refuses,
+            both_admit,
+            both_refuse,
+            only_limit_refuses,
+            only_candidate_refuses,
+            since: pair.since.map(Timestamp::to_rfc3339),
         }
     }
 }
@@ -166,22 +214,37 @@ pub(super) struct Standing {
     /// When the whole quota is back, if nothing else is spent.
     #[schemars(extend("format" = "date-time"))]
     reset_at: Option<String>,
+    /// Until when they are refused whatever they have left, because an operator blocked them.
+    #[schemars(extend("format" = "date-time"))]
+    blocked_until: Option<String>,
 }
 
-/// Whether there was something to forget.
-#[derive(JsonSchema, Serialize)]
-pub(super) struct Reset {
-    reset: bool,
+impl Standing {
+    /// `None` is that of somebody who is exempt.
+    pub(super) fn of(limit: String, standing: Option<portcullis_limit::Standing>) -> Self {
+        let Some(standing) = standing else {
+            return Self { limit, exempt: true, quota: 0, remaining: 0, reset_at: None, blocked_until: None };
+        };
+        let reset_at = Some(standing.reset_at.to_rfc3339());
+        let blocked_until = reset_at.clone().filter(|_| standing.blocked);
+        let (quota, remaining) = (standing.quota, standing.remaining);
+        Self { limit, exempt: false, quota, remaining, reset_at, blocked_until }
+    }
 }
 
-type Name = Result<Path<String>, PathRejection>;
+pub(super) type Name = Result<Path<String>, PathRejection>;
 
 impl From<InspectError> for Refused {
     fn from(error: InspectError) -> Self {
         let detail = error.to_string();
         match error {
             InspectError::NoSuchLimit(_) => Self::new(StatusCode::NOT_FOUND, "Not found", "not_found"),
-            InspectError::Needs(_) => return invalid(detail),
+            InspectError::Needs(_) | InspectError::Exempt | InspectError::NoUnits | InspectError::BlockLength => {
+                return invalid(detail);
+            }
+            InspectError::Store(StoreError::Unsupported { .. }) => {
+                Self::new(StatusCode::NOT_IMPLEMENTED, "Not supported", "not_supported")
+            }
             InspectError::Store(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable", "limits_unavailable")
             }
@@ -191,12 +254,12 @@ impl From<InspectError> for Refused {
 }
 
 impl Admin {
-    fn gate(&self) -> Result<&Arc<Gate>, Refused> {
+    pub(super) fn gate(&self) -> Result<&Arc<Gate>, Refused> {
         self.gate.as_ref().ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "Not found", "not_found"))
     }
 
     /// What is meant, with the role and the plan of the account where it is one of ours.
-    async fn whom(&self, written: WhomBody) -> Result<Whom, Refused> {
+    pub(super) async fn whom(&self, written: WhomBody) -> Result<Whom, Refused> {
         let mut headers = HeaderMap::new();
         if let Some(text) = &written.header {
             let (name, value) = text.split_once(':').ok_or_else(|| invalid("`header` is written NAME: VALUE"))?;
@@ -250,15 +313,26 @@ impl Admin {
     }
 }
 
-fn name_of(path: Name) -> Result<String, Refused> {
+pub(super) fn name_of(path: Name) -> Result<String, Refused> {
     path.map(|Path(name)| name).map_err(|_| InspectError::NoSuchLimit(Box::default()).into())
 }
 
 /// `GET /api/limits`.
 pub(super) async fn list(State(admin): Shared, caller: Caller) -> Response {
     answered(caller, async {
-        let limits = admin.gate()?.limits().into_iter().map(Limit::from).collect();
+        let gate = admin.gate()?;
+        let store = if gate.limits_are_shared() { "shared" } else { "memory" };
+        let limits = gate.limits().iter().map(|rule| Limit::of(rule, store)).collect();
         Ok(answer::json(StatusCode::OK, &Limits { limits }))
+    })
+    .await
+}
+
+/// `GET /api/comparisons`.
+pub(super) async fn compare(State(admin): Shared, caller: Caller) -> Response {
+    answered(caller, async {
+        let comparisons = admin.gate()?.comparisons().into_iter().map(Compared::from).collect();
+        Ok(answer::json(StatusCode::OK, &Comparisons { comparisons }))
     })
     .await
 }
@@ -279,35 +353,7 @@ pub(super) async fn show(
         })?;
         let (gate, limit) = (admin.gate()?, name_of(name)?);
         let standing = gate.limit_standing(&limit, &admin.whom(written).await?, admin.clock.now()).await?;
-        let shown = match standing {
-            None => Standing { limit, exempt: true, quota: 0, remaining: 0, reset_at: None },
-            Some(standing) => Standing {
-                limit,
-                exempt: false,
-                quota: standing.quota,
-                remaining: standing.remaining,
-                reset_at: Some(standing.reset_at.to_rfc3339()),
-            },
-        };
-        Ok(answer::json(StatusCode::OK, &shown))
-    })
-    .await
-}
-
-/// `POST /api/limits/{name}/reset`.
-pub(super) async fn reset(
-    State(admin): Shared,
-    caller: Caller,
-    name: Name,
-    headers: HeaderMap,
-    bytes: Bytes,
-) -> Response {
-    answered(caller, async {
-        let written: WhomBody = body::json(&headers, &bytes)?;
-        let (gate, limit) = (admin.gate()?, name_of(name)?);
-        let reset = gate.reset_limit(&limit, &admin.whom(written).await?).await?;
-        tracing::info!(%limit, reset, "an operator started a limit anew for somebody");
-        Ok(answer::json(StatusCode::OK, &Reset { reset }))
+        Ok(answer::json(StatusCode::OK, &Standing::of(limit, standing)))
     })
     .await
 }

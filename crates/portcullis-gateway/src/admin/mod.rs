@@ -11,6 +11,7 @@ mod export;
 mod guard;
 mod health;
 mod keys;
+mod limit_acts;
 mod limits;
 mod mail;
 mod openapi;
@@ -169,8 +170,14 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("GET /api/accounts/{id}/sessions", Access::Operator, || get(accounts::sessions)),
     endpoint("POST /api/sessions/revoke", Access::Operator, || post(accounts::revoke_everybody)),
     endpoint("GET /api/limits", Access::Operator, || get(limits::list)).listed("The limits, as JSON."),
+    endpoint("GET /api/comparisons", Access::Operator, || get(limits::compare))
+        .listed("What limits and those that may replace them said of the same requests."),
     endpoint("GET /api/limits/{name}", Access::Operator, || get(limits::show)),
-    endpoint("POST /api/limits/{name}/reset", Access::Operator, || post(limits::reset)),
+    endpoint("POST /api/limits/{name}/reset", Access::Operator, || post(limit_acts::reset)),
+    endpoint("POST /api/limits/{name}/penalty", Access::Operator, || post(limit_acts::penalty)),
+    endpoint("POST /api/limits/{name}/reward", Access::Operator, || post(limit_acts::reward)),
+    endpoint("POST /api/limits/{name}/block", Access::Operator, || post(limit_acts::block)),
+    endpoint("POST /api/limits/{name}/unblock", Access::Operator, || post(limit_acts::unblock)),
     endpoint("POST /api/export", Access::Operator, || post(export::export)),
     endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),
     endpoint("POST /api/keys/rotate", Access::Operator, || post(keys::rotate)),

@@ -52,7 +52,7 @@ pub(super) enum Command {
     /// Revoke a single access token, or everybody's sessions.
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// List the limits of the running gate, tell how one stands towards somebody, start it anew.
+    /// List the limits of the running gate, tell how one stands towards somebody, change that.
     #[command(subcommand)]
     Limits(LimitsCommand),
     /// Tell stage by stage what the gate would answer to a request, and why.

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use portcullis_core::HumanDuration;
+use serde_json::{Value, json};
 
 use super::args::Deployment;
 use super::operator::Operator;
@@ -18,6 +19,14 @@ pub(super) enum LimitsCommand {
         #[command(flatten)]
         deployment: Deployment,
     },
+    /// Compare limits that only report with those that they may replace: what they said of the same requests.
+    ///
+    /// On the gate that is asked, since it started or a reload changed one of the two. With several gates, add up
+    /// portcullis_limit_compared_total of all of them.
+    Compare {
+        #[command(flatten)]
+        deployment: Deployment,
+    },
     /// Tell how a limit stands towards somebody; nothing is charged.
     Show {
         /// The limit's name.
@@ -27,8 +36,56 @@ pub(super) enum LimitsCommand {
         #[command(flatten)]
         deployment: Deployment,
     },
-    /// Forget all that a limit has counted against somebody.
+    /// Forget all that a limit has counted against somebody, and lift their block.
     Reset {
+        /// The limit's name.
+        limit: String,
+        #[command(flatten)]
+        whom: WhomArgs,
+        #[command(flatten)]
+        deployment: Deployment,
+    },
+    /// Take units of what somebody has left of a limit; never more than that.
+    Penalty {
+        /// The limit's name.
+        limit: String,
+        /// How many units.
+        #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u64).range(1..))]
+        by: u64,
+        #[command(flatten)]
+        whom: WhomArgs,
+        #[command(flatten)]
+        deployment: Deployment,
+    },
+    /// Give somebody units of a limit back, until nothing of the quota lacks.
+    Reward {
+        /// The limit's name.
+        limit: String,
+        /// How many units.
+        #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u64).range(1..))]
+        by: u64,
+        #[command(flatten)]
+        whom: WhomArgs,
+        #[command(flatten)]
+        deployment: Deployment,
+    },
+    /// Make a limit refuse somebody for a time, whatever they have left.
+    ///
+    /// On every gate that shares the store of the limits, within a second. What was counted against them is forgotten: when the
+    /// block is over they begin anew. While the store is away it holds on the gates that know of it.
+    Block {
+        /// The limit's name.
+        limit: String,
+        /// For how long, such as "1h" or "1h 30m": a second at least, 366 days at most.
+        #[arg(long = "for", value_name = "TIME")]
+        how_long: HumanDuration,
+        #[command(flatten)]
+        whom: WhomArgs,
+        #[command(flatten)]
+        deployment: Deployment,
+    },
+    /// Lift a block; what is counted against somebody who is not blocked stays.
+    Unblock {
         /// The limit's name.
         limit: String,
         #[command(flatten)]
@@ -82,10 +139,20 @@ impl From<WhomArgs> for WhomBody {
 pub enum LimitTask {
     /// Tell what there is.
     List,
+    /// Tell what limits and those that may replace them said.
+    Compare,
     /// Tell how one stands.
     Show(String, WhomBody),
     /// Start one anew.
     Reset(String, WhomBody),
+    /// Take units.
+    Penalty(String, WhomBody, u64),
+    /// Give units back.
+    Reward(String, WhomBody, u64),
+    /// Refuse somebody for a time.
+    Block(String, WhomBody, HumanDuration),
+    /// Lift that.
+    Unblock(String, WhomBody),
 }
 
 /// Turns what was typed into what to do.
@@ -96,8 +163,19 @@ pub(super) fn dispatch(
 ) -> Result<(), Failure> {
     let (task, deployment) = match command {
         LimitsCommand::List { deployment } => (LimitTask::List, deployment),
+        LimitsCommand::Compare { deployment } => (LimitTask::Compare, deployment),
         LimitsCommand::Show { limit, whom, deployment } => (LimitTask::Show(limit, whom.into()), deployment),
         LimitsCommand::Reset { limit, whom, deployment } => (LimitTask::Reset(limit, whom.into()), deployment),
+        LimitsCommand::Penalty { limit, by, whom, deployment } => {
+            (LimitTask::Penalty(limit, whom.into(), by), deployment)
+        }
+        LimitsCommand::Reward { limit, by, whom, deployment } => {
+            (LimitTask::Reward(limit, whom.into(), by), deployment)
+        }
+        LimitsCommand::Block { limit, how_long, whom, deployment } => {
+            (LimitTask::Block(limit, whom.into(), how_long), deployment)
+        }
+        LimitsCommand::Unblock { limit, whom, deployment } => (LimitTask::Unblock(limit, whom.into()), deployment),
     };
     let settings = load(&deployed(deployment), console)?;
     console.say(commands.manage_limits(settings, task)?);
@@ -108,15 +186,10 @@ pub(super) fn dispatch(
 pub(super) async fn run(operator: &Operator, task: LimitTask) -> Result<String, Failure> {
     match task {
         LimitTask::List => Ok(table(&operator.get("/api/limits").await?)),
+        LimitTask::Compare => Ok(comparisons(&operator.get("/api/comparisons").await?)),
         LimitTask::Show(limit, whom) => {
             let query = query_of(&whom)?;
-            let shown = operator.get(&format!("/api/limits/{}?{query}", escaped(&limit))).await?;
-            if shown["exempt"] == true {
-                return Ok(format!("{limit} does not hold for them: their role is exempt"));
-            }
-            let (quota, remaining) = (&shown["quota"], &shown["remaining"]);
-            let full = shown["resetAt"].as_str().unwrap_or_default();
-            Ok(format!("{limit}: {remaining} of {quota} left, all of it at {full} if nothing else is spent"))
+            Ok(standing(&operator.get(&format!("/api/limits/{}?{query}", escaped(&limit))).await?))
         }
         LimitTask::Reset(limit, whom) => {
             let body = serde_json::to_value(whom).map_err(Failure::run)?;
@@ -127,13 +200,83 @@ pub(super) async fn run(operator: &Operator, task: LimitTask) -> Result<String, 
                 format!("{limit} had counted nothing against them")
             })
         }
+        LimitTask::Penalty(limit, whom, units) => {
+            let body = json!({ "whom": whom, "units": units });
+            let answer = operator.post(&format!("/api/limits/{}/penalty", escaped(&limit)), &body).await?;
+            Ok(format!("{} of {units} taken; {}", answer["units"], standing(&answer["standing"])))
+        }
+        LimitTask::Reward(limit, whom, units) => {
+            let body = json!({ "whom": whom, "units": units });
+            Ok(standing(&operator.post(&format!("/api/limits/{}/reward", escaped(&limit)), &body).await?))
+        }
+        LimitTask::Block(limit, whom, how_long) => {
+            let body = json!({ "whom": whom, "for": how_long });
+            let answer = operator.post(&format!("/api/limits/{}/block", escaped(&limit)), &body).await?;
+            let until = answer["blockedUntil"].as_str().unwrap_or_default();
+            Ok(format!("{limit} refuses them until {until}"))
+        }
+        LimitTask::Unblock(limit, whom) => {
+            let body = serde_json::to_value(whom).map_err(Failure::run)?;
+            let answer = operator.post(&format!("/api/limits/{}/unblock", escaped(&limit)), &body).await?;
+            Ok(if answer["unblocked"] == true {
+                format!("{limit} does not block them any more")
+            } else {
+                format!("{limit} did not block them")
+            })
+        }
     }
+}
+
+/// How a limit stands, in a sentence.
+fn standing(shown: &Value) -> String {
+    let limit = shown["limit"].as_str().unwrap_or_default();
+    if shown["exempt"] == true {
+        return format!("{limit} does not hold for them: their role is exempt");
+    }
+    if let Some(until) = shown["blockedUntil"].as_str() {
+        return format!("{limit}: blocked until {until}");
+    }
+    let (quota, remaining) = (&shown["quota"], &shown["remaining"]);
+    let full = shown["resetAt"].as_str().unwrap_or_default();
+    format!("{limit}: {remaining} of {quota} left, all of it at {full} if nothing else is spent")
+}
+
+/// The comparisons, a line each.
+fn comparisons(answer: &Value) -> String {
+    let pairs = answer["comparisons"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if pairs.is_empty() {
+        return "no limit is compared with another: one that only reports says which one it \"replaces\"".to_owned();
+    }
+    let mut text = format!(
+        "{:<16} {:<16} {:>10} {:>10} {:>11} {:>12} {:>16} since",
+        "limit", "candidate", "requests", "both admit", "both refuse", "only limit", "only candidate"
+    );
+    for pair in pairs {
+        let word = |name: &str| pair[name].as_str().unwrap_or_default();
+        let number = |name: &str| pair[name].as_u64().unwrap_or_default();
+        let since = pair["since"].as_str().unwrap_or("no request yet");
+        let _ = write!(
+            text,
+            "\n{:<16} {:<16} {:>10} {:>10} {:>11} {:>12} {:>16} {since}",
+            word("limit"),
+            word("candidate"),
+            number("requests"),
+            number("bothAdmit"),
+            number("bothRefuse"),
+            number("onlyLimitRefuses"),
+            number("onlyCandidateRefuses")
+        );
+    }
+    text.push_str("\n\"only\" is what one refused alone: these requests would be decided otherwise after a switch");
+    text
 }
 
 /// The limits, a line each.
 fn table(answer: &Value) -> String {
-    let mut text =
-        format!("{:<16} {:<24} {:<8} {:<16} {}", "name", "algorithm", "mode", "key", "quota, and what it counts");
+    let mut text = format!(
+        "{:<16} {:<24} {:<8} {:<8} {:<16} quota, and what it counts",
+        "name", "algorithm", "mode", "store", "key"
+    );
     for limit in answer["limits"].as_array().into_iter().flatten() {
         let word = |name: &str| limit[name].as_str().unwrap_or_default();
         let words = |name: &str| {
@@ -147,13 +290,17 @@ fn table(answer: &Value) -> String {
         let quota = quota.collect::<Vec<_>>().join("; ");
         let _ = write!(
             text,
-            "\n{:<16} {:<24} {:<8} {:<16} {quota} on {}",
+            "\n{:<16} {:<24} {:<8} {:<8} {:<16} {quota} on {}",
             word("name"),
             word("algorithm"),
             word("mode"),
+            word("store"),
             words("key"),
             words("match")
         );
+        if let Some(live) = limit["replaces"].as_str() {
+            let _ = write!(text, " (in place of {live}: portcullis limits compare)");
+        }
     }
     text
 }
@@ -198,5 +345,16 @@ mod tests {
         }] });
         let told = table(&answer);
         assert!(told.ends_with("free 60 per 1m; otherwise 60 per 1m on /**, GET /x"), "{told}");
+    }
+    #[test]
+    fn the_table_of_comparisons_tells_each_pair() {
+        let answer = serde_json::json!({ "comparisons": [{
+            "limit": "login", "candidate": "next", "requests": 10, "bothAdmit": 4, "bothRefuse": 3,
+            "onlyLimitRefuses": 2, "onlyCandidateRefuses": 1, "since": "2026-11-21T00:00:00Z",
+        }] });
+        let told = comparisons(&answer);
+        let line = told.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(line, ["login", "next", "10", "4", "3", "2", "1", "2026-11-21T00:00:00Z"], "{told}");
+        assert!(comparisons(&serde_json::json!({ "comparisons": [] })).starts_with("no limit is compared"));
     }
 }

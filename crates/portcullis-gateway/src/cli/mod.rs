@@ -109,7 +109,7 @@ pub trait Commands {
     /// A [`Failure`] that says why none has ended.
     fn revoke_everybody(&self, settings: Settings) -> Result<String, Failure>;
 
-    /// Lists limits of the running gate, tells how one stands or starts it anew; returns what to print.
+    /// Lists limits of the running gate, tells how one stands or changes that; returns what to print.
     ///
     /// # Errors
     /// A [`Failure`] that says why that did not succeed.

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use portcullis::{Gate, PolicyError};
+use portcullis::{Comparison, Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, EventSink};
 use portcullis_identity::{AccountName, Forgets, Identity, IdentityError};
 use portcullis_limit::{Limiter, MemcachedStore, StoreError};
-use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
+use portcullis_watch::{BlockTable, ComparedLimits, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -343,6 +343,15 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, events: Option<&Arc<EventLog
         "Verified tokens that are remembered.",
         Box::new(move || held.policy().verifier().remembered() as u64),
     );
+    let comparing = Arc::clone(gate);
+    metrics.comparisons(move || {
+        let said = |pair: Comparison| ComparedLimits {
+            said: [[pair.both_admit, pair.only_candidate_refuses], [pair.only_limit_refuses, pair.both_refuse]],
+            limit: pair.limit,
+            candidate: pair.candidate,
+        };
+        comparing.comparisons().into_iter().map(said).collect()
+    });
     let waiting = Arc::clone(gate);
     add(
         "portcullis_requests_waiting",

@@ -28,6 +28,7 @@ mod hostile;
 mod identity_headers;
 mod import;
 mod known_browsers;
+mod limit_acts;
 mod limit_costs;
 mod limit_headers;
 mod limit_presets;

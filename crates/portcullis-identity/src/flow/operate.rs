@@ -23,6 +23,35 @@ pub struct AccountFilter {
     pub disabled: Option<bool>,
 }
 
+/// What an operator does to what a limit has counted against somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitAct {
+    /// All of it is forgotten.
+    Reset,
+    /// Units are taken.
+    Penalty,
+    /// Units are given back.
+    Reward,
+    /// They are refused until a moment.
+    Block,
+    /// They are refused no more.
+    Unblock,
+}
+
+impl LimitAct {
+    /// The `action` of the row in the audit trail.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reset => "limit_reset",
+            Self::Penalty => "limit_penalty",
+            Self::Reward => "limit_reward",
+            Self::Block => "limit_blocked",
+            Self::Unblock => "limit_unblocked",
+        }
+    }
+}
+
 /// Some of the accounts, in the order of their ids.
 #[derive(Clone, Debug)]
 pub struct AccountPage {
@@ -183,6 +212,25 @@ impl Identity {
             self.see_revocations().await?;
         }
         Ok(next)
+    }
+
+    /// Takes down in the audit trail what an operator is about to do to a limit, which no transaction of ours holds: before it
+    /// is done, so that nothing is done in silence. `account` is the account that it is done to, where it is one; `detail` has
+    /// names and addresses, and is cut after 200 characters.
+    ///
+    /// # Errors
+    /// [`IdentityError`] where it cannot be written; then it must not be done.
+    pub async fn note_limit_act(
+        &self,
+        act: LimitAct,
+        account: Option<&str>,
+        detail: &str,
+        origin: Origin,
+    ) -> Result<(), IdentityError> {
+        let detail: String = detail.chars().take(200).collect();
+        let mut transaction = self.store.write().await?;
+        audit::write(&mut transaction, self.now(), act.as_str(), account, origin, Some(&detail)).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Sets a new password for the account with this id and ends its sessions.

@@ -31,11 +31,17 @@ struct Fake {
     mood: Mutex<Mood>,
     asked: AtomicUsize,
     given_back: AtomicUsize,
+    /// What another instance spends of a key between the next look at it and what comes after that.
+    spent_between: AtomicUsize,
 }
 
 impl Fake {
     fn set(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
+    }
+
+    fn spend_between(&self, units: usize) {
+        self.spent_between.store(units, Ordering::Relaxed);
     }
 
     async fn behave(&self, ping: bool) -> Result<(), StoreError> {
@@ -73,7 +79,11 @@ impl SharedStore for Fake {
     fn peek<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Standing, StoreError>> {
         Box::pin(async {
             self.behave(false).await?;
-            Ok(self.cells.peek(ask, NOW))
+            let told = self.cells.peek(ask, NOW);
+            let cost = self.spent_between.swap(0, Ordering::Relaxed) as u64;
+            // It may have no room for it; then it is not spent.
+            let _ = self.cells.charge(&[Ask { cost, ..ask.clone() }], NOW);
+            Ok(told)
         })
     }
 
@@ -135,8 +145,9 @@ struct House {
 impl House {
     fn new(quota: u64) -> Self {
         let cells = MemoryStore::default();
-        let (asked, given_back) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self::over(Arc::new(Fake { cells, mood: Mutex::new(Mood::Well), asked, given_back }), quota)
+        let [asked, given_back, spent_between] = [const { AtomicUsize::new(0) }; 3];
+        let mood = Mutex::new(Mood::Well);
+        Self::over(Arc::new(Fake { cells, mood, asked, given_back, spent_between }), quota)
     }
 
     /// Another instance over the same store.
@@ -402,4 +413,16 @@ async fn l6_a_penalty_is_counted_along_in_memory() {
     assert_eq!(house.limiter.take(&Ask { cost: 2, ..house.ask("a") }, NOW).await, Ok(2));
     house.store.set(Mood::Refusing);
     assert_eq!(house.admitted(Outage::Local, "a", 5).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l6_a_penalty_that_another_spent_first_is_not_counted_in_memory_either() {
+    let house = House::new(5);
+    let other = house.beside();
+    assert_eq!(other.limiter.take(&Ask { cost: 4, ..other.ask("a") }, NOW).await, Ok(4));
+    // Here nobody has counted along, so that memory alone would have room for all of it.
+    house.store.spend_between(1);
+    assert_eq!(house.limiter.take(&Ask { cost: 3, ..house.ask("a") }, NOW).await, Ok(0));
+    house.store.set(Mood::Refusing);
+    assert_eq!(house.admitted(Outage::Local, "a", 9).await, 5);
 }

@@ -109,6 +109,7 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         EventKind::Refused
         | EventKind::LimitHit
         | EventKind::LimitWouldHit
+        | EventKind::LimitsDisagree
         | EventKind::LimitSlowed
         | EventKind::LoginFailed
         | EventKind::RefreshGrace

@@ -50,7 +50,10 @@ impl Line {
 
     /// Whether it belongs into the stream of limit hits.
     pub(super) const fn is_limit_hit(&self) -> bool {
-        matches!(self.event.kind, EventKind::LimitHit | EventKind::LimitWouldHit | EventKind::LimitSlowed)
+        matches!(
+            self.event.kind,
+            EventKind::LimitHit | EventKind::LimitWouldHit | EventKind::LimitsDisagree | EventKind::LimitSlowed
+        )
     }
 
     /// Appends the line as JSON, newline included. The serializer escapes every control character, so one event is one

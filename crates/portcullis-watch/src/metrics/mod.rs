@@ -71,6 +71,20 @@ impl fmt::Debug for Sample {
     }
 }
 
+/// What a limit and the one that may replace it said of the same requests.
+#[derive(Clone, Debug)]
+pub struct ComparedLimits {
+    /// The limit that refuses, by its configured name.
+    pub limit: Arc<str>,
+    /// The one that only reports, by its configured name.
+    pub candidate: Arc<str>,
+    /// Requests: first by whether the limit refused, then by whether the candidate would have.
+    pub said: [[u64; 2]; 2],
+}
+
+/// Tells all comparisons; called at every scrape.
+type Comparisons = Box<dyn Fn() -> Vec<ComparedLimits> + Send + Sync>;
+
 /// All metrics of a process. Everything that is known beforehand is registered at the start, so that a series exists (at
 /// zero) before the first thing happens.
 #[derive(Debug)]
@@ -99,6 +113,17 @@ pub struct Metrics {
     /// Open client connections.
     pub connections_open: Gauge,
     samples: RwLock<Vec<Sample>>,
+    comparisons: RwLock<Asked>,
+}
+
+/// Who tells the comparisons, once there is somebody.
+#[derive(Default)]
+struct Asked(Option<Comparisons>);
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Asked").field(&self.0.is_some()).finish()
+    }
 }
 
 /// Counters by configured name, bounded in number.
@@ -154,6 +179,7 @@ impl Metrics {
             connections_refused: Counter::default(),
             connections_open: Gauge::default(),
             samples: RwLock::default(),
+            comparisons: RwLock::default(),
         }
     }
 
@@ -218,6 +244,12 @@ impl Metrics {
         samples.retain(|known| known.name != sample.name);
         samples.push(sample);
         samples.sort_by_key(|sample| sample.name);
+    }
+
+    /// Shows what limits and those that may replace them said of the same requests (`portcullis_limit_compared_total`): four
+    /// series for each pair, for 200 pairs at most. A pair begins anew when a reload changes one of the two.
+    pub fn comparisons(&self, told: impl Fn() -> Vec<ComparedLimits> + Send + Sync + 'static) {
+        self.comparisons.write().0 = Some(Box::new(told));
     }
 
     /// All metrics in the text format of Prometheus, version 0.0.4 (`text/plain; version=0.0.4`).
@@ -292,6 +324,33 @@ mod tests {
         let metrics = Metrics::new();
         metrics.limit_hits("a\"b\\c\nd").add(1);
         has(&metrics, r#"portcullis_limit_hits_total{limit="a\"b\\c\nd"} 1"#);
+    }
+
+    #[test]
+    fn w2_compared_limits_are_four_series_a_pair_and_bounded() {
+        let metrics = Metrics::new();
+        assert!(!metrics.render().contains("portcullis_limit_compared_total"), "nothing is compared");
+        let pair = |n: u64| ComparedLimits {
+            limit: "login".into(),
+            candidate: format!("next-{n}").into(),
+            said: [[n, n + 1], [n + 2, n + 3]],
+        };
+        metrics.comparisons(move || (0..MAX_NAMES as u64 + 50).map(pair).collect());
+        for (live, candidate, value) in [
+            ("admitted", "admitted", 7),
+            ("admitted", "refused", 8),
+            ("refused", "admitted", 9),
+            ("refused", "refused", 10),
+        ] {
+            has(
+                &metrics,
+                &format!(
+                    "portcullis_limit_compared_total{{limit=\"login\",candidate=\"next-7\",live=\"{live}\",\
+                     candidate_would=\"{candidate}\"}} {value}"
+                ),
+            );
+        }
+        assert_eq!(metrics.render().matches("portcullis_limit_compared_total{").count(), 4 * MAX_NAMES);
     }
 
     #[test]

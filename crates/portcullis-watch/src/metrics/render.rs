@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use portcullis_core::{EventKind, Reason};
 
-use super::{BUCKETS_MICROS, CLASSES, Metrics, Names, Outcome};
+use super::{BUCKETS_MICROS, CLASSES, MAX_NAMES, Metrics, Names, Outcome};
 
 /// Shows all metrics.
 pub(super) fn render(metrics: &Metrics) -> String {
@@ -28,6 +28,7 @@ pub(super) fn render(metrics: &Metrics) -> String {
     page.names("portcullis_limit_would_hits_total", "limit", help, &metrics.reporting_limits);
     let help = "Requests that a limit let pass late.";
     page.names("portcullis_limit_slowed_total", "limit", help, &metrics.slowing_limits);
+    compared(&mut page, metrics);
     page.names("portcullis_route_requests_total", "route", "Requests by configured route.", &metrics.routes);
     duration(&mut page, metrics);
 
@@ -72,6 +73,30 @@ pub(super) fn render(metrics: &Metrics) -> String {
         page.line(sample.name, &[], (sample.value)());
     }
     page.0
+}
+
+/// Limits beside those that may replace them; nothing where none are.
+fn compared(page: &mut Page, metrics: &Metrics) {
+    let pairs = metrics.comparisons.read().0.as_ref().map(|told| told()).unwrap_or_default();
+    if pairs.is_empty() {
+        return;
+    }
+    let name = "portcullis_limit_compared_total";
+    page.head(name, "counter", "Requests by what a limit did and what the one that may replace it would have done.");
+    let words = ["admitted", "refused"];
+    for pair in pairs.iter().take(MAX_NAMES) {
+        for (live, said) in words.iter().zip(pair.said) {
+            for (candidate, value) in words.iter().zip(said) {
+                let labels = [
+                    ("limit", &*pair.limit),
+                    ("candidate", &*pair.candidate),
+                    ("live", live),
+                    ("candidate_would", candidate),
+                ];
+                page.line(name, &labels, value);
+            }
+        }
+    }
 }
 
 /// The histogram of durations. Its count is the last bucket, so that the two can never disagree.

@@ -33,6 +33,13 @@ impl Records {
     pub(crate) fn kinds(&self) -> Vec<EventKind> {
         self.0.lock().unwrap().iter().map(|event| event.kind).collect()
     }
+
+    /// The limits of the events of one kind, with their reasons.
+    pub(crate) fn limits(&self, kind: EventKind) -> Vec<(String, Option<&'static str>)> {
+        let events = self.0.lock().unwrap();
+        let told = events.iter().filter(|event| event.kind == kind);
+        told.map(|event| (event.limit.as_deref().unwrap_or_default().to_owned(), event.reason)).collect()
+    }
 }
 
 /// Revokes sessions named `revoked`, and knows nothing of those named `stale`.
@@ -163,6 +170,16 @@ impl House {
     }
 
     pub(crate) fn ask_from(&self, peer: &str, request: &str, headers: &[(&'static str, String)]) -> Verdict {
+        self.ask_at(NOW, peer, request, headers)
+    }
+
+    pub(crate) fn ask_at(
+        &self,
+        now: Timestamp,
+        peer: &str,
+        request: &str,
+        headers: &[(&'static str, String)],
+    ) -> Verdict {
         let (method, target) = request.split_once(' ').unwrap();
         let method: Method = method.parse().unwrap();
         let target: Uri = target.parse().unwrap();
@@ -177,7 +194,7 @@ impl House {
             peer: peer.parse().unwrap(),
             secure: true,
             id: RequestId::from_bits(7),
-            now: NOW,
+            now,
         };
         futures_executor(self.gate.decide(&facts))
     }

@@ -7,7 +7,8 @@ use crate::admin::accounts::{
 };
 use crate::admin::export::{Export, JSON_LINES};
 use crate::admin::keys::{Keys, Rotated};
-use crate::admin::limits::{Limits, Reset, Standing, WhomBody};
+use crate::admin::limit_acts::{BlockBody, Blocked, Reset, Taken, Unblocked, UnitsBody};
+use crate::admin::limits::{Comparisons, Limits, Standing, WhomBody};
 use crate::openapi::{Operation, Parameter, in_path, in_query, json, media, nothing, operation};
 
 /// How an id may look.
@@ -58,6 +59,7 @@ const LIMIT: Parameter = in_path::<String>("name", "The limit's name.");
 const NOT_DESCRIBED: (u16, &str) =
     (400, "It does not say what the limit counts by, or not in a form that is read here.");
 const NO_LIMIT: (u16, &str) = (404, "There is no such limit, or no such account.");
+const CANNOT: (u16, &str) = (501, "The store of the limits cannot do it.");
 const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
 const BAD_MEDIA: (u16, &str) = (415, "The body is not JSON.");
 const NOBODY: (u16, &str) = (404, "There is no such account.");
@@ -122,6 +124,12 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .refuses(&[(400, "The body does not say `{\"everybody\": true}`."), BAD_MEDIA]),
     operation("GET /api/limits", "limits", "The limits of the configuration")
         .answers(&[json::<Limits>(200, "The limits, in its order.")]),
+    operation("GET /api/comparisons", "comparisons", "Limits beside those that may replace them")
+        .about(
+            "On this gate, since it started or a reload changed one of the two. A limit is compared with another while it only \
+             reports and names it as what it `replaces`.",
+        )
+        .answers(&[json::<Comparisons>(200, "What they said of the same requests.")]),
     operation("GET /api/limits/{name}", "limitStanding", "How a limit stands towards somebody")
         .about("Nothing is charged. Say what the limit counts by; the address stands in for what is left out.")
         .with(&[
@@ -141,8 +149,36 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("POST /api/limits/{name}/reset", "resetLimit", "Start a limit anew for somebody")
         .with(&[LIMIT])
         .json::<WhomBody>()
+        .about("A block is lifted too. It is taken down in the audit trail.")
         .answers(&[json::<Reset>(200, "Nothing is counted against them any more.")])
         .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT]),
+    operation("POST /api/limits/{name}/penalty", "penalizeLimit", "Take units of what somebody has left")
+        .about("Never more than they have left. It is taken down in the audit trail.")
+        .with(&[LIMIT])
+        .json::<UnitsBody>()
+        .answers(&[json::<Taken>(200, "So many were taken.")])
+        .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT]),
+    operation("POST /api/limits/{name}/reward", "rewardLimit", "Give somebody units back")
+        .about("At most until nothing of the quota lacks. It is taken down in the audit trail.")
+        .with(&[LIMIT])
+        .json::<UnitsBody>()
+        .answers(&[json::<Standing>(200, "How it stands now.")])
+        .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT, CANNOT]),
+    operation("POST /api/limits/{name}/block", "blockLimit", "Refuse somebody until a moment, whatever they have left")
+        .about(
+            "On every instance that shares the store, within a second. What was counted is forgotten: they begin anew when \
+             it is over. It is taken down in the audit trail.",
+        )
+        .with(&[LIMIT])
+        .json::<BlockBody>()
+        .answers(&[json::<Blocked>(200, "They are blocked.")])
+        .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT, CANNOT]),
+    operation("POST /api/limits/{name}/unblock", "unblockLimit", "Lift a block")
+        .about("What is counted against somebody who is not blocked stays. It is taken down in the audit trail.")
+        .with(&[LIMIT])
+        .json::<WhomBody>()
+        .answers(&[json::<Unblocked>(200, "They are not blocked any more.")])
+        .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT, CANNOT]),
     operation("POST /api/export", "export", "Every account, as the JSON lines that \"users import\" reads")
         .about(
             "It is taken down in the audit trail. It comes as it is read and may take two minutes at most; a connection that \

@@ -103,6 +103,9 @@ pub(crate) struct LimitTable {
     pub(crate) danger_no_ceiling: Option<At<bool>>,
     /// Whether it refuses, only reports, or slows down. Default: `enforce`.
     pub(crate) mode: Option<At<ModeName>>,
+    /// The name of the limit in whose place this one is judged while it only reports: what the two would have done is
+    /// compared, request by request (`portcullis limits compare`). Only for mode `report`.
+    pub(crate) replaces: Option<At<Text>>,
     /// How long a request that is over the quota waits before it is forwarded, 60 s at most. Needed by mode `delay`.
     pub(crate) delay: Option<At<DurationText>>,
     /// Whom it counts. Default: `everyone`.

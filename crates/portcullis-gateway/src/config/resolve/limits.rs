@@ -9,10 +9,9 @@ use portcullis_auth::Issuer;
 use portcullis_limit::{MAX_DELAY, Outage};
 
 use super::context::Context;
-use super::preset;
 use super::quota::Keeping;
 use super::routes::{Roles, patterns, role_reference};
-use super::{exempt, settle, store};
+use super::{candidates, exempt, preset, settle, store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     At, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName, Raw, Table,
@@ -80,6 +79,7 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
     // A limit that was found wrong may be the one that fills the gap.
     if rules.len() == raw.limit.as_ref().map_or(0, Vec::len) && !cx.is_damaged_below("limit") {
         warn_of_gaps(cx, &rules, raw, around.identity);
+        candidates::check(cx, &rules, raw);
     }
     Limits { rules, headers, max_keys, store }
 }
@@ -191,6 +191,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             Some(OutageName::Closed) => Outage::Closed,
         },
         message,
+        replaces: raw.replaces.as_ref().and_then(|at| cx.name(at)).map(Into::into),
     })
 }
 

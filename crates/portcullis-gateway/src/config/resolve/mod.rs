@@ -1,6 +1,7 @@
 //! From the file as it is written to settings that cannot be wrong. Each part reads its tables, reports every mistake at
 //! its place, and goes on with the default.
 
+mod candidates;
 mod context;
 mod exempt;
 mod identity;

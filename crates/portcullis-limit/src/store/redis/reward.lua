@@ -6,9 +6,7 @@ local key, kind, units, count, window = KEYS[1], ARGV[1], tonumber(ARGV[2]), ton
 if kind == 'l' then
   local head = pcall('LINDEX', key, 0)
   if type(head) ~= 'string' or not match(head, '^l%d+$') then return 0 end
-  local len = call('LLEN', key) - 1
-  -- A reload may have made the quota smaller: what is beyond it counts for nothing.
-  call('LTRIM', key, 0, -1 - min(units + max(len - count, 0), len))
+  call('LTRIM', key, 0, -1 - min(units, call('LLEN', key) - 1))
   return 1
 end
 local held = pcall('GET', key)

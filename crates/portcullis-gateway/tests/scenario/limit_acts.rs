@@ -1,0 +1,207 @@
+//! What an operator does to what a limit has counted against somebody (L6), and that it is taken down (W1).
+
+use serde_json::json;
+
+use crate::support::PROJECT_ROUTES;
+use crate::support::client::Client;
+use crate::support::origin::Origin;
+use crate::support::process::{Gateway, Setup};
+
+const LIMITS: &str = "[[limit]]\nname = \"status\"\nmatch = \"GET /public/**\"\nkey = \"address\"\nquota = \"10 per hour\"\n\
+                      algorithm = \"sliding-window-log\"\n\n[[limit]]\nname = \"users\"\nmatch = \"GET /projects\"\n\
+                      key = \"user\"\nquota = \"10 per hour\"\nexempt = [\"admin\"]\ndanger_no_ceiling = true\n\n\
+                      [[limit]]\nname = \"trial\"\nmatch = \"GET /public/**\"\nkey = \"address\"\n\
+                      quota = \"1000 per hour\"\nmode = \"report\"\n\n[[limit]]\npreset = \"login\"\n\n[[limit]]\n\
+                      preset = \"verify\"\n";
+
+fn gate(origin: &Origin) -> Gateway {
+    Setup::before(origin).with(PROJECT_ROUTES).with(LIMITS).start()
+}
+
+/// What `portcullis limits …` answers: its code, and what it says.
+fn limits(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = gateway.command(&[&["limits"], arguments].concat());
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+}
+
+#[track_caller]
+fn told(gateway: &Gateway, arguments: &[&str], beginning: &str) -> String {
+    let (code, text) = limits(gateway, arguments);
+    assert!(code == Some(0) && text.starts_with(beginning), "{arguments:?}: {code:?} {text}");
+    text
+}
+
+fn passes(client: &Client) -> usize {
+    (0..12).filter(|_| client.get("/public/status").send().status == 200).count()
+}
+
+#[test]
+fn l6_an_operator_takes_units_from_one_key_and_gives_some_back() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    let client = gateway.client();
+    let address = client.address.to_string();
+    let of = |act: &'static str, by: &'static str| {
+        let address = address.clone();
+        move |gateway: &Gateway| limits(gateway, &[act, "status", "--address", &address, "--by", by]).1
+    };
+    assert!(of("penalty", "4")(&gateway).starts_with("4 of 4 taken; status: 6 of 10 left"));
+    assert!(of("penalty", "40")(&gateway).starts_with("6 of 40 taken; status: 0 of 10 left"));
+    client.get("/public/status").send().refused(429, "Rate limit exceeded");
+    assert!(of("penalty", "1")(&gateway).starts_with("0 of 1 taken; status: 0 of 10 left"));
+    assert!(of("reward", "3")(&gateway).starts_with("status: 3 of 10 left"));
+    assert_eq!(passes(&client), 3);
+    assert!(of("reward", "300")(&gateway).starts_with("status: 10 of 10 left"));
+    assert_eq!(passes(&client), 10);
+
+    for (arguments, exit, told) in [
+        (&["penalty", "status", "--address", "192.0.2.1", "--by", "0"][..], 2, "0 is not in 1.."),
+        (&["penalty", "status", "--address", "192.0.2.1"], 2, "--by"),
+        (&["reward", "nothing", "--address", "192.0.2.1", "--by", "1"], 1, "there is no limit named \"nothing\""),
+        (&["reward", "status", "--by", "1"], 2, "this limit counts by address; say which"),
+    ] {
+        let (code, error) = limits(&gateway, arguments);
+        assert!(code == Some(exit) && error.contains(told), "{arguments:?}: {code:?} {error}");
+    }
+}
+
+#[test]
+fn l6_an_operator_blocks_one_key_until_a_moment_and_lifts_that() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    let (client, other) = (gateway.client(), gateway.client());
+    let address = client.address.to_string();
+    client.get("/public/status").send().expect(200);
+    let said =
+        told(&gateway, &["block", "status", "--address", &address, "--for", "1h"], "status refuses them until 2");
+    let shown = told(&gateway, &["show", "status", "--address", &address], "status: blocked until 2");
+    assert!(shown.contains(said.trim().rsplit(' ').next().unwrap()), "{said} {shown}");
+    let refused = client.get("/public/status").send().refused(429, "Rate limit exceeded");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((3_500..=3_600).contains(&wait), "{wait}");
+    assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
+    other.get("/public/status").send().expect(200);
+    // By time alone: whoever waits as long as told is admitted.
+    gateway.operator().advance("59m");
+    client.get("/public/status").send().expect(429);
+    gateway.operator().advance("1m");
+    assert_eq!(passes(&client), 10, "it begins anew");
+
+    told(&gateway, &["block", "status", "--address", &address, "--for", "300d"], "status refuses them until 2");
+    client.get("/public/status").send().expect(429);
+    told(&gateway, &["unblock", "status", "--address", &address], "status does not block them any more");
+    told(&gateway, &["unblock", "status", "--address", &address], "status did not block them");
+    assert_eq!(passes(&client), 10);
+    told(&gateway, &["block", "status", "--address", &address, "--for", "1h"], "status refuses them until 2");
+    told(&gateway, &["reset", "status", "--address", &address], "status counts anew");
+    assert_eq!(passes(&client), 10);
+
+    // A limit that only reports goes on reporting.
+    told(&gateway, &["block", "trial", "--address", &other.address.to_string(), "--for", "1h"], "trial refuses them");
+    other.get("/public/status").send().expect(200);
+    let metrics = gateway.operator().metrics();
+    assert!(metrics.contains("portcullis_limit_would_hits_total{limit=\"trial\"} 1\n"), "{metrics}");
+
+    for (arguments, exit, told) in [
+        (&["block", "status", "--address", "192.0.2.1", "--for", "999ms"][..], 2, "a block lasts 1s at least and 366d"),
+        (&["block", "status", "--address", "192.0.2.1", "--for", "367d"], 2, "a block lasts 1s at least and 366d"),
+        (&["block", "status", "--address", "192.0.2.1", "--for", "1"], 2, "has no unit"),
+        (&["block", "status", "--address", "192.0.2.1"], 2, "--for"),
+        (&["block", "users", "--user", "admin@example.com", "--for", "1h"], 2, "the limit does not hold for them"),
+    ] {
+        if arguments.contains(&"admin@example.com") {
+            gateway.create_user("admin@example.com", "admin");
+        }
+        let (code, error) = limits(&gateway, arguments);
+        assert!(code == Some(exit) && error.contains(told), "{arguments:?}: {code:?} {error}");
+    }
+}
+
+#[test]
+fn l6_a_block_of_an_account_holds_wherever_it_comes_from() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    gateway.create_user("ann@example.com", "viewer");
+    gateway.create_user("ben@example.com", "viewer");
+    let [(ann, _), (ben, _)] = ["ann@example.com", "ben@example.com"].map(|email| gateway.login(email));
+    told(&gateway, &["block", "users", "--user", "ann@example.com", "--for", "10m"], "users refuses them until 2");
+    for _ in 0..2 {
+        gateway.client().get("/projects").bearer(&ann).send().refused(429, "Rate limit exceeded");
+    }
+    gateway.client().get("/projects").bearer(&ben).send().expect(200);
+}
+
+#[test]
+fn w1_what_an_operator_does_to_a_limit_is_in_the_audit_trail_with_who_and_whom() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    gateway.create_user("ann@example.com", "viewer");
+    let user = ["users", "--user", "ann@example.com"];
+    for act in
+        [&["penalty", "--by", "2"][..], &["reward", "--by", "1"], &["block", "--for", "1h"], &["unblock"], &["reset"]]
+    {
+        let (code, text) = limits(&gateway, &[&act[..1], &user, &act[1..]].concat());
+        assert_eq!(code, Some(0), "{text}");
+    }
+    told(&gateway, &["block", "status", "--address", "192.0.2.7", "--for", "90s"], "status refuses them");
+    // What was not done is not there.
+    assert_eq!(limits(&gateway, &["block", "status", "--address", "192.0.2.8", "--for", "999d"]).0, Some(2));
+    assert_eq!(limits(&gateway, &["reset", "status"]).0, Some(2));
+    let rows = gateway.accounts().texts(
+        "SELECT action || '|' || client || '|' || detail || '|' || coalesce((SELECT email FROM account WHERE id = account_id), '') \
+         FROM audit WHERE action LIKE 'limit%' AND request_id IS NOT NULL AND at > 0 ORDER BY id",
+    );
+    assert_eq!(
+        rows,
+        [
+            "limit_penalty|operator 127.0.0.1|users: user ann@example.com by 2|ann@example.com",
+            "limit_reward|operator 127.0.0.1|users: user ann@example.com by 1|ann@example.com",
+            "limit_blocked|operator 127.0.0.1|users: user ann@example.com for 1h|ann@example.com",
+            "limit_unblocked|operator 127.0.0.1|users: user ann@example.com|ann@example.com",
+            "limit_reset|operator 127.0.0.1|users: user ann@example.com|ann@example.com",
+            "limit_blocked|operator 127.0.0.1|status: address 192.0.2.7 for 90s|",
+        ]
+    );
+}
+
+#[test]
+fn w1_without_accounts_the_log_has_what_an_operator_does_to_a_limit() {
+    let origin = Origin::echo();
+    let limit = "[[limit]]\nname = \"status\"\nmatch = \"GET /public/**\"\nkey = \"address\"\nquota = \"2 per hour\"\n";
+    let gateway = Setup::open(&origin).with(limit).start();
+    told(&gateway, &["block", "status", "--address", "192.0.2.7", "--for", "1h"], "status refuses them");
+    let log = gateway.output();
+    assert!(log.contains("limit_blocked") && log.contains("status: address 192.0.2.7 for 1h"), "{log}");
+}
+
+#[test]
+fn l6_only_the_operator_changes_what_a_limit_holds_against_somebody() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    let stranger = Client::at(gateway.admin, std::net::Ipv4Addr::LOCALHOST);
+    let whom = json!({ "address": "192.0.2.1" });
+    for (act, body) in [
+        ("penalty", json!({ "whom": whom, "units": 1 })),
+        ("reward", json!({ "whom": whom, "units": 1 })),
+        ("block", json!({ "whom": whom, "for": "1h" })),
+        ("unblock", whom.clone()),
+    ] {
+        stranger.post(&format!("/api/limits/status/{act}")).json(&body).send().expect(401);
+    }
+    let token = gateway.operator().token;
+    for (act, body, detail) in [
+        ("penalty", json!({ "whom": whom, "units": 0 }), "at least 1 unit"),
+        ("penalty", json!({ "whom": whom, "units": 1, "adress": "x" }), "unknown field"),
+        ("reward", json!({ "whom": { "adress": "192.0.2.1" }, "units": 1 }), "unknown field"),
+        ("block", json!({ "whom": whom }), "missing field"),
+        ("block", json!({ "whom": whom, "for": "9999999d" }), "is too long"),
+        ("block", json!({ "whom": whom, "for": "999d" }), "a block lasts"),
+        ("block", json!({ "whom": whom, "for": "soon" }), "is not a duration"),
+        ("block", json!({ "whom": { "user": "nobody" }, "for": "1h" }), "no such account"),
+    ] {
+        let reply = stranger.post(&format!("/api/limits/status/{act}")).bearer(&token).json(&body).send();
+        assert!((400..500).contains(&reply.status), "{act} {body}: {}", reply.status);
+        assert!(reply.text().contains(detail), "{act} {body}: {}", reply.text());
+    }
+}
