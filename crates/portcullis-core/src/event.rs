@@ -49,11 +49,15 @@ pub enum EventKind {
     MailDropped,
     /// Too many wrong passwords were tried for an address, or on a device.
     LoginsExhausted,
+    /// So much came from an address that it is suspect now.
+    AddressSuspect,
+    /// So much came from an address that it is held to be bad now.
+    AddressBad,
 }
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -69,6 +73,8 @@ impl EventKind {
         Self::ReloadRefused,
         Self::MailDropped,
         Self::LoginsExhausted,
+        Self::AddressSuspect,
+        Self::AddressBad,
     ];
 
     /// The stable word for this kind.
@@ -90,6 +96,8 @@ impl EventKind {
             Self::ReloadRefused => "reload_refused",
             Self::MailDropped => "mail_dropped",
             Self::LoginsExhausted => "logins_exhausted",
+            Self::AddressSuspect => "address_suspect",
+            Self::AddressBad => "address_bad",
         }
     }
 
@@ -104,10 +112,13 @@ impl EventKind {
             | Self::LoginFailed
             | Self::RefreshGrace
             | Self::UpstreamFailed
-            | Self::MailDropped => Severity::Notice,
-            Self::RefreshReuse | Self::ReloadRefused | Self::LimitStoreLost | Self::LoginsExhausted => {
-                Severity::Warning
-            }
+            | Self::MailDropped
+            | Self::AddressSuspect => Severity::Notice,
+            Self::RefreshReuse
+            | Self::ReloadRefused
+            | Self::LimitStoreLost
+            | Self::LoginsExhausted
+            | Self::AddressBad => Severity::Warning,
         }
     }
 }

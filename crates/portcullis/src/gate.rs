@@ -25,6 +25,7 @@ use crate::limits::{self, Count, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
+use crate::reputation::{Reputation, Repute};
 use crate::trace::{Silent, Stage, Trace};
 
 /// What the gate answers.
@@ -59,6 +60,7 @@ const ASKED_AGAIN_AT_LEAST: Duration = Duration::from_secs(3_600);
 pub struct Gate {
     policy: ArcSwap<Policy>,
     limiter: Arc<Limiter>,
+    reputation: Reputation,
     waiting: WaitingRoom,
     revocations: Arc<dyn Revocations>,
     opaque: OpaqueVerifier,
@@ -84,7 +86,8 @@ impl Gate {
     ) -> Self {
         let opaque = OpaqueVerifier::new(Arc::new(Nobody));
         let (policy, waiting) = (ArcSwap::from_pointee(policy), WaitingRoom::default());
-        Self { policy, limiter, waiting, revocations, opaque, blocklist, events }
+        let reputation = Reputation::default();
+        Self { policy, limiter, reputation, waiting, revocations, opaque, blocklist, events }
     }
 
     /// The same gate with a keeper of API keys and sessions.
@@ -106,6 +109,14 @@ impl Gate {
 
     pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
         &self.limiter
+    }
+
+    pub(crate) const fn reputation(&self) -> &Reputation {
+        &self.reputation
+    }
+
+    pub(crate) fn events(&self) -> &dyn EventSink {
+        &*self.events
     }
 
     /// How many admitted requests are held back at the moment (L12).
@@ -130,6 +141,7 @@ impl Gate {
             }
             Err(reason) => {
                 self.events.record(case.refused(facts.now, &reason, facts.id));
+                self.note_refusal(facts, &case, &reason);
                 Verdict::Refuse(Refusal { case, reason, id: facts.id })
             }
         }
@@ -142,12 +154,14 @@ impl Gate {
         let mut case = Case::new(Arc::clone(&policy), facts.peer);
         case.client = policy.trusted_hops.client(facts.peer, facts.headers);
         self.events.record(case.refused(facts.now, &reason, facts.id));
+        self.note_refusal(facts, &case, &reason);
         Refusal { case, reason, id: facts.id }
     }
 
     /// Settles what an admitted request was charged, once its outcome is known. A pass that is dropped instead stays
     /// charged.
     pub fn settle(&self, pass: &mut Pass, outcome: Outcome, now: Timestamp) {
+        self.note_outcome(&pass.case, pass.target, outcome, now);
         for receipt in std::mem::take(&mut pass.receipts) {
             let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
                 (Outcome::NotForwarded, _) => true,
@@ -298,6 +312,17 @@ impl Gate {
             return Ok(Receipts::new());
         }
         let stage = if phase == Phase::After { Stage::LimitsAfter } else { Stage::LimitsBefore };
+        // Before it is known who it is, a bad name must not stop who is about to prove that it is not theirs.
+        let repute = match phase {
+            Phase::After => self.repute_of(policy, covering, case, facts.now),
+            Phase::Before | Phase::Verification => Repute::default(),
+        };
+        if repute != Repute::default() {
+            let challenged = if repute.challenged_until.is_some() { ", challenged" } else { "" };
+            trace.remark(stage, || {
+                format!("the address is {} ({:.0}{challenged})", repute.class.as_str(), repute.score)
+            });
+        }
         let asks = {
             let key_facts = KeyFacts {
                 client: case.client,
@@ -307,7 +332,7 @@ impl Gate {
                 principal: case.principal.as_deref(),
                 identity: case.route.is_some_and(|route| policy.route_at(route).target == Target::Identity),
             };
-            policy.limits.asks(phase, covering, &key_facts)
+            policy.limits.asks(phase, covering, &key_facts, &repute)
         };
         if asks.is_empty() {
             return Ok(Receipts::new());

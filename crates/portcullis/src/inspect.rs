@@ -10,6 +10,7 @@ use portcullis_limit::{Ask, Key, Standing, StoreError};
 use crate::gate::Gate;
 use crate::limits::{KeyFacts, KeyPart, LimitRule};
 use crate::policy::Policy;
+use crate::reputation::Repute;
 
 /// Whom a limit counts, as an operator describes them: what a request of theirs would say.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +59,8 @@ impl Gate {
     ) -> Result<Option<Standing>, InspectError> {
         let policy = self.policy();
         let (rule, key) = key_of(&policy, name, whom)?;
-        let Some(rate) = rule.rate_for(whom.principal.as_deref()) else { return Ok(None) };
+        let repute = whom.address.map_or_else(Repute::default, |address| self.repute(address, now));
+        let Some(rate) = rule.rate_for(whom.principal.as_deref(), &repute) else { return Ok(None) };
         let ask = Ask { cost: 0, ..Ask::new(name, key, rate) };
         Ok(Some(self.limiter().standing(&ask, now).await?))
     }

@@ -14,6 +14,7 @@ mod pass;
 mod pattern;
 mod policy;
 mod refusal;
+mod reputation;
 mod table;
 mod trace;
 
@@ -28,4 +29,7 @@ pub use pass::Pass;
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteRule, Target};
 pub use refusal::Refusal;
+pub use reputation::{
+    ByRepute, Class, KnownAddress, Offence, ReputationFigures, Repute, Rules as ReputationRules, Weights,
+};
 pub use trace::{Silent, Stage, Trace};

@@ -11,6 +11,7 @@ use portcullis_limit::{Ask, Key, Outage, Rate};
 use smallvec::SmallVec;
 
 use crate::pattern::Pattern;
+use crate::reputation::{ByRepute, Repute};
 use crate::table::PatternTable;
 
 /// One limit, as the configuration means it.
@@ -89,7 +90,7 @@ impl fmt::Display for KeyPart {
     }
 }
 
-/// A quota for everyone, or one by plan.
+/// A quota for everyone, or one by plan or by reputation.
 #[derive(Clone, Debug)]
 pub enum QuotaChoice {
     /// The same for everyone.
@@ -101,6 +102,9 @@ pub enum QuotaChoice {
         /// For no plan or one that is not listed.
         otherwise: Rate,
     },
+    /// By what is thought of the address, for requests that prove no identity. Not for [`Scope::Verification`], which does
+    /// not know yet who proves one: there everybody is `good`.
+    ByReputation(Box<ByRepute>),
 }
 
 /// What a limit does with a request that is over its quota.
@@ -184,6 +188,8 @@ pub(crate) struct LimitTable {
     by_pattern: PatternTable<u32>,
     /// From the number in a limit's keys to its index.
     by_id: HashMap<u32, u32>,
+    /// Whether any of them goes by reputation; otherwise nothing is remembered of addresses.
+    by_reputation: bool,
 }
 
 impl LimitRule {
@@ -206,8 +212,8 @@ impl LimitRule {
         }
     }
 
-    /// The rate that this identity is held to; `None` where it is exempt.
-    pub(crate) fn rate_for(&self, principal: Option<&Principal>) -> Option<&Rate> {
+    /// The rate that this identity is held to, or an address of this repute that proves none; `None` where it is exempt.
+    pub(crate) fn rate_for(&self, principal: Option<&Principal>, repute: &Repute) -> Option<&Rate> {
         if principal.is_some_and(|principal| self.exempt.iter().any(|role| principal.has_role(role))) {
             return self.ceiling.as_ref();
         }
@@ -217,6 +223,8 @@ impl LimitRule {
                 .and_then(|principal| principal.parts().plan.as_deref())
                 .and_then(|plan| plans.get(plan))
                 .unwrap_or(otherwise),
+            QuotaChoice::ByReputation(rates) if principal.is_some() => &rates.good,
+            QuotaChoice::ByReputation(rates) => rates.rate(repute),
         })
     }
 }
@@ -264,8 +272,19 @@ impl LimitTable {
                 by_id.insert(id, index);
                 Compiled { phase: phase_of(&rule), rule, id }
             })
-            .collect();
-        Self { rules, by_pattern, by_id }
+            .collect::<Vec<Compiled>>();
+        let by_reputation = rules.iter().any(Compiled::goes_by_reputation);
+        Self { rules, by_pattern, by_id, by_reputation }
+    }
+
+    /// Whether any limit goes by reputation.
+    pub(crate) const fn goes_by_reputation(&self) -> bool {
+        self.by_reputation
+    }
+
+    /// Whether any of these does.
+    pub(crate) fn any_by_reputation(&self, covering: &Covering) -> bool {
+        self.by_reputation && covering.iter().any(|index| self.rules[*index as usize].goes_by_reputation())
     }
 
     /// The limits that cover the request; each once, even where several of its patterns do.
@@ -309,6 +328,7 @@ impl LimitTable {
         phase: Phase,
         covering: &Covering,
         facts: &KeyFacts<'_>,
+        repute: &Repute,
     ) -> SmallVec<[Ask<'t>; 4]> {
         let mut asks = SmallVec::new();
         for index in covering {
@@ -317,7 +337,7 @@ impl LimitTable {
             if *charged != phase || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
                 continue;
             }
-            let Some(rate) = rule.rate_for(facts.principal) else { continue };
+            let Some(rate) = rule.rate_for(facts.principal, repute) else { continue };
             let key = compiled.key(facts);
             // What is charged before authentication is given back when a limit after it refuses.
             let refundable = phase != Phase::After || rule.count != Count::All;
@@ -354,6 +374,10 @@ fn id_of(name: &str) -> u32 {
 impl Compiled {
     pub(crate) const fn rule(&self) -> &LimitRule {
         &self.rule
+    }
+
+    const fn goes_by_reputation(&self) -> bool {
+        matches!(self.rule.quota, QuotaChoice::ByReputation(_))
     }
 
     /// Under which key it counts a request.

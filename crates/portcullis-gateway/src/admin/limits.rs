@@ -38,7 +38,8 @@ struct Limit {
     /// What it counts by.
     key: Vec<String>,
     algorithm: String,
-    /// How much is allowed: `quota` for everybody, or one for each plan and `otherwise`.
+    /// How much is allowed: `quota` for everybody, or one for each plan and `otherwise`, or for each class of
+    /// addresses.
     quota: BTreeMap<String, String>,
     /// `enforce`, `report` or `delay`.
     mode: &'static str,
@@ -64,6 +65,10 @@ impl From<LimitRule> for Limit {
                     plans.iter().map(|(plan, rate)| (plan.to_string(), shown(rate))).collect();
                 quota.insert("otherwise".to_owned(), shown(otherwise));
                 (quota, *otherwise)
+            }
+            QuotaChoice::ByReputation(rates) => {
+                let named = rates.named().map(|(class, rate)| (class.to_owned(), shown(rate)));
+                (BTreeMap::from(named), rates.good)
             }
         };
         Self {
@@ -167,7 +172,7 @@ impl From<InspectError> for Refused {
 }
 
 impl Admin {
-    fn gate(&self) -> Result<&Arc<Gate>, Refused> {
+    pub(super) fn gate(&self) -> Result<&Arc<Gate>, Refused> {
         self.gate.as_ref().ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "Not found", "not_found"))
     }
 

@@ -16,6 +16,7 @@ mod mail;
 mod openapi;
 mod pages;
 mod private_file;
+mod reputation;
 mod server;
 #[cfg(feature = "test-clock")]
 mod test_clock;
@@ -171,6 +172,10 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("GET /api/limits", Access::Operator, || get(limits::list)).listed("The limits, as JSON."),
     endpoint("GET /api/limits/{name}", Access::Operator, || get(limits::show)),
     endpoint("POST /api/limits/{name}/reset", Access::Operator, || post(limits::reset)),
+    endpoint("GET /api/reputation", Access::Operator, || get(reputation::list))
+        .listed("The addresses of which the worst is known, as JSON."),
+    endpoint("GET /api/reputation/{address}", Access::Operator, || get(reputation::show)),
+    endpoint("POST /api/reputation/{address}/forget", Access::Operator, || post(reputation::forget)),
     endpoint("POST /api/export", Access::Operator, || post(export::export)),
     endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),
     endpoint("POST /api/keys/rotate", Access::Operator, || post(keys::rotate)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, RouteRule};
+use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, ReputationRules, RouteRule};
 use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
@@ -76,6 +76,8 @@ pub struct GateSettings {
     pub limits: Vec<LimitRule>,
     /// How a client is told of its limits.
     pub limit_headers: LimitHeaders,
+    /// How addresses are judged, where a limit goes by that.
+    pub reputation: ReputationRules,
     /// How many keys the limits count at once (1,000,000).
     pub max_limit_keys: usize,
     /// The store that instances share; `None`: this process's memory.

@@ -42,6 +42,7 @@ pub(crate) mod person;
 pub(crate) mod refresh;
 mod refusals;
 mod registration;
+mod reputation;
 mod roles;
 mod schema;
 mod server_sessions;

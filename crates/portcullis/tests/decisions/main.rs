@@ -4,6 +4,7 @@
 
 mod house;
 mod limits;
+mod reputation;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use portcullis::{KeyPart, Otherwise, Policy, PolicyError, Stage};

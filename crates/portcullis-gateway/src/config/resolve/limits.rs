@@ -11,6 +11,7 @@ use portcullis_limit::{MAX_DELAY, Outage, Rate};
 use super::context::Context;
 use super::preset;
 use super::quota::Keeping;
+use super::reputation;
 use super::routes::{Roles, patterns, role_reference};
 use super::store;
 use crate::config::diagnostic::Diagnostic;
@@ -61,6 +62,7 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
         let Some(rule) = limit(cx, table, &format!("limit.{index}"), around) else { continue };
+        reputation::check_scope(cx, table.get(), &rule);
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
@@ -247,6 +249,9 @@ fn smallest(quota: &QuotaChoice) -> u64 {
         QuotaChoice::Fixed(rate) => rate.capacity(),
         QuotaChoice::ByPlan { plans, otherwise } => {
             plans.values().chain([otherwise]).map(Rate::capacity).min().unwrap_or(u64::MAX)
+        }
+        QuotaChoice::ByReputation(rates) => {
+            rates.named().map(|(_, rate)| rate.capacity()).into_iter().min().unwrap_or(u64::MAX)
         }
     }
 }

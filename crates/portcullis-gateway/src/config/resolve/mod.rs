@@ -10,6 +10,7 @@ mod operate;
 mod pages;
 mod preset;
 mod quota;
+mod reputation;
 mod routes;
 mod secrets;
 mod store;
@@ -68,6 +69,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let rules = routes::routes(cx, &raw, &around);
     let around = limits::Around { roles: &roles, issuers: &issuers, identity: identity.is_some() };
     let limits = limits::limits(cx, &raw, &around);
+    let reputation = reputation::rules(cx, &raw, &limits.rules);
     let headers = operate::headers(cx, &raw);
     let admin = operate::admin(cx, &raw, &listen);
     let log = operate::log(cx, &raw, &state_dir);
@@ -98,6 +100,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         max_body: defaults.max_body,
         limits: limits.rules,
         limit_headers: limits.headers,
+        reputation,
         max_limit_keys: limits.max_keys,
         limit_store: limits.store,
         remembered_tokens: identity::remembered_tokens(cx, &raw),
