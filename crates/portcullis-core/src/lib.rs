@@ -20,6 +20,7 @@ pub use address::{AddressKey, ClientAddress, ForwardHeader, TrustedHops, unmappe
 pub use duration::{DurationError, HumanDuration};
 pub use event::{Event, EventKind, EventSink, Severity};
 pub use facts::Facts;
+pub use ipnet::IpNet;
 pub use path::{NormalizedPath, PathError};
 pub use principal::{InvalidPrincipal, Principal, PrincipalParts, Scheme};
 pub use problem::{PROBLEM_JSON, Problem};

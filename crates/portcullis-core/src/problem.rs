@@ -26,6 +26,16 @@ impl Problem {
     /// Renders a reason.
     #[must_use]
     pub fn new(reason: &Reason, id: RequestId) -> Self {
+        Self::render(reason, Some(id))
+    }
+
+    /// Renders a reason where requests bear no id; the member `request_id` is left out.
+    #[must_use]
+    pub fn without_id(reason: &Reason) -> Self {
+        Self::render(reason, None)
+    }
+
+    fn render(reason: &Reason, id: Option<RequestId>) -> Self {
         let status = reason.status();
         let mut body = Vec::with_capacity(256);
         body.extend_from_slice(b"{\"type\":\"urn:portcullis:problem:");
@@ -47,9 +57,12 @@ impl Problem {
             body.extend_from_slice(limited.reset_at.to_rfc3339().as_bytes());
             body.extend_from_slice(b"\"");
         }
-        body.extend_from_slice(b",\"request_id\":\"");
-        body.extend_from_slice(&id.to_hex());
-        body.extend_from_slice(b"\"}");
+        if let Some(id) = id {
+            body.extend_from_slice(b",\"request_id\":\"");
+            body.extend_from_slice(&id.to_hex());
+            body.push(b'"');
+        }
+        body.push(b'}');
 
         let mut headers = HeaderMap::with_capacity(16);
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);
@@ -106,6 +119,8 @@ mod tests {
              \"request_id\":\"00000000000000000000000000000001\"}"
         );
         assert_eq!(problem.headers[RETRY_AFTER], "2");
+        let body = String::from_utf8(Problem::without_id(&reason).body).unwrap();
+        assert!(body.ends_with(",\"resetAt\":\"2026-11-21T04:13:41.000Z\"}"), "{body}");
     }
 
     #[test]

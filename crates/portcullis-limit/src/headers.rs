@@ -9,6 +9,32 @@ use portcullis_core::Timestamp;
 
 use crate::limiter::Standing;
 
+/// How a client is told of its limits (L7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LimitHeaders {
+    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
+    #[default]
+    Legacy,
+    /// `RateLimit-Policy` and `RateLimit` of the IETF draft.
+    Draft,
+    /// All of them.
+    Both,
+    /// None. A refusal still carries `Retry-After`.
+    Neither,
+}
+
+impl LimitHeaders {
+    /// Sets those that are wanted, of the limit with this name: [`insert`], [`insert_draft`], both or neither.
+    pub fn insert(self, headers: &mut HeaderMap, standing: &Standing, name: &str) {
+        if matches!(self, Self::Legacy | Self::Both) {
+            insert(headers, standing);
+        }
+        if matches!(self, Self::Draft | Self::Both) {
+            insert_draft(headers, standing, name, standing.at);
+        }
+    }
+}
+
 /// `X-RateLimit-Limit`.
 pub const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 /// `X-RateLimit-Remaining`.
@@ -79,6 +105,7 @@ mod tests {
 
     fn standing() -> Standing {
         Standing {
+            blocked: false,
             limit: 0,
             quota: 5,
             window: Duration::from_millis(900_500),

@@ -29,6 +29,14 @@ impl Key {
         Self(SmallVec::from_slice(&limit.to_be_bytes()))
     }
 
+    /// A key of the limit with this name, without parts yet. The limit's index follows from its name (FNV-1a), so that limits
+    /// which come and go beside it change nothing about it.
+    #[must_use]
+    pub fn named(limit: &str) -> Self {
+        let hash = |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        Self::new(limit.bytes().fold(0x811c_9dc5, hash))
+    }
+
     /// All of it in bytes; two keys have the same only if they are the same.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0

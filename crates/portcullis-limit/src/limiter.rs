@@ -63,6 +63,8 @@ pub struct Standing {
     /// How long an admitted request has to wait before it goes on ([`crate::Algorithm::LeakyBucket`] with a longest delay).
     /// The charge already counts it at its turn. Zero from a limit that only reports.
     pub delay: Duration,
+    /// Whether an operator has blocked the key until `reset_at` ([`Limiter::block`]), whatever its rate.
+    pub blocked: bool,
 }
 
 /// What an admitted request was charged. Dropped, the charge stays.
@@ -102,6 +104,16 @@ pub struct Denied {
 }
 
 impl Standing {
+    /// How it stands when so many of the units that were charged at `rate` are given back. When the whole quota is back may be
+    /// earlier than is told then, never later.
+    pub fn settle(&mut self, units: u64, rate: &Rate) {
+        self.remaining = self.remaining.saturating_add(units).min(self.quota);
+        if rate.algorithm().has_burst() {
+            let earlier = Duration::from_nanos(units.saturating_mul(rate.interval_nanos()));
+            self.reset_at = self.reset_at.before(earlier).max(self.at);
+        }
+    }
+
     #[inline]
     pub(crate) fn new(ask: &Ask<'_>, assessment: &Assessment, now: Timestamp) -> Self {
         Self {
@@ -113,7 +125,15 @@ impl Standing {
             would_refuse: assessment.retry_at.is_some(),
             at: now,
             delay: if ask.enforce { assessment.delay } else { Duration::ZERO },
+            blocked: assessment.blocked,
         }
+    }
+
+    /// Whether fewer requests are left here than there, or as many of a smaller quota. Where several limits count one
+    /// request, its client is told of the one that is closest to refusing.
+    #[must_use]
+    pub fn is_closer_to_refusal_than(&self, other: &Self) -> bool {
+        (self.remaining, self.quota) < (other.remaining, other.quota)
     }
 }
 
@@ -174,6 +194,19 @@ impl Receipt {
         self.limit
     }
 
+    /// How many units were charged.
+    #[must_use]
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// The same charge, as far as so many of its units go: given back, the rest stays counted. It stands in for the whole,
+    /// of which nothing else may be given back.
+    #[must_use]
+    pub fn part(&self, units: u64) -> Self {
+        Self { cost: units.min(self.cost), ..self.clone() }
+    }
+
     /// Whether a store over a network was charged ([`crate::SharedStore::give_back`]), not this process's memory
     /// ([`Limiter::give_back`]).
     #[must_use]
@@ -194,8 +227,8 @@ pub enum Refused {
 /// Charges limits: in this process's memory, or in a store that several processes share, with the memory to fall back on.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    local: MemoryStore,
-    shared: Option<Shared>,
+    pub(crate) local: MemoryStore,
+    pub(crate) shared: Option<Shared>,
 }
 
 impl Limiter {
@@ -272,6 +305,12 @@ impl Limiter {
         }
     }
 
+    /// The same without waiting; `None` where it takes a shared store.
+    #[cfg(feature = "tower")]
+    pub(crate) fn charge_at_once(&self, asks: &[Ask<'_>], now: Timestamp) -> Option<Result<Charge, Refused>> {
+        self.shared.is_none().then(|| self.local.charge(asks, now).map_err(Refused::Denied))
+    }
+
     async fn charge_shared(
         &self,
         shared: &Shared,
@@ -281,17 +320,21 @@ impl Limiter {
     ) -> Result<Charge, Refused> {
         match shared.charge(asks, patience).await {
             Some(Ok(charge)) => Ok(self.count_along(asks, charge, now)),
-            Some(Err(denied)) => Err(Refused::Denied(denied)),
+            Some(Err(denied)) => {
+                self.block_along(asks, &denied, now);
+                Err(Refused::Denied(denied))
+            }
             None => self.charge_alone(asks, now),
         }
     }
 
     /// Counts in memory what the shared store admitted, so that it is warm when it has to stand in. What is given back
     /// later is given back here too.
-    fn count_along(&self, asks: &[Ask<'_>], mut charge: Charge, now: Timestamp) -> Charge {
+    pub(crate) fn count_along(&self, asks: &[Ask<'_>], mut charge: Charge, now: Timestamp) -> Charge {
         let along: SmallVec<[Ask<'_>; 4]> = local(asks).map(|ask| Ask { enforce: false, ..ask }).collect();
         // What does not enforce never refuses.
         if let Ok(counted) = self.local.charge(&along, now) {
+            self.unblock_along(asks, &charge, &along, &counted, now);
             charge.receipts.extend(counted.receipts);
         }
         charge
@@ -312,18 +355,6 @@ impl Limiter {
         match &self.shared {
             Some(shared) if receipt.is_shared() => shared.store.give_back(receipt.clone()),
             _ => self.local.give_back(receipt, now),
-        }
-    }
-
-    /// Forgets all that was counted under a key of the limit with this name; `true` if there was something.
-    ///
-    /// # Errors
-    /// [`StoreError`] where it is not certain that every instance goes by the reset.
-    pub async fn reset(&self, limit: &str, key: &Key) -> Result<bool, StoreError> {
-        let here = self.local.reset(key);
-        match &self.shared {
-            Some(shared) => Ok(shared.store.reset(limit, key).await? || here),
-            None => Ok(here),
         }
     }
 }

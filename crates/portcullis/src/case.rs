@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
-use portcullis_limit::{Patience, Standing, headers as limit_headers};
+use portcullis_limit::{Patience, Standing};
 
 use crate::policy::Policy;
 
@@ -58,14 +58,8 @@ impl Case {
     pub(crate) fn shape(&self, headers: &mut HeaderMap) {
         self.policy.response_headers.apply(headers);
         if let Some(standing) = &self.standing {
-            let wanted = self.policy.limit_headers;
-            if wanted.are_legacy() {
-                limit_headers::insert(headers, standing);
-            }
-            if wanted.are_draft() {
-                let name = &self.policy.limits.rule(standing.limit).name;
-                limit_headers::insert_draft(headers, standing, name, standing.at);
-            }
+            let name = &self.policy.limits.rule(standing.limit).name;
+            self.policy.limit_headers.insert(headers, standing, name);
         }
         if let Some(cookie) = self.stale_cookie.and_then(|scheme| self.policy.cookies.clear(scheme))
             && !headers.get_all(SET_COOKIE).iter().any(|other| cookie_name(other) == cookie_name(&cookie))
@@ -76,8 +70,7 @@ impl Case {
 
     /// Keeps the standing that is closest to refusal.
     pub(crate) fn note_standing(&mut self, standing: &Standing) {
-        let closer = |held: &Standing| (standing.remaining, standing.quota) < (held.remaining, held.quota);
-        if self.standing.as_ref().is_none_or(closer) {
+        if self.standing.as_ref().is_none_or(|held| standing.is_closer_to_refusal_than(held)) {
             self.standing = Some(standing.clone());
         }
     }

@@ -24,10 +24,11 @@ pub use delay::Delay;
 pub use gate::{Gate, Outcome, Verdict};
 pub use identity_headers::IdentityHeaders;
 pub use inspect::{InspectError, Whom};
-pub use limits::{Count, KeyPart, LimitHeaders, LimitRule, Mode, QuotaChoice, Scope};
+pub use limits::{Count, KeyPart, LimitRule, Mode, QuotaChoice, Scope};
 pub use pass::Pass;
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteRule, Target};
+pub use portcullis_limit::headers::LimitHeaders;
 pub use refusal::Refusal;
 pub use reputation::{
     ByRepute, Class, KnownAddress, Offence, ReputationFigures, Repute, Rules as ReputationRules, Weights,

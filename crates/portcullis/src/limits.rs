@@ -1,7 +1,7 @@
 //! Which limits apply to a request, and under which keys they count it.
 
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,30 +117,6 @@ pub enum Mode {
     Report,
     /// It lets it pass after a wait of at most [`portcullis_limit::MAX_DELAY`] (L12).
     Delay(Duration),
-}
-
-/// How a client is told of its limits (L7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LimitHeaders {
-    /// `X-RateLimit-Limit`, `-Remaining` and `-Reset`.
-    #[default]
-    Legacy,
-    /// `RateLimit-Policy` and `RateLimit` of the IETF draft.
-    Draft,
-    /// All of them.
-    Both,
-    /// None. A refusal still carries `Retry-After`.
-    Neither,
-}
-
-impl LimitHeaders {
-    pub(crate) const fn are_legacy(self) -> bool {
-        matches!(self, Self::Legacy | Self::Both)
-    }
-
-    pub(crate) const fn are_draft(self) -> bool {
-        matches!(self, Self::Draft | Self::Both)
-    }
 }
 
 /// Which requests stay counted. All are charged first, so that parallel requests cannot slip through, and settled once.
@@ -265,7 +241,7 @@ impl LimitTable {
             .zip(rules)
             .map(|(index, rule)| {
                 // Two names of one number are as good as impossible; the later one takes the next that is free.
-                let mut id = id_of(&rule.name);
+                let mut id = Key::named(&rule.name).limit();
                 while by_id.contains_key(&id) {
                     id = id.wrapping_add(1);
                 }
@@ -365,12 +341,6 @@ fn phase_of(rule: &LimitRule) -> Phase {
     }
 }
 
-/// A limit's number in its keys: FNV-1a of its name, not its place in the file, so that a reload that inserts a limit
-/// above others does not make them count in each other's cells.
-fn id_of(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
 impl Compiled {
     pub(crate) const fn rule(&self) -> &LimitRule {
         &self.rule
@@ -436,43 +406,5 @@ fn push_part(key: &mut Key, part: &KeyPart, facts: &KeyFacts<'_>) -> Option<()> 
 /// The limit's message with the wait filled in.
 pub(crate) fn message(rule: &LimitRule, wait: Duration) -> Option<Box<str>> {
     let template = rule.message.as_deref()?;
-    let seconds = (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
-    let mut text = String::with_capacity(template.len() + 16);
-    let mut rest = template;
-    while let Some(brace) = rest.find('{') {
-        text.push_str(&rest[..brace]);
-        rest = &rest[brace..];
-        let (number, after) = match (rest.strip_prefix("{minutes}"), rest.strip_prefix("{seconds}")) {
-            (Some(after), _) => (seconds.div_ceil(60), after),
-            (_, Some(after)) => (seconds, after),
-            // Another brace stands for itself.
-            _ => {
-                text.push('{');
-                rest = &rest[1..];
-                continue;
-            }
-        };
-        // Writing to a string does not fail.
-        let _ = write!(text, "{number}");
-        rest = after;
-    }
-    text.push_str(rest);
-    Some(text.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_tells_the_wait_and_keeps_other_braces() {
-        let said = |template: &str, wait| {
-            let rate = Rate::new("1 per 1m".parse().unwrap(), portcullis_limit::Algorithm::FixedWindow, None).unwrap();
-            let rule = LimitRule { message: Some(template.into()), ..LimitRule::new("a", Vec::new(), rate) };
-            message(&rule, wait).unwrap()
-        };
-        assert_eq!(&*said("in {minutes} min, {seconds} s", Duration::from_millis(60_001)), "in 2 min, 61 s");
-        assert_eq!(&*said("{x} {{minutes} {", Duration::ZERO), "{x} {1 {");
-        assert_eq!(&*said("none", Duration::ZERO), "none");
-    }
+    Some(portcullis_limit::fill_wait(template, wait).into())
 }

@@ -6,10 +6,11 @@ use http::Method;
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
+use portcullis_limit::headers::LimitHeaders;
 use portcullis_shield::ResponseHeaders;
 
 use crate::identity_headers::IdentityHeaders;
-use crate::limits::{LimitHeaders, LimitRule, LimitTable};
+use crate::limits::{LimitRule, LimitTable};
 use crate::pattern::Pattern;
 use crate::reputation::Rules;
 use crate::table::PatternTable;

@@ -73,6 +73,10 @@ impl State {
         }
     }
 
+    pub(super) const fn reward(&mut self, units: u64) {
+        self.used = self.used.saturating_sub(units);
+    }
+
     pub(super) const fn expires_at(&self) -> Timestamp {
         Timestamp::from_nanos(self.end)
     }

@@ -54,6 +54,10 @@ impl State {
         }
     }
 
+    pub(super) const fn reward(&mut self, units: u64) {
+        self.used = self.used.saturating_sub(units);
+    }
+
     pub(super) fn expires_at(&self, rate: &Rate) -> Timestamp {
         Timestamp::from_nanos(self.start.saturating_add(rate.quota().window_nanos()))
     }

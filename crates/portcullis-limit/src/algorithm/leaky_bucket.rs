@@ -51,6 +51,10 @@ impl State {
         self.0.give_back(rate, cost, at);
     }
 
+    pub(super) fn reward(&mut self, rate: &Rate, units: u64, now: Timestamp) {
+        self.0.reward(rate, units, now);
+    }
+
     pub(super) const fn expires_at(&self) -> Timestamp {
         self.0.expires_at()
     }

@@ -21,7 +21,7 @@ mod token_bucket;
 
 use std::time::Duration;
 
-pub(crate) use packed::{Logs, Packed};
+pub(crate) use packed::{Held, Logs, Packed};
 use portcullis_core::Timestamp;
 #[cfg(feature = "redis")]
 pub(crate) use sliding_log::Summary as LogSummary;
@@ -50,15 +50,23 @@ pub(crate) struct Assessment {
     pub(crate) full_at: Timestamp,
     /// How long the request has to wait for its turn once it is admitted; zero if it is refused.
     pub(crate) delay: Duration,
+    /// Whether it is refused because an operator blocked the key, whatever its rate says.
+    pub(crate) blocked: bool,
 }
 
 impl Assessment {
     const fn admitted(remaining: u64, full_at: Timestamp) -> Self {
-        Self { retry_at: None, remaining, full_at, delay: Duration::ZERO }
+        Self { retry_at: None, remaining, full_at, delay: Duration::ZERO, blocked: false }
     }
 
     const fn refused(retry_at: Timestamp, remaining: u64, full_at: Timestamp) -> Self {
-        Self { retry_at: Some(retry_at), remaining, full_at, delay: Duration::ZERO }
+        Self { retry_at: Some(retry_at), remaining, full_at, delay: Duration::ZERO, blocked: false }
+    }
+
+    /// What is said of a key that is blocked until then.
+    #[cold]
+    pub(crate) const fn blocked(until: Timestamp) -> Self {
+        Self { blocked: true, ..Self::refused(until, 0, until) }
     }
 }
 
@@ -152,6 +160,19 @@ impl Cell {
             Self::SlidingWindowCounter(state) => state.give_back(rate, cost, at),
             Self::SlidingWindowLog(state) => state.give_back(cost, at),
             Self::Calendar(state) => state.give_back(cost, at),
+        }
+    }
+
+    /// Gives units back that nobody holds a receipt for, the latest first, until nothing of the quota lacks; at a moment that
+    /// [`Cell::advance`] told.
+    pub(crate) fn reward(&mut self, rate: &Rate, units: u64, now: Timestamp) {
+        match self {
+            Self::TokenBucket(state) => state.reward(rate, units, now),
+            Self::LeakyBucket(state) => state.reward(rate, units, now),
+            Self::FixedWindow(state) => state.reward(units),
+            Self::SlidingWindowCounter(state) => state.reward(rate, units, now),
+            Self::SlidingWindowLog(state) => state.reward(units),
+            Self::Calendar(state) => state.reward(units),
         }
     }
 

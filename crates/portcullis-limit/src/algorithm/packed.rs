@@ -1,15 +1,25 @@
 //! Cells as a store in memory keeps them: two numbers each, of which the first is when the cell runs out, so that a slot of
 //! the store needs nothing else to be reclaimed. A log is longer; it lies beside, under a number.
 
+use portcullis_core::Timestamp;
 use slab::Slab;
 
 use super::{Cell, calendar, fixed_window, leaky_bucket, sliding_counter, sliding_log, token_bucket};
 use crate::rate::{Algorithm, Rate};
 
+/// What is held under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// The cell of this algorithm.
+    Cell(Algorithm),
+    /// A block, in place of a cell: whoever asks is refused until it runs out.
+    Block,
+}
+
 /// A cell in two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
-    pub(crate) algorithm: Algorithm,
+    pub(crate) held: Held,
     /// From when on the cell says the same as an absent one, in nanoseconds.
     pub(crate) expires_at: u64,
     pub(crate) word: u64,
@@ -27,7 +37,7 @@ impl Packed {
     #[inline(always)]
     pub(crate) fn open(self, algorithm: Algorithm, rate: &Rate, logs: &mut Logs) -> Cell {
         let Self { expires_at, word, .. } = self;
-        if algorithm != self.algorithm {
+        if self.held != Held::Cell(algorithm) {
             return Cell::new(algorithm);
         }
         let window = rate.quota().window_nanos();
@@ -56,8 +66,8 @@ impl Packed {
 
     /// A copy of the cell, for whoever only asks.
     pub(crate) fn copy(self, rate: &Rate, logs: &Logs) -> Cell {
-        match (self.algorithm, rate.algorithm()) {
-            (Algorithm::SlidingWindowLog, Algorithm::SlidingWindowLog) => Cell::SlidingWindowLog(
+        match (self.held, rate.algorithm()) {
+            (Held::Cell(Algorithm::SlidingWindowLog), Algorithm::SlidingWindowLog) => Cell::SlidingWindowLog(
                 number(self.word).and_then(|number| logs.get(number)).cloned().unwrap_or_default(),
             ),
             _ => self.open(rate.algorithm(), rate, &mut Logs::new()),
@@ -88,7 +98,18 @@ impl Packed {
             // Periods begin and end with whole seconds.
             Cell::Calendar(state) => joined(state.used, state.end.saturating_sub(state.start) / NANOS),
         };
-        Self { algorithm, expires_at, word }
+        Self { held: Held::Cell(algorithm), expires_at, word }
+    }
+
+    /// A block until then.
+    pub(crate) const fn block(until: Timestamp) -> Self {
+        Self { held: Held::Block, expires_at: until.as_nanos(), word: 0 }
+    }
+
+    /// Until when this refuses whoever asks; `None` where it is a cell, or is over.
+    #[inline(always)]
+    pub(crate) fn blocked_until(self, now: Timestamp) -> Option<Timestamp> {
+        (self.held == Held::Block && self.expires_at > now.as_nanos()).then(|| Timestamp::from_nanos(self.expires_at))
     }
 
     /// Lets go of what the cell keeps beside its numbers.
@@ -99,7 +120,7 @@ impl Packed {
     }
 
     fn log(self) -> Option<usize> {
-        number(self.word).filter(|_| self.algorithm == Algorithm::SlidingWindowLog)
+        number(self.word).filter(|_| self.held == Held::Cell(Algorithm::SlidingWindowLog))
     }
 }
 
@@ -127,7 +148,6 @@ const fn halves(word: u64) -> (u64, u64) {
 mod tests {
     use std::time::Duration;
 
-    use portcullis_core::Timestamp;
     use proptest::prelude::*;
 
     use super::*;

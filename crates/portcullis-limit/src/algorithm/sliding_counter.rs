@@ -80,6 +80,17 @@ impl State {
         }
     }
 
+    pub(super) fn reward(&mut self, rate: &Rate, units: u64, now: Timestamp) {
+        let units_of_before = units.saturating_sub(self.current);
+        self.current = self.current.saturating_sub(units);
+        let window = rate.quota().window_nanos();
+        let rest = window - (now.as_nanos() - self.start);
+        let weighted = mul_div_ceil(self.previous, rest, window);
+        // The most that weighs so many units less, not so many requests less: they weigh only a part each.
+        let most = mul_div(weighted.saturating_sub(units_of_before), window, rest);
+        self.previous = self.previous.min(most);
+    }
+
     pub(super) fn expires_at(&self, rate: &Rate) -> Timestamp {
         Timestamp::from_nanos(self.start.saturating_add(rate.quota().window_nanos().saturating_mul(2)))
     }

@@ -93,6 +93,11 @@ impl State {
         }
     }
 
+    pub(super) fn reward(&mut self, units: u64) {
+        let left = self.moments.len().saturating_sub(usize::try_from(units).unwrap_or(usize::MAX));
+        self.moments.truncate(left);
+    }
+
     pub(super) fn expires_at(&self, rate: &Rate) -> Timestamp {
         let newest = self.moments.back().copied().unwrap_or_default();
         Timestamp::from_nanos(newest.saturating_add(rate.quota().window_nanos()))

@@ -64,6 +64,10 @@ impl State {
         }
     }
 
+    pub(super) fn reward(&mut self, rate: &Rate, units: u64, now: Timestamp) {
+        self.full_at = self.full_at.saturating_sub(inflow(rate, units)).max(now.as_nanos());
+    }
+
     pub(super) const fn expires_at(&self) -> Timestamp {
         Timestamp::from_nanos(self.full_at)
     }

@@ -71,7 +71,10 @@ impl SharedStore for Fake {
     }
 
     fn peek<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<Standing, StoreError>> {
-        Box::pin(async { Ok(self.cells.peek(ask, NOW)) })
+        Box::pin(async {
+            self.behave(false).await?;
+            Ok(self.cells.peek(ask, NOW))
+        })
     }
 
     fn give_back(&self, receipt: Receipt) {
@@ -83,6 +86,34 @@ impl SharedStore for Fake {
         Box::pin(async {
             self.behave(false).await?;
             Ok(self.cells.reset(key))
+        })
+    }
+
+    fn reward<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async {
+            self.behave(false).await?;
+            self.cells.reward(ask, NOW);
+            Ok(())
+        })
+    }
+
+    fn block<'a>(
+        &'a self,
+        _: &'a str,
+        key: &'a Key,
+        how_long: Duration,
+    ) -> BoxFuture<'a, Result<Timestamp, StoreError>> {
+        Box::pin(async move {
+            self.behave(false).await?;
+            self.cells.block(key, NOW.after(how_long), NOW);
+            Ok(NOW.after(how_long))
+        })
+    }
+
+    fn unblock<'a>(&'a self, _: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async {
+            self.behave(false).await?;
+            Ok(self.cells.unblock(key, NOW))
         })
     }
 
@@ -103,10 +134,18 @@ struct House {
 
 impl House {
     fn new(quota: u64) -> Self {
-        let quota = format!("{quota} per hour").parse().unwrap();
         let cells = MemoryStore::default();
         let (asked, given_back) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let store = Arc::new(Fake { cells, mood: Mutex::new(Mood::Well), asked, given_back });
+        Self::over(Arc::new(Fake { cells, mood: Mutex::new(Mood::Well), asked, given_back }), quota)
+    }
+
+    /// Another instance over the same store.
+    fn beside(&self) -> Self {
+        Self::over(Arc::clone(&self.store), self.rate.quota().count())
+    }
+
+    fn over(store: Arc<Fake>, quota: u64) -> Self {
+        let quota = format!("{quota} per hour").parse().unwrap();
         let events = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&events);
         let observer: StoreObserver = Arc::new(move |event| seen.lock().unwrap().push(event.clone()));
@@ -120,12 +159,23 @@ impl House {
         tokio::spawn(async move { limiter.keep().await });
     }
 
-    async fn charge(&self, outage: Outage, key: &str) -> Result<Charge, Refused> {
+    fn ask(&self, key: &str) -> Ask<'_> {
         let mut named = Key::new(7);
         named.push_text('u', key);
-        let (limit, rate) = ("tested", &self.rate);
-        let ask = Ask { outage, ..Ask::new(limit, named, rate) };
+        Ask::new("tested", named, &self.rate)
+    }
+
+    async fn charge(&self, outage: Outage, key: &str) -> Result<Charge, Refused> {
+        let ask = Ask { outage, ..self.ask(key) };
         self.limiter.charge(&[ask], NOW, &mut Patience::default()).await
+    }
+
+    async fn block(&self, key: &str) -> Result<Timestamp, StoreError> {
+        self.limiter.block(&self.ask(key), Duration::from_secs(3600), NOW).await
+    }
+
+    async fn unblock(&self, key: &str) -> Result<bool, StoreError> {
+        self.limiter.unblock("tested", &self.ask(key).key, NOW).await
     }
 
     async fn admitted(&self, outage: Outage, key: &str, times: usize) -> usize {
@@ -305,4 +355,51 @@ async fn a_reset_reaches_the_store_and_memory_or_says_that_it_did_not() {
     assert_eq!(house.admitted(Outage::Local, "a", 3).await, 2);
     house.store.set(Mood::Refusing);
     assert!(house.limiter.reset("tested", &key).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn l10_a_block_outlives_the_store_here_and_wherever_it_was_met() {
+    let here = House::new(3);
+    let (met, never) = (here.beside(), here.beside());
+    here.block("a").await.unwrap();
+    assert_eq!(met.admitted(Outage::Local, "a", 1).await, 0);
+    here.store.set(Mood::Refusing);
+    for house in [&here, &met] {
+        let Err(Refused::Denied(denied)) = house.charge(Outage::Local, "a").await else { panic!("it is blocked") };
+        assert!(denied.standing.blocked && denied.retry_after == Duration::from_secs(3600), "{denied:?}");
+    }
+    assert_eq!(never.admitted(Outage::Local, "a", 5).await, 3, "nobody has told it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn l10_a_block_that_was_lifted_elsewhere_does_not_come_back_when_the_store_goes() {
+    let here = House::new(3);
+    let other = here.beside();
+    here.block("a").await.unwrap();
+    assert_eq!(other.unblock("a").await, Ok(true));
+    assert_eq!(here.admitted(Outage::Local, "a", 1).await, 1, "the store says so");
+    here.store.set(Mood::Refusing);
+    assert!(here.admitted(Outage::Local, "a", 5).await > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn l10_what_an_operator_does_while_the_store_is_away_is_told_to_be_uncertain_and_holds_here() {
+    let house = House::new(3);
+    house.store.set(Mood::Refusing);
+    assert!(house.block("a").await.is_err());
+    assert_eq!(house.admitted(Outage::Local, "a", 1).await, 0);
+    assert!(house.unblock("a").await.is_err());
+    assert_eq!(house.admitted(Outage::Local, "a", 1).await, 1);
+    let ask = Ask { cost: 2, ..house.ask("a") };
+    assert!(house.limiter.reward(&ask, NOW).await.is_err());
+    assert!(house.limiter.take(&ask, NOW).await.is_err());
+    assert_eq!(house.admitted(Outage::Local, "a", 5).await, 3, "the reward holds here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn l6_a_penalty_is_counted_along_in_memory() {
+    let house = House::new(3);
+    assert_eq!(house.limiter.take(&Ask { cost: 2, ..house.ask("a") }, NOW).await, Ok(2));
+    house.store.set(Mood::Refusing);
+    assert_eq!(house.admitted(Outage::Local, "a", 5).await, 1);
 }

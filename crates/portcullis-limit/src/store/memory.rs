@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::shard::{Charged, Shard};
 use super::table::CellId;
+use crate::algorithm::Assessment;
 use crate::key::Key;
 use crate::limiter::{Ask, Charge, Denied, Receipt, Standing, Standings};
 
@@ -103,9 +104,35 @@ impl MemoryStore {
     /// How a key stands. It looks at a copy, so that asking about another moment than the present changes nothing.
     pub(crate) fn peek(&self, ask: &Ask<'_>, now: Timestamp) -> Standing {
         let place = self.place(&ask.key);
-        let mut cell = self.lock(place).cell(place.id, ask.rate);
+        let shard = self.lock(place);
+        if let Some(until) = shard.blocked_until(place.id, now) {
+            return Standing::new(ask, &Assessment::blocked(until), now);
+        }
+        let mut cell = shard.cell(place.id, ask.rate);
+        drop(shard);
         let at = cell.advance(ask.rate, now);
         Standing::new(ask, &cell.assess(ask.rate, ask.cost, at), now)
+    }
+
+    /// Gives units back that nobody holds a receipt for, as many as the ask costs, until nothing of the quota lacks.
+    pub(crate) fn reward(&self, ask: &Ask<'_>, now: Timestamp) {
+        let place = self.place(&ask.key);
+        self.lock(place).reward(place.id, ask, now);
+    }
+
+    /// Refuses a key until a moment, whatever its rate, in place of all that was counted.
+    pub(crate) fn block(&self, key: &Key, until: Timestamp, now: Timestamp) {
+        let place = self.place(key);
+        if self.lock(place).block(place.id, until, now, self.shard_capacity) {
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lifts a block; `true` if there was one.
+    pub(crate) fn unblock(&self, key: &Key, now: Timestamp) -> bool {
+        let place = self.place(key);
+        let mut shard = self.lock(place);
+        shard.blocked_until(place.id, now).is_some() && shard.remove(place.id)
     }
 
     /// Charges one ask for good: without a receipt, which costs as much as the rest. For whoever counts one limit and never

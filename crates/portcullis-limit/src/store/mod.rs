@@ -2,6 +2,8 @@
 
 mod memory;
 #[cfg(feature = "redis")]
+mod net;
+#[cfg(feature = "redis")]
 mod redis;
 mod shard;
 mod shared;

@@ -3,7 +3,7 @@
 use portcullis_core::Timestamp;
 
 use super::table::{CellId, Table};
-use crate::algorithm::{Assessment, Cell, Logs, Packed};
+use crate::algorithm::{Assessment, Cell, Held, Logs, Packed};
 use crate::limiter::{Ask, Receipt};
 use crate::rate::{Algorithm, Rate};
 
@@ -43,6 +43,9 @@ impl Shard {
 
     /// What the cell says of an ask, where asks before it in the same stack will have taken `before` of the same key.
     pub(super) fn assess(&mut self, id: CellId, ask: &Ask<'_>, before: u64, now: Timestamp) -> Assessment {
+        if let Some(until) = self.blocked_until(id, now) {
+            return Assessment::blocked(until);
+        }
         let cost = ask.cost.saturating_add(before);
         let (slot, mut cell) = self.open(id, ask.rate);
         let at = cell.advance(ask.rate, now);
@@ -99,6 +102,9 @@ impl Shard {
         capacity: usize,
     ) -> (Assessment, Option<Charged>) {
         let slot = self.find(id);
+        if let Some(until) = slot.and_then(|(_, packed)| packed.blocked_until(now)) {
+            return (Assessment::blocked(until), None);
+        }
         let mut cell = match slot {
             Some((_, packed)) => packed.open(algorithm, ask.rate, &mut self.logs),
             None => Cell::new(algorithm),
@@ -123,12 +129,42 @@ impl Shard {
     /// Gives back what a receipt stands for, as far as the cell still holds it.
     pub(super) fn give_back(&mut self, id: CellId, receipt: &Receipt, now: Timestamp) {
         let Some((slot, packed)) = self.find(id) else { return };
-        if packed.algorithm == receipt.rate.algorithm() {
-            let mut cell = packed.open(packed.algorithm, &receipt.rate, &mut self.logs);
+        let algorithm = receipt.rate.algorithm();
+        if packed.held == Held::Cell(algorithm) {
+            let mut cell = packed.open(algorithm, &receipt.rate, &mut self.logs);
             cell.advance(&receipt.rate, now);
             cell.give_back(&receipt.rate, receipt.cost, receipt.at);
-            self.cells.set(slot, Packed::close(cell, packed.algorithm, &receipt.rate, Some(packed), &mut self.logs));
+            self.cells.set(slot, Packed::close(cell, algorithm, &receipt.rate, Some(packed), &mut self.logs));
         }
+    }
+
+    /// Gives units back that nobody holds a receipt for, as many as the ask costs.
+    pub(super) fn reward(&mut self, id: CellId, ask: &Ask<'_>, now: Timestamp) {
+        let Some((slot, packed)) = self.find(id) else { return };
+        let algorithm = ask.rate.algorithm();
+        if packed.held == Held::Cell(algorithm) {
+            let mut cell = packed.open(algorithm, ask.rate, &mut self.logs);
+            let at = cell.advance(ask.rate, now);
+            cell.reward(ask.rate, ask.cost, at);
+            self.cells.set(slot, Packed::close(cell, algorithm, ask.rate, Some(packed), &mut self.logs));
+        }
+    }
+
+    /// Puts a block in place of what was counted; tells whether a live cell had to make room for it.
+    pub(super) fn block(&mut self, id: CellId, until: Timestamp, now: Timestamp, capacity: usize) -> bool {
+        if let Some((slot, packed)) = self.find(id) {
+            packed.drop_log(&mut self.logs);
+            self.cells.set(slot, Packed::block(until));
+            return false;
+        }
+        let evicted = self.make_room(now, capacity);
+        self.cells.insert(id, Packed::block(until));
+        evicted
+    }
+
+    /// Until when a key is blocked, if it is.
+    pub(super) fn blocked_until(&self, id: CellId, now: Timestamp) -> Option<Timestamp> {
+        self.find(id)?.1.blocked_until(now)
     }
 
     /// A copy of a key's cell; a fresh one where there is none.
@@ -177,7 +213,7 @@ impl Shard {
     /// clock was set back: the cell moved with it.
     fn keep(&mut self, slot: Option<(usize, Packed)>, cell: Cell, rate: &Rate) {
         if let Some((slot, packed)) = slot
-            && packed.algorithm == rate.algorithm()
+            && packed.held == Held::Cell(rate.algorithm())
         {
             self.cells.set(slot, Packed::close(cell, rate.algorithm(), rate, Some(packed), &mut self.logs));
         }
@@ -227,14 +263,16 @@ impl Shard {
         }
     }
 
-    /// Evicts, among the next few cells, the one that runs out first; `true` if it was still live.
+    /// Evicts, among the next few cells, the one that runs out first; `true` if it was still live. A block only if there is
+    /// nothing else: an operator made it, and a flood of other keys must not lift it.
     fn evict(&mut self, now: Timestamp) -> bool {
         let mut first: Option<(usize, Packed)> = None;
         let mut seen = 0;
         for _ in 0..self.cells.slots() {
             let slot = self.next_slot();
             let Some(packed) = self.cells.get(slot) else { continue };
-            if first.is_none_or(|(_, first)| packed.expires_at < first.expires_at) {
+            let rank = |packed: Packed| (packed.blocked_until(now).is_some(), packed.expires_at);
+            if first.is_none_or(|(_, first)| rank(packed) < rank(first)) {
                 first = Some((slot, packed));
             }
             seen += 1;

@@ -5,6 +5,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use portcullis_core::Timestamp;
+
 use crate::key::Key;
 use crate::limiter::{Ask, Charge, Denied, Receipt, Standing};
 
@@ -44,6 +46,42 @@ pub trait SharedStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] where it is not certain that every instance goes by the reset.
     fn reset<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Gives units back that nobody holds a receipt for, as many as the ask costs, until nothing of the quota lacks. A key
+    /// that is blocked stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it is not certain that it was done; [`StoreError::Unsupported`] where the store cannot do it.
+    fn reward<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = ask;
+        Box::pin(async { Err(StoreError::Unsupported { what: "give units back" }) })
+    }
+
+    /// Refuses a key of the limit with this name for so long from now on, in place of all that was counted under it; tells
+    /// until when, by the store's clock. Charges of it are refused ([`Standing::blocked`]), whatever their rate and their
+    /// cost; receipts of it give nothing back; [`SharedStore::reset`] lifts it. It goes by itself when it is over, and the
+    /// key begins anew.
+    ///
+    /// # Errors
+    /// As [`SharedStore::reward`].
+    fn block<'a>(
+        &'a self,
+        limit: &'a str,
+        key: &'a Key,
+        how_long: Duration,
+    ) -> BoxFuture<'a, Result<Timestamp, StoreError>> {
+        let _ = (limit, key, how_long);
+        Box::pin(async { Err(StoreError::Unsupported { what: "block a key" }) })
+    }
+
+    /// Lifts the block of a key; `true` if there was one. What is counted under a key that is not blocked stays.
+    ///
+    /// # Errors
+    /// As [`SharedStore::reward`].
+    fn unblock<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
+        let _ = (limit, key);
+        Box::pin(async { Err(StoreError::Unsupported { what: "lift a block" }) })
+    }
 
     /// Whether the store works, asked of it now, and who it is.
     ///
@@ -129,6 +167,12 @@ pub enum StoreError {
         /// What it said.
         answer: Box<str>,
     },
+    /// It has no means to do this. Nothing was done.
+    #[error("the store of the limits cannot {what}")]
+    Unsupported {
+        /// What was to be done.
+        what: &'static str,
+    },
     /// An answer that is not understood.
     #[error("{store} answered what is not understood ({answer}); is it a Redis of version 6.2 or later?")]
     Protocol {
@@ -140,8 +184,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// A word for metrics and events: `unavailable`, `timeout`, `overloaded`, `not-allowed`, `full`, `not-ready`, `foreign`
-    /// or `protocol`.
+    /// A word for metrics and events: `unavailable`, `timeout`, `overloaded`, `not-allowed`, `full`, `not-ready`, `foreign`,
+    /// `unsupported` or `protocol`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -152,6 +196,7 @@ impl StoreError {
             Self::Full { .. } => "full",
             Self::NotReady { .. } => "not-ready",
             Self::Foreign { .. } => "foreign",
+            Self::Unsupported { .. } => "unsupported",
             Self::Protocol { .. } => "protocol",
         }
     }

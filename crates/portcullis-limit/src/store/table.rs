@@ -3,7 +3,7 @@
 //!
 //! Identities are hashed with a secret, so they lie evenly and nobody outside can make them crowd.
 
-use crate::algorithm::Packed;
+use crate::algorithm::{Held, Packed};
 use crate::rate::Algorithm;
 
 /// Whose a cell is: 120 bits of a keyed hash of its key. That two of a hundred million keys share one is a matter of
@@ -32,7 +32,7 @@ pub(super) struct Table {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     high: u64,
-    /// The lowest byte tells the algorithm; zero means that the slot is empty.
+    /// The lowest byte tells the algorithm, or that it is a block; zero means that the slot is empty.
     low: u64,
     expires_at: u64,
     word: u64,
@@ -61,7 +61,8 @@ impl Slot {
     const EMPTY: Self = Self { high: 0, low: 0, expires_at: 0, word: 0 };
 
     fn new(id: CellId, cell: Packed) -> Self {
-        let tag = Algorithm::ALL.iter().position(|known| *known == cell.algorithm).map_or(0, |index| index as u64 + 1);
+        let index = Algorithm::ALL.iter().position(|known| cell.held == Held::Cell(*known));
+        let tag = index.unwrap_or(Algorithm::ALL.len()) as u64 + 1;
         Self { high: id.high, low: id.low | tag, expires_at: cell.expires_at, word: cell.word }
     }
 
@@ -74,8 +75,9 @@ impl Slot {
     }
 
     fn cell(&self) -> Option<Packed> {
-        let algorithm = *Algorithm::ALL.get(((self.low & 0xff) as usize).wrapping_sub(1))?;
-        Some(Packed { algorithm, expires_at: self.expires_at, word: self.word })
+        let index = ((self.low & 0xff) as usize).checked_sub(1)?;
+        let held = Algorithm::ALL.get(index).map_or(Held::Block, |algorithm| Held::Cell(*algorithm));
+        Some(Packed { held, expires_at: self.expires_at, word: self.word })
     }
 }
 
@@ -212,7 +214,8 @@ mod tests {
     use super::*;
 
     fn cell(word: u64) -> Packed {
-        Packed { algorithm: Algorithm::ALL[(word % 6) as usize], expires_at: word + 7, word }
+        let held = Algorithm::ALL.get((word % 7) as usize).map_or(Held::Block, |algorithm| Held::Cell(*algorithm));
+        Packed { held, expires_at: word + 7, word }
     }
 
     proptest! {

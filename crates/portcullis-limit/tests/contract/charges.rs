@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use portcullis_core::Timestamp;
-use portcullis_limit::{Algorithm, Ask, Rate};
+use portcullis_limit::{Algorithm, Ask, Rate, Standing};
 
 use super::{Case, START, TICK, ask, rate, window};
 
@@ -115,6 +115,72 @@ pub(crate) fn l6_what_is_given_back_is_as_if_it_had_never_been_charged(case: &Ca
         assert_ne!(case.peek(&ask(&rate, &key, 1), START), before, "{algorithm}");
         case.give_back(&charge.receipts()[0], START);
         assert_eq!(case.peek(&ask(&rate, &key, 1), START), before, "{algorithm}");
+    }
+}
+
+pub(crate) fn l6_what_is_given_back_in_part_leaves_exactly_the_rest(case: &Case<'_>) {
+    for algorithm in Algorithm::ALL {
+        let rate = rate(algorithm, 20, window(algorithm));
+        // A little later none of the ten, and not even three, have come back by themselves.
+        for (part, late) in [(7, 0), (10, 0), (0, 0), (1, 0), (11, 0), (7, 5)] {
+            // The twin was charged from the beginning what stays counted.
+            let (case, stays) = (case.anew(), 10_u64.saturating_sub(part));
+            let (key, twin) = (case.key(0, "u"), case.key(1, "u"));
+            let charge = case.charge_one(&rate, &key, 10, START).expect("it is admitted");
+            case.charge_one(&rate, &key, 2, START).expect("it is admitted");
+            case.charge_one(&rate, &twin, 2 + stays, START).expect("it is admitted");
+            let later = START.after(Duration::from_secs(late));
+            case.give_back(&charge.receipts()[0].part(part), later);
+            let [ours, theirs] =
+                [&key, &twin].map(|key| Standing { limit: 0, ..case.peek(&ask(&rate, key, 0), later) });
+            assert_eq!(ours, theirs, "{algorithm}: {part} of 10");
+            let [ours, theirs] = [&key, &twin].map(|key| case.drain(&rate, key, later));
+            assert_eq!(ours, theirs, "{algorithm}: {part} of 10");
+            assert!(late > 0 || ours == 18 - stays, "{algorithm}: {part} of 10 left {ours}");
+        }
+    }
+}
+
+pub(crate) fn l6_what_is_given_back_one_by_one_leaves_what_others_were_charged(case: &Case<'_>) {
+    for algorithm in Algorithm::ALL {
+        let (rate, key) = (rate(algorithm, 20, window(algorithm)), case.anew().key(0, "u"));
+        for round in 1..=4 {
+            let charge = case.charge_one(&rate, &key, 10, START).expect("it is admitted");
+            case.give_back(&charge.receipts()[0].part(7), START);
+            assert_eq!(case.peek(&ask(&rate, &key, 0), START).remaining, 20 - 3 * round, "{algorithm}");
+            if 20 - 3 * round < 10 {
+                assert!(
+                    case.charge_one(&rate, &key, 10, START).is_err(),
+                    "{algorithm}: never more than the quota at once"
+                );
+                break;
+            }
+        }
+    }
+}
+
+pub(crate) fn l6_a_part_given_back_at_the_windows_end_leaves_exactly_the_rest(case: &Case<'_>) {
+    for algorithm in
+        [Algorithm::FixedWindow, Algorithm::SlidingWindowCounter, Algorithm::SlidingWindowLog, Algorithm::Calendar]
+    {
+        let window = window(algorithm);
+        let rate = rate(algorithm, 20, window);
+        // The answer comes in the last moment of the window, in the first of the next, and when all is over.
+        for late in [window - TICK, window, window + TICK, window * 2 - TICK, window * 2, window * 3] {
+            let (case, later) = (case.anew(), START.after(late));
+            let (key, twin) = (case.key(0, "u"), case.key(1, "u"));
+            let charge = case.charge_one(&rate, &key, 10, START).expect("it is admitted");
+            case.charge_one(&rate, &twin, 3, START).expect("it is admitted");
+            for key in [&key, &twin] {
+                case.charge_one(&rate, key, 4, later).expect("it is admitted");
+            }
+            case.give_back(&charge.receipts()[0].part(7), later);
+            for moment in [later, later.after(window / 3), later.after(window)] {
+                let [ours, theirs] =
+                    [&key, &twin].map(|key| Standing { limit: 0, ..case.peek(&ask(&rate, key, 1), moment) });
+                assert_eq!(ours, theirs, "{algorithm}, given back {late:?} after, seen at {moment}");
+            }
+        }
     }
 }
 

@@ -61,8 +61,27 @@ pub(crate) fn l2_every_store_answers_as_memory_does(case: &Case<'_>) {
             }
             if dice.below(3) == 0 && !receipts.is_empty() {
                 let [ours, theirs] = receipts.swap_remove(dice.below(receipts.len() as u64) as usize);
-                case.give_back(&ours, now);
-                memory.give_back(&theirs, now);
+                let part = if dice.below(2) == 0 { ours.cost() } else { dice.below(ours.cost() + 1) };
+                case.give_back(&ours.part(part), now);
+                memory.give_back(&theirs.part(part), now);
+            }
+            let cases = [&case, &memory];
+            match dice.below(24) {
+                0..3 => cases.map(|case| case.reward(&asks[0], now)).into_iter().collect(),
+                3 => {
+                    let how_long = Duration::from_micros(1 + dice.below(3_000_000));
+                    let [ours, theirs] = cases.map(|case| case.block(&asks[0], how_long, now));
+                    assert_eq!(ours, Timestamp::from_nanos(theirs.as_nanos().div_ceil(1000) * 1000), "{context}");
+                }
+                4 => {
+                    let [ours, theirs] = cases.map(|case| case.unblock(&asks[0].key, now));
+                    assert_eq!(ours, theirs, "{context}");
+                }
+                5 => {
+                    let [ours, theirs] = cases.map(|case| case.take(&asks[0], now));
+                    assert_eq!(ours, theirs, "{context}");
+                }
+                _ => {}
             }
         }
     }

@@ -5,6 +5,7 @@
 mod charges;
 mod clocks;
 mod likeness;
+mod operate;
 mod rates;
 
 use std::pin::pin;
@@ -20,6 +21,7 @@ use portcullis_limit::{
 pub(crate) use charges::*;
 pub(crate) use clocks::*;
 pub(crate) use likeness::*;
+pub(crate) use operate::*;
 pub(crate) use rates::*;
 
 /// A moment that is a multiple of every window used here, so that aligned windows begin at it.
@@ -39,8 +41,19 @@ macro_rules! promises {
             l6_a_cost_over_the_capacity_is_never_admitted_and_never_promised,
             l6_a_cost_of_nothing_is_admitted_and_charges_nothing,
             l6_what_is_given_back_is_as_if_it_had_never_been_charged,
+            l6_what_is_given_back_in_part_leaves_exactly_the_rest,
+            l6_what_is_given_back_one_by_one_leaves_what_others_were_charged,
+            l6_a_part_given_back_at_the_windows_end_leaves_exactly_the_rest,
             l6_a_late_refund_gives_nothing_that_had_already_run_out,
             l6_a_key_that_is_reset_starts_anew,
+            l6_a_penalty_takes_what_is_left_and_never_more,
+            l6_a_reward_gives_back_so_many_units_and_never_more_than_lack,
+            l6_a_reward_reaches_what_was_counted_in_the_window_before,
+            l6_a_blocked_key_is_refused_until_that_moment_and_then_begins_anew,
+            l6_a_block_takes_the_place_of_all_that_was_counted,
+            l6_a_block_holds_whatever_the_rate_becomes,
+            l6_a_block_is_lifted_by_hand_or_by_a_reset_and_nothing_else_is,
+            l6_a_block_is_never_shorter_than_the_refusal_that_stands,
             l9_a_limit_that_only_reports_says_exactly_what_it_would_have_done,
             l9_a_stack_that_reports_and_enforces_is_charged_as_one,
             l2_another_algorithm_or_quota_under_the_same_key_neither_fails_nor_opens_it_twice,
@@ -60,17 +73,27 @@ pub(crate) trait Subject {
     fn peek(&self, ask: &Ask<'_>, now: Timestamp) -> Standing;
     fn give_back(&self, receipt: &Receipt, now: Timestamp);
     fn reset(&self, limit: &str, key: &Key) -> bool;
+    fn take(&self, ask: &Ask<'_>, now: Timestamp) -> u64;
+    fn reward(&self, ask: &Ask<'_>, now: Timestamp);
+    fn block(&self, ask: &Ask<'_>, how_long: Duration, now: Timestamp) -> Timestamp;
+    fn unblock(&self, limit: &str, key: &Key, now: Timestamp) -> bool;
+}
+
+/// What a future of a store in memory is ready with: it never waits, and one that does is a failure.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("a store in memory answers at once"),
+    }
 }
 
 impl Subject for Limiter {
-    /// Polls once: a store in memory never waits, and a charge that does is a failure.
     fn charge(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Denied> {
         let mut patience = Patience::default();
-        match pin!(Self::charge(self, asks, now, &mut patience)).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(charge)) => Ok(charge),
-            Poll::Ready(Err(Refused::Denied(denied))) => Err(denied),
-            Poll::Ready(other) => panic!("memory is never away: {other:?}"),
-            Poll::Pending => panic!("a store in memory answers at once"),
+        match at_once(Self::charge(self, asks, now, &mut patience)) {
+            Ok(charge) => Ok(charge),
+            Err(Refused::Denied(denied)) => Err(denied),
+            Err(other) => panic!("memory is never away: {other:?}"),
         }
     }
 
@@ -84,6 +107,22 @@ impl Subject for Limiter {
 
     fn reset(&self, _: &str, key: &Key) -> bool {
         self.local().reset(key)
+    }
+
+    fn take(&self, ask: &Ask<'_>, now: Timestamp) -> u64 {
+        at_once(Self::take(self, ask, now)).expect("memory is never away")
+    }
+
+    fn reward(&self, ask: &Ask<'_>, now: Timestamp) {
+        at_once(Self::reward(self, ask, now)).expect("memory is never away");
+    }
+
+    fn block(&self, ask: &Ask<'_>, how_long: Duration, now: Timestamp) -> Timestamp {
+        at_once(Self::block(self, ask, how_long, now)).expect("memory is never away")
+    }
+
+    fn unblock(&self, limit: &str, key: &Key, now: Timestamp) -> bool {
+        at_once(Self::unblock(self, limit, key, now)).expect("memory is never away")
     }
 }
 
@@ -132,6 +171,22 @@ impl<'s> Case<'s> {
 
     pub(crate) fn reset(&self, key: &Key) -> bool {
         self.subject.reset("tested", key)
+    }
+
+    pub(crate) fn take(&self, ask: &Ask<'_>, now: Timestamp) -> u64 {
+        self.subject.take(ask, now)
+    }
+
+    pub(crate) fn reward(&self, ask: &Ask<'_>, now: Timestamp) {
+        self.subject.reward(ask, now);
+    }
+
+    pub(crate) fn block(&self, ask: &Ask<'_>, how_long: Duration, now: Timestamp) -> Timestamp {
+        self.subject.block(ask, how_long, now)
+    }
+
+    pub(crate) fn unblock(&self, key: &Key, now: Timestamp) -> bool {
+        self.subject.unblock("tested", key, now)
     }
 
     /// How many single requests are admitted at one moment.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::contract::Subject;
 use crate::support::{START, ask, charge, charge_one, key, rate, window};
 use portcullis_limit::{Algorithm, Ask, Limiter, MemoryStore, Quota, Rate, RateError};
 
@@ -95,4 +96,25 @@ fn l2_a_flood_of_short_lived_keys_does_not_evict_a_long_lock() {
     }
     let still_locked = victims.iter().filter(|key| charge_one(&limiter, &login, key, 1, START).is_err()).count();
     assert_eq!(still_locked, victims.len());
+}
+
+#[test]
+fn l6_a_flood_of_other_keys_does_not_lift_a_block() {
+    let limiter = Limiter::new(MemoryStore::with_capacity(2_560));
+    let flood = rate(Algorithm::FixedWindow, 5, MINUTE * 60 * 24);
+    let victims: Vec<_> = (0..50).map(|n: u32| key(0, &n.to_string())).collect();
+    for key in &victims {
+        block_it(&limiter, &ask(&flood, key, 0));
+    }
+    for n in 0..50_000u32 {
+        charge_one(&limiter, &flood, &key(1, &n.to_string()), 1, START).unwrap();
+    }
+    assert!(victims.iter().all(|key| charge_one(&limiter, &flood, key, 1, START).is_err()));
+    // When it is over, it goes as idle keys do.
+    limiter.local().sweep(START.after(MINUTE));
+    assert!(victims.iter().all(|key| !limiter.local().reset(key)));
+}
+
+fn block_it(limiter: &Limiter, ask: &Ask<'_>) {
+    Subject::block(limiter, ask, MINUTE, START);
 }

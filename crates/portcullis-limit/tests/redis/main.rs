@@ -7,13 +7,14 @@ mod faults;
 mod refusals;
 mod servers;
 
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use contract::{Case, Subject};
 use portcullis_core::{Secret, Timestamp};
 use portcullis_limit::{
-    Algorithm, Ask, Charge, Denied, Key, Receipt, RedisOptions, RedisStore, SharedStore as _, Standing,
+    Algorithm, Ask, Charge, Denied, Key, Limiter, Receipt, RedisOptions, RedisStore, SharedStore as _, Standing,
 };
 use servers::Server;
 use tokio::runtime::Runtime;
@@ -33,7 +34,9 @@ pub(crate) fn options(url: &str) -> RedisOptions {
 
 /// A store whose time stands where a test sets it.
 struct Remote {
-    store: RedisStore,
+    store: Arc<RedisStore>,
+    /// Over the same store, for what a limiter makes of several questions.
+    limiter: Limiter,
     runtime: Runtime,
 }
 
@@ -56,12 +59,34 @@ impl Subject for Remote {
     fn reset(&self, limit: &str, key: &Key) -> bool {
         self.runtime.block_on(self.store.reset(limit, key)).expect("the store answers")
     }
+
+    fn take(&self, ask: &Ask<'_>, now: Timestamp) -> u64 {
+        self.store.set_time(now);
+        self.runtime.block_on(self.limiter.take(ask, now)).expect("the store answers")
+    }
+
+    fn reward(&self, ask: &Ask<'_>, now: Timestamp) {
+        self.store.set_time(now);
+        self.runtime.block_on(self.limiter.reward(ask, now)).expect("the store answers");
+    }
+
+    fn block(&self, ask: &Ask<'_>, how_long: Duration, now: Timestamp) -> Timestamp {
+        self.store.set_time(now);
+        self.runtime.block_on(self.limiter.block(ask, how_long, now)).expect("the store answers")
+    }
+
+    fn unblock(&self, limit: &str, key: &Key, now: Timestamp) -> bool {
+        self.store.set_time(now);
+        self.runtime.block_on(self.limiter.unblock(limit, key, now)).expect("the store answers")
+    }
 }
 
 fn keeps_the_contract(options: &RedisOptions) {
     let (store, runtime) = store(options);
     runtime.block_on(store.ping()).expect("the servers are there");
-    let subject = Remote { store, runtime };
+    let store = Arc::new(store);
+    let limiter = Limiter::default().sharing(Arc::clone(&store) as _, Duration::from_secs(5), Arc::new(|_| {}));
+    let subject = Remote { store, limiter, runtime };
     macro_rules! of_redis {
         ($($name:ident),*) => {
             $(

@@ -119,6 +119,63 @@ fn l6_a_reset_on_any_instance_is_seen_by_all_within_a_second() {
 }
 
 #[test]
+fn l6_a_block_is_refused_without_a_question_and_seen_by_all_within_a_second() {
+    let server = Server::start(&[]);
+    let (node, other) = (Node::new(&server), Node::new(&server));
+    let (rate, key) = (rate(Algorithm::SlidingWindowLog, 1, Duration::from_secs(20)), key("u"));
+    let asks = [ask(&rate, &key, 1)];
+    node.charge(&asks).expect("there is room");
+    let refused = node.charge(&asks).expect_err("there is none");
+    assert!(!refused.standing.blocked && refused.retry_after <= Duration::from_secs(20));
+    // Another instance blocks it for longer than is known here.
+    let until = other.runtime.block_on(other.store.block("tested", &key, HOUR)).expect("the store answers");
+    let began = Instant::now();
+    wait_until("the block is seen", || node.charge(&asks).is_err_and(|denied| denied.standing.blocked));
+    assert!(began.elapsed() < Duration::from_millis(1_100), "{:?}", began.elapsed());
+    let before = node.local();
+    for _ in 0..100 {
+        let denied = node.charge(&asks).expect_err("it is blocked");
+        assert!(denied.standing.blocked && denied.standing.reset_at == until, "{denied:?}");
+        let wait = until.since(denied.standing.at);
+        assert!(denied.retry_after >= wait - Duration::from_millis(100) && denied.retry_after <= wait, "{denied:?}");
+    }
+    // Once a second it is asked again.
+    assert!(node.local() - before >= 95, "{}", node.local() - before);
+    assert_eq!(other.runtime.block_on(other.store.unblock("tested", &key)), Ok(true));
+    let began = Instant::now();
+    wait_until("it is lifted", || node.charge(&asks).is_ok());
+    assert!(began.elapsed() < Duration::from_millis(1_100), "{:?}", began.elapsed());
+    // A reward on another instance is seen as soon.
+    node.charge(&asks).expect_err("there is none");
+    other.runtime.block_on(other.store.reward(&asks[0])).expect("the store answers");
+    let began = Instant::now();
+    wait_until("the reward is seen", || node.charge(&asks).is_ok());
+    assert!(began.elapsed() < Duration::from_millis(1_100), "{:?}", began.elapsed());
+}
+
+#[test]
+fn l6_a_block_leaves_nothing_behind_and_overwrites_nothing_of_others() {
+    let server = Server::start(&[]);
+    let node = Node::new(&server);
+    let (rate, key) = (rate(Algorithm::SlidingWindowLog, 9, HOUR), key("u"));
+    node.charge(&[ask(&rate, &key, 3)]).expect("there is room");
+    let block = |how_long| node.runtime.block_on(node.store.block("tested", &key, how_long));
+    block(Duration::from_millis(700)).expect("the store answers");
+    let name = key.name("tested");
+    let left: i64 = server.cli(&["pttl", &name]).trim().parse().expect("a number");
+    assert!((1..=700).contains(&left), "{left}");
+    wait_until("it is gone", || server.cli(&["exists", &name]).trim() == "0");
+    for foreign in [&["set", &name, "somebody's"][..], &["rpush", &name, "a", "b"], &["hset", &name, "a", "b"]] {
+        server.cli(&["del", &name]);
+        server.cli(foreign);
+        let error = block(HOUR).expect_err("it is not ours");
+        assert_eq!(error.kind(), "foreign", "{error}");
+        assert_eq!(node.runtime.block_on(node.store.unblock("tested", &key)), Ok(false));
+        assert_eq!(server.cli(&["exists", &name]).trim(), "1", "{foreign:?}");
+    }
+}
+
+#[test]
 fn l6_a_store_that_was_emptied_refuses_nobody_within_a_second() {
     let server = Server::start(&[]);
     let node = Node::new(&server);

@@ -1,13 +1,15 @@
 -- Assesses every ask at one moment and, if none that is enforced refuses, charges them: all or none, in one step.
 -- KEYS: one key for each ask. ARGV: 'c' to charge or 'p' to look only, then each ask's words as `script.rs` writes them.
 -- Answer: 1 admitted or 0 refused, the moment in microseconds, then for each ask whether it fits and its cell before the
--- charge, as `script.rs` reads it.
+-- charge, as `script.rs` reads it; of a blocked key 2 and until when, in the room of the others.
 -- Numbers are whole and below 2^53, where doubles are exact: moments in microseconds, and in a bucket nanoseconds apart.
 local call, pcall, match, format = redis.call, redis.pcall, string.match, string.format
 local KEYS, ARGV, tonumber = KEYS, ARGV, tonumber
 local floor, fmod, min, max = math.floor, math.fmod, math.min, math.max
 local write, p = ARGV[1] == 'c', 2
 local cells, asks, denied, foreign = {}, {}, false, false
+-- Until when which keys are blocked: an operator put that in place of a cell.
+local blocked
 local answer = {1, now}
 
 local function ttl(till)
@@ -19,24 +21,17 @@ local function text(key)
   local held = pcall('GET', key)
   if type(held) == 'string' then
     if match(held, '^[tkfcm]%d+ %d+ ?%d*$') then return held end
-    foreign = true
+    local till = tonumber(match(held, '^b(%d+)$'))
+    if not till then
+      foreign = true
+    elseif till > now then
+      blocked = blocked or {}
+      blocked[key] = till
+    end
   elseif type(held) == 'table' and not match(call('LINDEX', key, 0), '^l%d+$') then
     foreign = true
   end
   return ''
-end
-
--- Whether previous * rest <= room * window, with counts below 2^30 and times below 2^45, in two parts of 22 and more bits.
-local function weighs(previous, rest, room, window)
-  local function product(a, b)
-    local high = floor(b / 4194304)
-    local low = a * (b - high * 4194304)
-    local carry = floor(low / 4194304)
-    return a * high + carry, low - carry * 4194304
-  end
-  local a, a_low = product(previous, rest)
-  local b, b_low = product(room, window)
-  return a < b or (a == b and a_low <= b_low)
 end
 
 for i = 1, #KEYS do
@@ -44,6 +39,7 @@ for i = 1, #KEYS do
   local count, window = tonumber(ARGV[p + 3]), tonumber(ARGV[p + 4])
   local cell, new, fits = cells[key], false, false
   local ask = {key = key, cost = cost, cost_ns = 0, window = window}
+  local said = #answer + 1
   if not cell or cell.kind ~= kind then
     cell, new = {kind = kind, taken = 0, taken_ns = 0, add = 0, dirty = false}, true
     cells[key] = cell
@@ -151,6 +147,9 @@ for i = 1, #KEYS do
     fits = room >= 0 and (cell.before == 0 or weighs(cell.before, window - elapsed, room, window))
     answer[#answer + 1] = fits and 1 or 0
     answer[#answer + 1], answer[#answer + 2], answer[#answer + 3] = cell.start, cell.used, cell.before
+  end
+  if blocked and blocked[key] then
+    fits, answer[said], answer[said + 1], cell.dirty = false, 2, blocked[key], false
   end
   cell.taken = cell.taken + cost
   denied = denied or (enforce and not fits)

@@ -9,19 +9,19 @@ use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::lane::Request;
 use super::options::RedisOptions;
-use super::refusals::{Refusals, with_twins};
+use super::request::Request;
 use super::script::{self, CHARGE, EPOCH, GIVE_BACK, Verdict};
-use super::servers::{Servers, join};
+use super::servers::Servers;
 use super::stream::error_of;
 use super::wire::{Value, Words};
 use crate::limiter::{Ask, Charge, Denied, Receipt, Receipts, Standing, Standings};
+use crate::store::net::{LONGEST, REFUNDABLE, Refusals, join, with_twins};
 use crate::store::{Answer, Identity, StoreError};
 
 /// The key that is set anew with every reset, so that all instances forget what they know of refusals. A limit without a
 /// name could have keys that begin like it, but there is none.
-const RESETS: &str = "rl::resets";
+pub(super) const RESETS: &str = "rl::resets";
 /// The key of the mark that tells a store from what it is after it lost its data.
 const EPOCH_KEY: &str = "rl::epoch";
 
@@ -30,7 +30,7 @@ const EPOCH_KEY: &str = "rl::epoch";
 pub(super) struct Client {
     pub(super) servers: Servers,
     name: Box<str>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     pub(super) refusals: Refusals,
     clock: ServerClock,
     /// What a test makes of the server's time.
@@ -91,7 +91,8 @@ impl Client {
                         let standing = Standing::new(ask, &said.assessment, verdict.now);
                         let refused = Denied { standing, retry_after: retry_at.since(verdict.now) };
                         let cost = with_twins(asks, &names, group.places[at]);
-                        self.refusals.learn(ask, group.names[at], cost, refused.clone(), asked, mark);
+                        let longest = if ask.refundable { REFUNDABLE } else { LONGEST };
+                        self.refusals.learn(ask, group.names[at], cost, refused.clone(), (asked, mark), longest);
                         // The longest wait is told, of several the first ask's: whoever waits that long is admitted by all.
                         let place = group.places[at];
                         if denied.as_ref().is_none_or(|(before, held)| {
@@ -152,21 +153,11 @@ impl Client {
     }
 
     pub(super) fn give_back(&self, receipt: &Receipt) {
-        let Some(name) = receipt.shared.as_deref() else { return };
+        // To take no elements from a list means to Redis to take all of them.
+        let Some(name) = receipt.shared.as_deref().filter(|_| receipt.cost > 0) else { return };
         self.refusals.forget(name);
         let words = script::give_back_words(receipt, name, &self.moved());
         self.servers.tell(self.servers.slot(name), Request::script(&GIVE_BACK, words));
-    }
-
-    pub(super) async fn reset(&self, name: String) -> Result<bool, StoreError> {
-        let deadline = Instant::now() + self.timeout;
-        let removed = self.command(self.servers.slot(&name), "DEL", &[&name], deadline).await;
-        // Even if it is not known whether it was done. Later than that: whoever reads the mark anew asks after the reset.
-        let mark = format!("{:016x}", RandomState::new().hash_one(&name));
-        let told = self.command(self.servers.slot(RESETS), "SET", &[RESETS, &mark, "PX", "86400000"], deadline).await;
-        self.refusals.forget_all();
-        told?;
-        Ok(removed?.int() == Some(1))
     }
 
     pub(super) async fn ping(&self) -> Result<Identity, StoreError> {
@@ -193,7 +184,7 @@ impl Client {
         Ok(Identity::new(format!("{} {}", epoch.text().unwrap_or_default(), runs.join(" "))))
     }
 
-    async fn command(
+    pub(super) async fn command(
         &self,
         slot: u16,
         command: &'static str,
@@ -204,18 +195,18 @@ impl Client {
     }
 
     /// An error that the server tells is one.
-    fn answer(&self, answer: Result<Value, StoreError>) -> Result<Value, StoreError> {
+    pub(super) fn answer(&self, answer: Result<Value, StoreError>) -> Result<Value, StoreError> {
         match answer? {
             Value::Error(error) => Err(error_of(&self.name, &error)),
             value => Ok(value),
         }
     }
 
-    fn moved(&self) -> String {
+    pub(super) fn moved(&self) -> String {
         if cfg!(feature = "test-clock") { self.moved.read().clone() } else { String::new() }
     }
 
-    fn protocol(&self, answer: &Value) -> StoreError {
+    pub(super) fn protocol(&self, answer: &Value) -> StoreError {
         let answer = format!("{answer:?}").chars().take(120).collect::<String>().into();
         StoreError::Protocol { store: self.name.clone(), answer }
     }

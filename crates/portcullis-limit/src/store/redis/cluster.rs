@@ -10,12 +10,12 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::lane::{Lane, Request};
-use super::options::Address;
+use super::request::Request;
 use super::sentinel::Target;
-use super::stream::{Connector, name};
+use super::stream::{Connector, name, say};
 use super::wire::{Value, Words};
 use crate::store::StoreError;
+use crate::store::net::{Address, Lane};
 
 /// The number of slots of every cluster.
 const SLOTS: usize = 16384;
@@ -44,7 +44,7 @@ struct Nodes {
     connector: Connector,
     timeout: Duration,
     runtime: Handle,
-    lanes: Mutex<HashMap<Address, Arc<Lane>>>,
+    lanes: Mutex<HashMap<Address, Arc<Lane<Request>>>>,
     /// Something suggests that the map is old.
     doubted: Notify,
 }
@@ -52,7 +52,7 @@ struct Nodes {
 /// The lane of each slot's master.
 #[derive(Debug, Default)]
 struct Map {
-    masters: Vec<Arc<Lane>>,
+    masters: Vec<Arc<Lane<Request>>>,
     /// An index into `masters` for each slot.
     slots: Vec<Option<u16>>,
 }
@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// The lanes to all masters.
-    pub(super) async fn masters(&self, deadline: Instant) -> Result<Vec<Arc<Lane>>, StoreError> {
+    pub(super) async fn masters(&self, deadline: Instant) -> Result<Vec<Arc<Lane<Request>>>, StoreError> {
         Ok(self.known(deadline).await?.masters.clone())
     }
 
@@ -152,7 +152,7 @@ impl Cluster {
 }
 
 impl Map {
-    fn lane(&self, slot: u16) -> Option<Arc<Lane>> {
+    fn lane(&self, slot: u16) -> Option<Arc<Lane<Request>>> {
         let index = (*self.slots.get(usize::from(slot))?)?;
         self.masters.get(usize::from(index)).cloned()
     }
@@ -164,7 +164,7 @@ impl Nodes {
         format!("the Redis cluster at {}", seeds.join(",")).into()
     }
 
-    fn lane(&self, address: &Address) -> Arc<Lane> {
+    fn lane(&self, address: &Address) -> Arc<Lane<Request>> {
         let mut lanes = self.lanes.lock();
         let lane = lanes.entry(address.clone()).or_insert_with(|| {
             let target = Target::Fixed { address: address.clone(), connector: self.connector.clone() };
@@ -178,7 +178,7 @@ impl Nodes {
         let store = name(node);
         let asking = async {
             let mut stream = self.connector.connect(node).await?;
-            stream.say(&store, "CLUSTER", &Words::of(&["SLOTS"])).await
+            say(&mut stream, &store, "CLUSTER", &Words::of(&["SLOTS"])).await
         };
         let late = |_| StoreError::TimedOut { store: store.clone(), after: SOON * 10 };
         let answer = timeout(SOON * 10, asking).await.map_err(late)??;

@@ -6,16 +6,16 @@
 //!   reservation that is then taken back, and be refused for it, but never the other way round.
 //! - Every key runs out by itself when its cell says the same as none, and is set with that time in one command.
 //! - No call is sent twice that may have been run. If an answer is lost the charge stays, if it was made.
-//! - A key that is known to be refused is refused here, without a question: see [`refusals`] for how long.
+//! - A key that is known to be refused is refused here, without a question: see [`super::net`] for how long.
 //! - If a server loses data (a crash without persistence, a failover), limits count anew what was lost. [`Identity`] tells.
 //!
 //! Redis 6.2 or later, and what speaks as it does (Valkey); `maxmemory-policy` must be `noeviction`, or counts may vanish.
 
 mod client;
 mod cluster;
-mod lane;
+mod operate;
 mod options;
-mod refusals;
+mod request;
 mod script;
 mod sentinel;
 mod servers;
@@ -23,15 +23,15 @@ mod stream;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use options::{RedisOptions, RedisOptionsError};
-#[cfg(feature = "test-clock")]
 use portcullis_core::Timestamp;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use self::client::Client;
-use self::refusals::FRESH;
+use super::net::FRESH;
 use super::shared::{Answer, BoxFuture, Identity, SharedStore, StoreError};
 use crate::key::Key;
 use crate::limiter::{Ask, Receipt, Standing};
@@ -121,6 +121,23 @@ impl SharedStore for RedisStore {
 
     fn reset<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(self.inner.reset(key.name(limit)))
+    }
+
+    fn reward<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.inner.reward(ask))
+    }
+
+    fn block<'a>(
+        &'a self,
+        limit: &'a str,
+        key: &'a Key,
+        how_long: Duration,
+    ) -> BoxFuture<'a, Result<Timestamp, StoreError>> {
+        Box::pin(self.inner.block(key.name(limit), how_long))
+    }
+
+    fn unblock<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.inner.unblock(key.name(limit)))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<Identity, StoreError>> {

@@ -1,10 +1,11 @@
 //! Where Redis is and how it is spoken to.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use portcullis_core::Secret;
+
+use crate::store::net::{Address, AddressError};
 
 /// How the servers are arranged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +16,6 @@ pub(super) enum Arrangement {
     Sentinel(String),
     /// The hosts are some nodes of a cluster.
     Cluster,
-}
-
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
 }
 
 /// Where Redis is and how it is spoken to; made from a URL, and completed by what does not belong into one.
@@ -81,6 +75,15 @@ pub enum RedisOptionsError {
     Query,
 }
 
+impl From<AddressError> for RedisOptionsError {
+    fn from(error: AddressError) -> Self {
+        match error {
+            AddressError::Host => Self::Host,
+            AddressError::Port => Self::Port,
+        }
+    }
+}
+
 impl RedisOptions {
     /// Reads a URL.
     ///
@@ -101,7 +104,8 @@ impl RedisOptions {
             None => (None, authority),
         };
         let default_port = if kind == "-sentinel" { 26379 } else { 6379 };
-        let hosts: Vec<Address> = hosts.split(',').map(|host| address(host, default_port)).collect::<Result<_, _>>()?;
+        let hosts: Vec<Address> =
+            hosts.split(',').map(|host| Address::parse(host, default_port)).collect::<Result<_, _>>()?;
         let (arrangement, database) = match kind {
             "" if hosts.len() > 1 => return Err(RedisOptionsError::OneHost),
             "" => (Arrangement::Single, path),
@@ -152,10 +156,7 @@ impl RedisOptions {
     /// Whether what is said, the password included, goes unprotected to another machine.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        let here = |host: &str| {
-            host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-        };
-        !self.tls && !self.hosts.iter().all(|address| here(&address.host))
+        !self.tls && !self.hosts.iter().all(Address::is_here)
     }
 
     /// The user of Redis's access control lists, in place of one in the URL.
@@ -203,25 +204,6 @@ impl RedisOptions {
     }
 }
 
-fn address(text: &str, default_port: u16) -> Result<Address, RedisOptionsError> {
-    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, after)) => (host, after.strip_prefix(':').or((after.is_empty()).then_some(""))),
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, Some("")),
-        },
-    };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:%".contains(&byte);
-    if host.is_empty() || !host.bytes().all(plain) {
-        return Err(RedisOptionsError::Host);
-    }
-    let port = match port.ok_or(RedisOptionsError::Host)? {
-        "" => default_port,
-        port => port.parse().ok().filter(|port| *port != 0).ok_or(RedisOptionsError::Port)?,
-    };
-    Ok(Address { host: host.to_owned(), port })
-}
-
 fn unescape(text: &str) -> Result<String, RedisOptionsError> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let Some((&byte, after)) = rest.split_first() {
@@ -237,16 +219,6 @@ fn unescape(text: &str) -> Result<String, RedisOptionsError> {
         rest = after;
     }
     String::from_utf8(bytes).map_err(|_| RedisOptionsError::Escape)
-}
-
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
 }
 
 #[cfg(test)]

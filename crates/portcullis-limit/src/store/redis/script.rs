@@ -33,8 +33,15 @@ const NOW: &str = "local t = redis.call('TIME')\nlocal now, grace = t[1] * 10000
                    if string.sub(moved, 1, 1) == '=' then now, grace = tonumber(string.sub(moved, 2)), 60000\n\
                    else now = now + tonumber(moved) end\n";
 
-pub(super) static CHARGE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("charge.lua")));
+/// How a sliding window counter is weighed.
+const WEIGHS: &str = include_str!("weighs.lua");
+
+pub(super) static CHARGE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[WEIGHS, include_str!("charge.lua")].concat()));
 pub(super) static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
+pub(super) static REWARD: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[WEIGHS, include_str!("reward.lua")].concat()));
+pub(super) static BLOCK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("block.lua")));
 /// Tells the mark that a store bears from when it is first used until it loses its data, and makes one where there is none:
 /// KEYS the mark's, ARGV a new mark. It writes, so that a server that has become a replica says so.
 pub(super) static EPOCH: LazyLock<Script> = LazyLock::new(|| {
@@ -58,6 +65,9 @@ impl Script {
         Self { text, sha }
     }
 }
+
+/// What an answer says of a key that an operator has blocked, in the place of whether the ask fits.
+const BLOCKED: u64 = 2;
 
 /// What an answer says of one ask.
 pub(super) struct Said {
@@ -128,6 +138,39 @@ pub(super) fn give_back_words(receipt: &Receipt, name: &str, moved: &str) -> Wor
     words
 }
 
+/// The words that give units back, as many as the ask costs.
+pub(super) fn reward_words(ask: &Ask<'_>, name: &str, moved: &str) -> Words {
+    let mut words = Words::with_capacity(name.len() + 160);
+    words.push("1");
+    words.push(name);
+    push_moved(&mut words, moved);
+    let rate = ask.rate;
+    words.push(letter(rate.algorithm()));
+    // Beyond the capacity there is nothing that could lack.
+    let units = ask.cost.min(rate.capacity());
+    if rate.algorithm().has_burst() {
+        let (cost, depth) = (units * rate.interval_nanos(), rate.depth_nanos());
+        for number in [cost / 1000, depth / 1000, window_micros(rate), cost % 1000, depth % 1000] {
+            words.push_number(number);
+        }
+    } else {
+        for number in [units, rate.quota().count(), window_micros(rate)] {
+            words.push_number(number);
+        }
+    }
+    words
+}
+
+/// The words that block a key for so long; no time lifts a block.
+pub(super) fn block_words(micros: u64, name: &str, moved: &str) -> Words {
+    let mut words = Words::with_capacity(name.len() + 80);
+    words.push("1");
+    words.push(name);
+    push_moved(&mut words, moved);
+    words.push_number(micros);
+    words
+}
+
 fn push_moved(words: &mut Words, moved: &str) {
     if cfg!(feature = "test-clock") {
         words.push(moved);
@@ -146,8 +189,16 @@ pub(super) fn read(asks: &[&Ask<'_>], names: &[&str], answer: &Value) -> Option<
         let twins = asks[..index].iter().zip(names).filter(|(_, name)| **name == names[index]);
         let cost = twins.fold(ask.cost, |sum, (earlier, _)| sum.saturating_add(earlier.cost));
         let rate = in_micros(ask.rate);
-        let fits = next()? == 1;
+        let told = next()?;
+        let fits = told == 1;
         let (assessment, at) = match rate.algorithm() {
+            algorithm if told == BLOCKED => {
+                let until = micros(next()?);
+                for _ in 0..if algorithm == Algorithm::SlidingWindowLog { 3 } else { 2 } {
+                    next()?;
+                }
+                (Assessment::blocked(until), now)
+            }
             Algorithm::SlidingWindowLog => {
                 let at = micros(next()?);
                 let used = next()?;
@@ -242,6 +293,11 @@ fn in_micros(rate: &Rate) -> Rate {
 
 fn micros(micros: u64) -> Timestamp {
     Timestamp::from_nanos(micros.saturating_mul(1000))
+}
+
+/// A moment that a script answered.
+pub(super) fn moment(micros_told: i64) -> Option<Timestamp> {
+    u64::try_from(micros_told).ok().map(micros)
 }
 
 /// The server's moment out of the error by which a script says that a calendar's periods are not around it.

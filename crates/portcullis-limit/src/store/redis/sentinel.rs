@@ -2,10 +2,10 @@
 
 use tokio::task::JoinSet;
 
-use super::options::Address;
-use super::stream::{Connector, Stream, name};
+use super::stream::{Connector, name, say};
 use super::wire::{Value, Words};
 use crate::store::StoreError;
+use crate::store::net::{Address, Stream};
 
 /// Where a lane leads.
 #[derive(Debug, Clone)]
@@ -16,24 +16,22 @@ pub(super) enum Target {
     Master { master: String, sentinels: Vec<Address>, to_sentinels: Connector, connector: Connector },
 }
 
-impl Target {
-    /// How it is named in messages.
-    pub(super) fn name(&self) -> Box<str> {
+impl crate::store::net::Target for Target {
+    fn name(&self) -> Box<str> {
         match self {
             Self::Fixed { address, .. } => name(address),
             Self::Master { master, .. } => format!("the Redis master \"{master}\"").into(),
         }
     }
 
-    /// The host by which it is reached, where that is known beforehand.
-    pub(super) fn host(&self) -> &str {
+    fn host(&self) -> &str {
         match self {
             Self::Fixed { address, .. } => &address.host,
             Self::Master { .. } => "",
         }
     }
 
-    pub(super) async fn connect(&self) -> Result<Stream, StoreError> {
+    async fn connect(&self) -> Result<Stream, StoreError> {
         match self {
             Self::Fixed { address, connector } => connector.connect(address).await,
             Self::Master { master, sentinels, to_sentinels, connector } => {
@@ -69,7 +67,7 @@ async fn master_of(
     let asked = format!("the Sentinel at {sentinel}");
     let mut stream = to_sentinels.connect(&sentinel).await?;
     let words = Words::of(&["GET-MASTER-ADDR-BY-NAME", &master]);
-    let answer = bounded(&asked, stream.say(&asked, "SENTINEL", &words)).await?;
+    let answer = bounded(&asked, say(&mut stream, &asked, "SENTINEL", &words)).await?;
     let address = match answer.array() {
         Some([host, port]) => host.text().zip(port.text().and_then(|port| port.parse().ok())),
         _ => None,
@@ -81,7 +79,7 @@ async fn master_of(
     let address = Address { host: host.to_owned(), port };
     let mut stream = connector.connect(&address).await?;
     let store = name(&address);
-    let role = bounded(&store, stream.say(&store, "ROLE", &Words::default())).await?;
+    let role = bounded(&store, say(&mut stream, &store, "ROLE", &Words::default())).await?;
     match role.array().and_then(<[Value]>::first).and_then(Value::text) {
         Some("master") => Ok(stream),
         _ => Err(StoreError::NotReady { store, answer: "it is not the master any more".into() }),

@@ -1,25 +1,24 @@
 //! The servers, however they are arranged: where a call goes.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, slot};
-use super::lane::{Lane, Request};
 use super::options::{Arrangement, RedisOptions};
+use super::request::Request;
 use super::sentinel::Target;
 use super::stream::Connector;
 use super::wire::Value;
 use crate::store::StoreError;
+use crate::store::net::{Lane, Target as _, join};
 
 #[derive(Debug)]
 pub(super) enum Servers {
     /// Lanes to one server, taken in turns.
     One {
-        lanes: Vec<Lane>,
+        lanes: Vec<Lane<Request>>,
         next: AtomicUsize,
     },
     Cluster(Box<Cluster>),
@@ -88,7 +87,7 @@ impl Servers {
         }
     }
 
-    fn lane(&self) -> &Lane {
+    fn lane(&self) -> &Lane<Request> {
         match self {
             Self::One { lanes, next } if lanes.len() > 1 => &lanes[next.fetch_add(1, Ordering::Relaxed) % lanes.len()],
             Self::One { lanes, .. } => &lanes[0],
@@ -109,31 +108,4 @@ impl Servers {
             Self::Cluster(cluster) => cluster.late(),
         }
     }
-}
-
-/// Waits for all, at once.
-pub(super) async fn join<T, F: Future<Output = T>>(futures: impl Iterator<Item = F>) -> Vec<T> {
-    enum Slot<T, F> {
-        Waiting(Pin<Box<F>>),
-        Ready(Option<T>),
-    }
-    let mut slots: Vec<Slot<T, F>> = futures.map(|future| Slot::Waiting(Box::pin(future))).collect();
-    std::future::poll_fn(|cx| {
-        let mut waiting = false;
-        for slot in &mut slots {
-            if let Slot::Waiting(future) = slot {
-                match future.as_mut().poll(cx) {
-                    Poll::Ready(value) => *slot = Slot::Ready(Some(value)),
-                    Poll::Pending => waiting = true,
-                }
-            }
-        }
-        if waiting { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    let taken = slots.into_iter().filter_map(|slot| match slot {
-        Slot::Ready(value) => value,
-        Slot::Waiting(_) => None,
-    });
-    taken.collect()
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::store::net::Malformed;
+
 /// The longest line, bulk text or array of a reply. Ours are far shorter; what is longer is not Redis, or not ours.
 const MAX_LENGTH: usize = 1 << 20;
 /// How deep replies are nested: `CLUSTER SLOTS` has a list of ranges with lists of nodes with lists of facts.
@@ -17,10 +19,6 @@ pub(super) enum Value {
     Error(String),
     Array(Vec<Self>),
 }
-
-/// What is not a reply.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
 
 impl Value {
     pub(super) const fn int(&self) -> Option<i64> {

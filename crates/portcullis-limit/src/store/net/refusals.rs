@@ -23,17 +23,17 @@ const SAMPLE: usize = 8;
 /// How many costs of one key are remembered.
 const COSTS: usize = 2;
 /// How long a refusal is remembered whose charges are often given back.
-const REFUNDABLE: Duration = Duration::from_millis(250);
+pub(in crate::store) const REFUNDABLE: Duration = Duration::from_millis(250);
 /// How long a refusal is remembered at most.
-const LONGEST: Duration = Duration::from_secs(3600);
+pub(in crate::store) const LONGEST: Duration = Duration::from_secs(3600);
 /// How long the resets that were read last are good for.
-pub(super) const FRESH: Duration = Duration::from_secs(1);
+pub(in crate::store) const FRESH: Duration = Duration::from_secs(1);
 
 type Shard = Mutex<HashMap<u128, SmallVec<[Known; 1]>>>;
 
 /// What is known of refused keys.
 #[derive(Debug)]
-pub(super) struct Refusals {
+pub(in crate::store) struct Refusals {
     /// By a 128-bit digest of the key's name, seeded at random: nobody outside can find two names that share one.
     shards: Box<[Shard]>,
     seeds: [RandomState; 2],
@@ -70,7 +70,7 @@ impl Known {
 }
 
 impl Refusals {
-    pub(super) fn new() -> Self {
+    pub(in crate::store) fn new() -> Self {
         Self {
             shards: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(),
             seeds: [RandomState::new(), RandomState::new()],
@@ -81,12 +81,12 @@ impl Refusals {
     }
 
     /// How many requests were refused without a question.
-    pub(super) fn answered(&self) -> u64 {
+    pub(in crate::store) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
     /// The refusal that is known for one of these asks: that with the longest wait.
-    pub(super) fn find(&self, asks: &[Ask<'_>], names: &[String]) -> Option<Denied> {
+    pub(in crate::store) fn find(&self, asks: &[Ask<'_>], names: &[String]) -> Option<Denied> {
         let now = Instant::now();
         let mut found: Option<Denied> = None;
         for (index, ask) in asks.iter().enumerate().filter(|(_, ask)| ask.enforce) {
@@ -114,13 +114,22 @@ impl Refusals {
     }
 
     /// How often all was forgotten until now: what is asked before that and told after it may not be remembered.
-    pub(super) fn mark(&self) -> u64 {
+    pub(in crate::store) fn mark(&self) -> u64 {
         self.forgotten.load(Ordering::Acquire)
     }
 
-    /// Remembers a refusal that the store told in answer to what was asked at `asked`, when the mark was `mark`.
-    pub(super) fn learn(&self, ask: &Ask<'_>, name: &str, cost: u64, denied: Denied, asked: Instant, mark: u64) {
-        let remembered_for = denied.retry_after.min(if ask.refundable { REFUNDABLE } else { LONGEST });
+    /// Remembers a refusal for so long at most, that the store told in answer to what was asked at a moment when there was
+    /// this mark.
+    pub(in crate::store) fn learn(
+        &self,
+        ask: &Ask<'_>,
+        name: &str,
+        cost: u64,
+        denied: Denied,
+        (asked, mark): (Instant, u64),
+        longest: Duration,
+    ) {
+        let remembered_for = denied.retry_after.min(longest);
         let digest = self.digest(name);
         let Denied { standing, retry_after } = denied;
         let told = Instant::now();
@@ -147,19 +156,19 @@ impl Refusals {
     }
 
     /// Forgets one key.
-    pub(super) fn forget(&self, name: &str) {
+    pub(in crate::store) fn forget(&self, name: &str) {
         let digest = self.digest(name);
         self.shard(digest).lock().remove(&digest);
     }
 
     /// Forgets everything.
-    pub(super) fn forget_all(&self) {
+    pub(in crate::store) fn forget_all(&self) {
         self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.shards.iter().for_each(|shard| shard.lock().clear());
     }
 
     /// What the store says of its resets, asked at that moment. What has run out goes, as this comes twice a second.
-    pub(super) fn resets(&self, mark: &str, asked: Instant) {
+    pub(in crate::store) fn resets(&self, mark: &str, asked: Instant) {
         let mut resets = self.resets.write();
         let changed = resets.mark != mark;
         if changed {
@@ -188,7 +197,7 @@ impl Refusals {
 }
 
 /// What an ask costs together with those before it that ask the same key.
-pub(super) fn with_twins(asks: &[Ask<'_>], names: &[String], index: usize) -> u64 {
+pub(in crate::store) fn with_twins(asks: &[Ask<'_>], names: &[String], index: usize) -> u64 {
     let twins = asks[..index].iter().zip(names).filter(|(_, name)| **name == names[index]);
     twins.fold(asks[index].cost, |sum, (earlier, _)| sum.saturating_add(earlier.cost))
 }
@@ -207,6 +216,7 @@ mod tests {
         let outage = Outage::Local;
         let ask = Ask { outage, ..Ask::new("l", key, rate) };
         let standing = Standing {
+            blocked: false,
             limit: 0,
             quota: 1,
             window: wait,
@@ -216,7 +226,7 @@ mod tests {
             delay: Duration::ZERO,
             at: Timestamp::from_secs(100),
         };
-        refusals.learn(&ask, name, 1, Denied { standing, retry_after: wait }, Instant::now(), mark);
+        refusals.learn(&ask, name, 1, Denied { standing, retry_after: wait }, (Instant::now(), mark), LONGEST);
         refusals.find(&[ask], &[name.to_owned()])
     }
 

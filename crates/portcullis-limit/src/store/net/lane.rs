@@ -20,9 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::connection::Connection;
-use super::script::Script;
-use super::sentinel::Target;
-use super::wire::{Value, Words};
+use super::{Kind, Question, Target};
 use crate::store::StoreError;
 
 /// How many calls may be queued. What comes on top fails at once.
@@ -32,20 +30,10 @@ const DEAD: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
-/// A command, or a script with its words.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) script: Option<&'static Script>,
-    pub(super) command: &'static str,
-    pub(super) words: Words,
-    /// Whether `ASKING` goes before it: a slot of a cluster is on its way to this node.
-    pub(super) asking: bool,
-}
-
 /// One connection, as those see it who call.
 #[derive(Debug)]
-pub(super) struct Lane {
-    queue: mpsc::Sender<Call>,
+pub(in crate::store) struct Lane<Q: Question> {
+    queue: mpsc::Sender<Call<Q>>,
     shared: Arc<Shared>,
     host: Box<str>,
 }
@@ -64,34 +52,16 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct Call {
-    request: Request,
+struct Call<Q: Question> {
+    question: Q,
     /// `None` where nobody waits for the answer.
-    answer: Option<oneshot::Sender<Result<Value, StoreError>>>,
+    answer: Option<oneshot::Sender<Result<Q::Answer, StoreError>>>,
     deadline: Instant,
 }
 
-impl Request {
-    pub(super) const fn script(script: &'static Script, words: Words) -> Self {
-        Self { script: Some(script), command: "EVALSHA", words, asking: false }
-    }
-
-    pub(super) fn command(command: &'static str, words: &[&str]) -> Self {
-        Self { script: None, command, words: Words::of(words), asking: false }
-    }
-
-    fn write(&self, in_full: bool, out: &mut Vec<u8>) {
-        match self.script {
-            None => self.words.write(&[self.command], out),
-            Some(script) if in_full => self.words.write(&["EVAL", &script.text], out),
-            Some(script) => self.words.write(&["EVALSHA", &script.sha], out),
-        }
-    }
-}
-
-impl Lane {
+impl<Q: Question> Lane<Q> {
     /// A lane to a target, worked by a task on this runtime until the lane is dropped and all its calls are answered.
-    pub(super) fn new(target: Target, timeout: Duration, runtime: &Handle) -> Self {
+    pub(in crate::store) fn new(target: impl Target, timeout: Duration, runtime: &Handle) -> Self {
         let (queue, calls) = mpsc::channel(QUEUE);
         let shared = Arc::new(Shared {
             store: target.name(),
@@ -108,27 +78,27 @@ impl Lane {
     }
 
     /// The host by which it is reached.
-    pub(super) fn host(&self) -> &str {
+    pub(in crate::store) fn host(&self) -> &str {
         &self.host
     }
 
     /// Answers that came after their call was given up.
-    pub(super) fn late(&self) -> u64 {
+    pub(in crate::store) fn late(&self) -> u64 {
         self.shared.late.load(Ordering::Relaxed)
     }
 
     /// Calls whose answer nobody waits for, and that were not made, or not known to have been made.
-    pub(super) fn lost(&self) -> u64 {
+    pub(in crate::store) fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// Asks and waits for the answer until a deadline. An error that the server tells is an answer.
-    pub(super) async fn call(&self, request: Request, deadline: Instant) -> Result<Value, StoreError> {
+    pub(in crate::store) async fn call(&self, question: Q, deadline: Instant) -> Result<Q::Answer, StoreError> {
         if let Some(down) = self.shared.down() {
             return Err(down);
         }
         let (answer, answered) = oneshot::channel();
-        let call = Call { request, answer: Some(answer), deadline };
+        let call = Call { question, answer: Some(answer), deadline };
         self.queue.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => self.shared.overloaded(),
             mpsc::error::TrySendError::Closed(_) => self.shared.ended(),
@@ -137,10 +107,10 @@ impl Lane {
     }
 
     /// Asks without waiting for anything. What there is no room or no connection for is lost, and counted.
-    pub(super) fn tell(&self, request: Request) {
+    pub(in crate::store) fn tell(&self, question: Q) {
         let deadline = Instant::now() + self.shared.timeout;
         let is_down = self.shared.is_down.load(Ordering::Acquire);
-        if is_down || self.queue.try_send(Call { request, answer: None, deadline }).is_err() {
+        if is_down || self.queue.try_send(Call { question, answer: None, deadline }).is_err() {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -169,11 +139,11 @@ impl Shared {
         StoreError::Overloaded { store: self.store.clone() }
     }
 
-    fn fail(&self, call: &mut Call, error: StoreError) {
+    fn fail<Q: Question>(&self, call: &mut Call<Q>, error: StoreError) {
         match call.answer.take() {
             // Whoever asked may have gone.
             Some(answer) => drop(answer.send(Err(error))),
-            None if call.request.script.is_some() => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
+            None if call.question.kind() == Kind::GiveBack => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
             None => {}
         }
     }
@@ -183,7 +153,7 @@ impl Shared {
     }
 }
 
-impl Call {
+impl<Q: Question> Call<Q> {
     /// Whether its answer was waited for and is not any more.
     fn is_abandoned(&self) -> bool {
         self.answer.as_ref().is_some_and(oneshot::Sender::is_closed)
@@ -191,15 +161,15 @@ impl Call {
 }
 
 /// The task behind a lane.
-struct Driver {
-    target: Target,
-    calls: mpsc::Receiver<Call>,
+struct Driver<T, Q: Question> {
+    target: T,
+    calls: mpsc::Receiver<Call<Q>>,
     /// Calls that came while there was no connection yet.
-    waiting: VecDeque<Call>,
+    waiting: VecDeque<Call<Q>>,
     shared: Arc<Shared>,
 }
 
-impl Driver {
+impl<T: Target, Q: Question> Driver<T, Q> {
     async fn run(mut self) {
         let jitter = RandomState::new();
         let mut attempt: u32 = 0;
@@ -244,7 +214,7 @@ impl Driver {
 
 /// Keeps what is asked while there is no connection, each until its deadline. Ends when nobody can ask any more and nothing
 /// is kept.
-async fn hold(calls: &mut mpsc::Receiver<Call>, waiting: &mut VecDeque<Call>, shared: &Shared) {
+async fn hold<Q: Question>(calls: &mut mpsc::Receiver<Call<Q>>, waiting: &mut VecDeque<Call<Q>>, shared: &Shared) {
     loop {
         let deadline = waiting.front().map(|call| call.deadline);
         let open = !calls.is_closed() || !calls.is_empty();

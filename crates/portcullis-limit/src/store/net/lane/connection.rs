@@ -7,10 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::super::script::{CHARGE, EPOCH, GIVE_BACK};
-use super::super::stream::Stream;
-use super::super::wire::{Value, parse};
-use super::{Call, DEAD, Request, Shared};
+use super::super::stream::{Stream, not_understood};
+use super::super::{Kind, Question};
+use super::{Call, DEAD, Shared};
 use crate::store::StoreError;
 
 /// How many calls may be under way, those included that nobody waits for any more: about 5 MB if a server hangs.
@@ -21,9 +20,9 @@ const BATCH: usize = 128;
 const WRITTEN: usize = 64 * 1024;
 
 /// A call that was written.
-struct Flight {
-    call: Call,
-    /// Whether the script's whole text was sent.
+struct Flight<Q: Question> {
+    call: Call<Q>,
+    /// Whether it was written in full.
     in_full: bool,
 }
 
@@ -40,11 +39,11 @@ async fn progress(writer: &mut WriteHalf<Stream>, bytes: &[u8]) -> std::io::Resu
 }
 
 /// A connection and what is under way on it.
-pub(super) struct Connection<'s> {
+pub(super) struct Connection<'s, Q: Question> {
     reader: ReadHalf<Stream>,
     writer: WriteHalf<Stream>,
     shared: &'s Shared,
-    flights: VecDeque<Flight>,
+    flights: VecDeque<Flight<Q>>,
     /// How many at the front are past their deadline.
     expired: usize,
     /// What is to be written, and how much of it was.
@@ -56,7 +55,7 @@ pub(super) struct Connection<'s> {
     pub(super) answered: bool,
 }
 
-impl<'s> Connection<'s> {
+impl<'s, Q: Question> Connection<'s, Q> {
     pub(super) fn new(stream: Stream, shared: &'s Shared) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         let mut connection = Self {
@@ -71,20 +70,17 @@ impl<'s> Connection<'s> {
             read: Vec::with_capacity(16 * 1024),
             answered: false,
         };
-        // So that the first calls find their scripts. Where that is not allowed, the first call brings its own.
-        for script in [&*CHARGE, &*GIVE_BACK, &*EPOCH] {
-            connection.push_quietly(Request::command("SCRIPT", &["LOAD", &script.text]));
-        }
+        Q::opening().into_iter().for_each(|question| connection.push_quietly(question));
         connection
     }
 
     /// Works until the lane is dropped and everything is answered.
     pub(super) async fn serve(
         &mut self,
-        calls: &mut mpsc::Receiver<Call>,
-        waiting: &mut VecDeque<Call>,
+        calls: &mut mpsc::Receiver<Call<Q>>,
+        waiting: &mut VecDeque<Call<Q>>,
     ) -> Result<(), StoreError> {
-        let mut batch: Vec<Call> = waiting.drain(..).collect();
+        let mut batch: Vec<Call<Q>> = waiting.drain(..).collect();
         let mut open = true;
         let timer = sleep(self.shared.timeout);
         tokio::pin!(timer);
@@ -159,7 +155,7 @@ impl<'s> Connection<'s> {
         }
     }
 
-    fn push(&mut self, mut call: Call) {
+    fn push(&mut self, mut call: Call<Q>) {
         if call.is_abandoned() {
             return;
         }
@@ -171,80 +167,70 @@ impl<'s> Connection<'s> {
             self.shared.fail(&mut call, self.shared.overloaded());
             return;
         }
-        if call.request.asking {
-            self.push_quietly(Request::command("ASKING", &[]));
+        if let Some(before) = call.question.before() {
+            self.push_quietly(before);
         }
-        call.request.write(false, &mut self.out);
+        call.question.write(false, &mut self.out);
         self.flights.push_back(Flight { call, in_full: false });
     }
 
     /// A command whose answer does not matter.
-    fn push_quietly(&mut self, request: Request) {
-        request.write(false, &mut self.out);
+    fn push_quietly(&mut self, question: Q) {
+        question.write(false, &mut self.out);
         let deadline = Instant::now() + self.shared.timeout;
-        self.flights.push_back(Flight { call: Call { request, answer: None, deadline }, in_full: true });
+        self.flights.push_back(Flight { call: Call { question, answer: None, deadline }, in_full: true });
     }
 
     /// Hands out every answer that is there as a whole.
     fn take_answers(&mut self) -> Result<(), StoreError> {
         let mut taken = 0;
-        let mut read_only = None;
+        let mut left = None;
         loop {
-            match parse(&self.read[taken..]) {
+            match Q::read(&self.read[taken..]) {
                 Ok(None) => break,
-                Ok(Some((value, length))) => {
+                Ok(Some((answer, length))) => {
                     taken += length;
                     self.answered = true;
                     let Some(flight) = self.flights.pop_front() else {
-                        return Err(self.protocol("more answers than questions".as_bytes()));
+                        return Err(not_understood(&self.shared.store, b"more answers than questions"));
                     };
                     self.expired = self.expired.saturating_sub(1);
-                    if let Value::Error(error) = &value
-                        && (error.starts_with("READONLY") || error.contains("READONLY You can't write"))
-                    {
-                        read_only = Some(error.clone());
-                    }
-                    self.answer(flight, value);
+                    left = Q::leaves(&answer).or(left);
+                    self.answer(flight, answer);
                 }
-                Err(_) => return Err(self.protocol(&self.read[taken..])),
+                Err(_) => return Err(not_understood(&self.shared.store, &self.read[taken..])),
             }
         }
         self.read.drain(..taken);
-        // The server has become a replica: the master is elsewhere, and behind this name perhaps already.
-        match read_only {
+        match left {
             Some(answer) => Err(StoreError::NotReady { store: self.shared.store.clone(), answer: answer.into() }),
             None => Ok(()),
         }
     }
 
-    fn answer(&mut self, mut flight: Flight, value: Value) {
-        let unknown = matches!(&value, Value::Error(error) if error.starts_with("NOSCRIPT"));
-        if unknown && flight.call.request.script.is_some() && !flight.in_full {
-            // The server was restarted or told to forget scripts. It ran nothing, so that this is no second time.
+    fn answer(&mut self, mut flight: Flight<Q>, said: Q::Answer) {
+        let question = &flight.call.question;
+        if !flight.in_full && question.must_be_in_full(&said) {
+            // It ran nothing, so that this is no second time.
             if !flight.call.is_abandoned() {
-                flight.call.request.write(true, &mut self.out);
+                question.write(true, &mut self.out);
                 self.flights.push_back(Flight { in_full: true, ..flight });
             }
             return;
         }
+        let kind = question.kind();
         let Some(answer) = flight.call.answer.take() else {
-            // Given up at its deadline, or a script that nobody waits for.
-            match flight.call.request.script {
-                Some(script) if script.sha == CHARGE.sha => drop(self.shared.late.fetch_add(1, Ordering::Relaxed)),
-                Some(_) if matches!(value, Value::Error(_)) => drop(self.shared.lost.fetch_add(1, Ordering::Relaxed)),
-                _ => {}
+            // Given up at its deadline, or one that nobody waits for.
+            match kind {
+                Kind::Charge => drop(self.shared.late.fetch_add(1, Ordering::Relaxed)),
+                Kind::GiveBack if Q::is_error(&said) => drop(self.shared.lost.fetch_add(1, Ordering::Relaxed)),
+                Kind::GiveBack | Kind::Other => {}
             }
             return;
         };
-        if answer.send(Ok(value)).is_err() && flight.call.request.script.is_some_and(|script| script.sha == CHARGE.sha)
-        {
+        if answer.send(Ok(said)).is_err() && kind == Kind::Charge {
             self.shared.late.fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    fn protocol(&self, bytes: &[u8]) -> StoreError {
-        let answer = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).escape_default().to_string();
-        StoreError::Protocol { store: self.shared.store.clone(), answer: answer.into() }
     }
 
     pub(super) fn fail_all(&mut self, error: &StoreError) {
