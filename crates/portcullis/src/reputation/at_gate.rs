@@ -60,8 +60,7 @@ impl Gate {
     /// The repute that a request's limits go by: that of nobody in particular, unless it proves no identity and a limit
     /// that covers it asks. A request that only lets go on what was proven before is not held up by its neighbours either.
     pub(crate) fn repute_of(&self, policy: &Policy, covering: &Covering, case: &Case, now: Timestamp) -> Repute {
-        let renews = case.route.is_some_and(|route| policy.route_at(route).renews);
-        if case.principal.is_some() || renews || !policy.limits.any_by_reputation(covering) {
+        if !policy.limits.any_by_reputation(covering) || is_above(policy, case) {
             return Repute::default();
         }
         self.repute_by(policy, case.client, now)
