@@ -73,6 +73,8 @@ impl Gate {
             return;
         }
         let offence = match reason {
+            // A browser sends a cookie by itself: after a change of keys, that of everybody behind an address at once.
+            Reason::InvalidToken(_) if is_sent_unasked(policy, facts) => Offence::Unproven,
             Reason::InvalidToken(_) => Offence::Denied,
             Reason::Malformed(_) | Reason::AmbiguousPath(_) | Reason::MethodRefused => Offence::Hostile,
             Reason::NotFound => Offence::Missing,
@@ -142,6 +144,13 @@ impl Gate {
 /// tab that comes back with a session that has ended is nobody's offence.
 fn is_above(policy: &Policy, case: &Case) -> bool {
     case.principal.is_some() || case.route.is_some_and(|route| policy.route_at(route).renews)
+}
+
+fn is_sent_unasked(policy: &Policy, facts: &Facts<'_>) -> bool {
+    match credential::presented(facts.headers, &policy.cookies) {
+        Presented::Token { scheme, .. } | Presented::Malformed { scheme, .. } => scheme.is_ambient(),
+        Presented::Nothing => false,
+    }
 }
 
 fn presents(policy: &Policy, facts: &Facts<'_>) -> bool {

@@ -47,7 +47,8 @@ impl Class {
 /// What raises a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offence {
-    /// A wrong credential: a token that never was one, a wrong password. A token that was good once is no offence.
+    /// A wrong credential: a token that never was one, a wrong password. A token that was good once is no offence, and a
+    /// cookie that is not good counts as none at all: a browser sends it by itself.
     Denied,
     /// A request that can be read in two ways: a path that leaves its folder, a head that breaks HTTP's rules.
     Hostile,

@@ -163,10 +163,13 @@ fn l12_a_token_that_was_good_once_is_no_offence() {
     assert_eq!(house.send(OFFICE, "GET /projects", &[("authorization", &old)], 60 * MINUTE), 401);
     assert_eq!(house.send(OFFICE, "GET /projects", &[("authorization", &revoked)], Duration::ZERO), 401);
     assert_eq!(house.gate.repute(OFFICE.parse().unwrap(), NOW), portcullis::Repute::default());
-    // Nor does a cookie that a browser sends by itself to a public route make one.
-    let cookie = "__Host-portcullis_access=nonsense";
-    house.send(OFFICE, "GET /public/status", &[("cookie", cookie)], Duration::ZERO);
+    // Nor does a cookie that a browser sends by itself to a public route make one, and elsewhere it is as good as none.
+    let cookie = ("cookie", "__Host-portcullis_access=nonsense");
+    assert_eq!(house.send(OFFICE, "GET /public/status", &[cookie], Duration::ZERO), 200);
     assert_eq!(house.score(OFFICE), 0.0);
+    assert_eq!(house.send(OFFICE, "GET /projects", &[cookie], Duration::ZERO), 401);
+    let repute = house.gate.repute(OFFICE.parse().unwrap(), NOW);
+    assert_eq!((repute.score, repute.challenged_until), (1.0, None));
 }
 
 #[test]

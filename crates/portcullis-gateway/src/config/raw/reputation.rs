@@ -37,6 +37,6 @@ pub(crate) struct WeightsTable {
     pub(crate) missing: Option<At<u64>>,
     /// Being refused by a limit, unless it held the address to less than others; knocking while blocked. Default: 2.
     pub(crate) refused: Option<At<u64>>,
-    /// Asking without a credential for what needs one. Default: 1.
+    /// Asking without a credential, or with a cookie that is not good, for what needs one. Default: 1.
     pub(crate) unproven: Option<At<u64>>,
 }
