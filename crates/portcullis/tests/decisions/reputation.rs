@@ -6,10 +6,10 @@ use std::time::Duration;
 use http::StatusCode;
 use portcullis::{
     ByRepute, Class, KeyPart, LimitRule, Outcome, Policy, PolicyParts, QuotaChoice, ReputationRules, RouteRule, Scope,
-    Target,
+    Target, Whom,
 };
 use portcullis_auth::access::Requirement;
-use portcullis_core::{EventKind, Timestamp};
+use portcullis_core::{EventKind, Principal, Timestamp};
 
 use crate::house::*;
 
@@ -311,4 +311,33 @@ fn l12_many_cores_raise_one_score_and_lose_nothing() {
     let bad = house.records.kinds().into_iter().filter(|kind| *kind == EventKind::AddressBad).count();
     assert_eq!(bad, 1, "a change is told once");
     assert_eq!(house.gate.repute(OFFICE.parse().unwrap(), Timestamp::MAX).class, Class::Good);
+}
+
+#[test]
+fn l12_an_operator_is_told_the_rate_that_requests_are_held_to() {
+    let house = quiet();
+    for _ in 0..6 {
+        house.send(OFFICE, "GET /a/%2e%2e/b", &[], Duration::ZERO);
+    }
+    let pass = passed(house.ask_from(OFFICE, "GET /projects", &[house.bearer("viewer")]));
+    let quota = |address: &str, principal: Option<&Arc<Principal>>| {
+        let whom = Whom { address: address.parse().ok(), principal: principal.cloned(), ..Whom::default() };
+        futures_executor(house.gate.limit_standing("calm", &whom, NOW)).unwrap().unwrap().quota
+    };
+    assert_eq!(quota(OFFICE, None), 5);
+    assert_eq!(quota(OFFICE, pass.principal()), 100, "whoever proves an identity there");
+    assert_eq!(quota(ELSEWHERE, None), 100);
+}
+
+#[test]
+fn l12_a_refusal_before_the_credential_was_looked_at_blames_nobody_who_brought_one() {
+    let house = house(vec![limit("flood", "/**", KeyPart::Address, "1 per hour"), limited()]);
+    let viewer = house.bearer("viewer");
+    assert_eq!(house.send(OFFICE, "GET /projects", &[(viewer.0, &viewer.1)], Duration::ZERO), 200);
+    for _ in 0..60 {
+        assert_eq!(house.send(OFFICE, "GET /projects", &[(viewer.0, &viewer.1)], Duration::ZERO), 429);
+    }
+    assert_eq!(house.score(OFFICE), 0.0);
+    assert_eq!(house.send(OFFICE, "GET /public/status", &[], Duration::ZERO), 429);
+    assert_eq!(house.score(OFFICE), 2.0);
 }
