@@ -44,6 +44,7 @@ mod refusals;
 mod registration;
 mod reputation;
 mod roles;
+mod rows;
 mod schema;
 mod server_sessions;
 mod siege;

@@ -7,6 +7,7 @@ mod mail;
 mod operate;
 mod reputation;
 mod route;
+mod settle;
 mod transport;
 mod value;
 
@@ -26,6 +27,7 @@ pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
+pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
 pub(crate) use transport::{ClientTable, UpstreamTable};
 pub(crate) use value::{
     At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong,
