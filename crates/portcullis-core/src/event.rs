@@ -51,11 +51,15 @@ pub enum EventKind {
     MailDropped,
     /// Too many wrong passwords were tried for an address, or on a device.
     LoginsExhausted,
+    /// So much came from an address that it is suspect now.
+    AddressSuspect,
+    /// So much came from an address that it is held to be bad now.
+    AddressBad,
 }
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -72,6 +76,8 @@ impl EventKind {
         Self::ReloadRefused,
         Self::MailDropped,
         Self::LoginsExhausted,
+        Self::AddressSuspect,
+        Self::AddressBad,
     ];
 
     /// The stable word for this kind.
@@ -94,6 +100,8 @@ impl EventKind {
             Self::ReloadRefused => "reload_refused",
             Self::MailDropped => "mail_dropped",
             Self::LoginsExhausted => "logins_exhausted",
+            Self::AddressSuspect => "address_suspect",
+            Self::AddressBad => "address_bad",
         }
     }
 
@@ -110,10 +118,13 @@ impl EventKind {
             | Self::LoginFailed
             | Self::RefreshGrace
             | Self::UpstreamFailed
-            | Self::MailDropped => Severity::Notice,
-            Self::RefreshReuse | Self::ReloadRefused | Self::LimitStoreLost | Self::LoginsExhausted => {
-                Severity::Warning
-            }
+            | Self::MailDropped
+            | Self::AddressSuspect => Severity::Notice,
+            Self::RefreshReuse
+            | Self::ReloadRefused
+            | Self::LimitStoreLost
+            | Self::LoginsExhausted
+            | Self::AddressBad => Severity::Warning,
         }
     }
 }

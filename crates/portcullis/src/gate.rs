@@ -25,6 +25,7 @@ use crate::limits::{self, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
+use crate::reputation::{Reputation, Repute};
 use crate::trace::{Silent, Stage, Trace};
 
 /// What the gate answers.
@@ -59,6 +60,7 @@ const ASKED_AGAIN_AT_LEAST: Duration = Duration::from_secs(3_600);
 pub struct Gate {
     policy: ArcSwap<Policy>,
     limiter: Arc<Limiter>,
+    reputation: Reputation,
     waiting: WaitingRoom,
     revocations: Arc<dyn Revocations>,
     opaque: OpaqueVerifier,
@@ -84,7 +86,8 @@ impl Gate {
     ) -> Self {
         let opaque = OpaqueVerifier::new(Arc::new(Nobody));
         let (policy, waiting) = (ArcSwap::from_pointee(policy), WaitingRoom::default());
-        Self { policy, limiter, waiting, revocations, opaque, blocklist, events }
+        let reputation = Reputation::default();
+        Self { policy, limiter, reputation, waiting, revocations, opaque, blocklist, events }
     }
 
     /// The same gate with a keeper of API keys and sessions.
@@ -107,6 +110,10 @@ impl Gate {
 
     pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
         &self.limiter
+    }
+
+    pub(crate) const fn reputation(&self) -> &Reputation {
+        &self.reputation
     }
 
     pub(crate) fn record(&self, event: Event) {
@@ -135,6 +142,7 @@ impl Gate {
             }
             Err(reason) => {
                 self.events.record(case.refused(facts.now, &reason, facts.id));
+                self.note_refusal(facts, &case, &reason);
                 Verdict::Refuse(Refusal { case, reason, id: facts.id })
             }
         }
@@ -147,6 +155,7 @@ impl Gate {
         let mut case = Case::new(Arc::clone(&policy), facts.peer);
         case.client = policy.trusted_hops.client(facts.peer, facts.headers);
         self.events.record(case.refused(facts.now, &reason, facts.id));
+        self.note_refusal(facts, &case, &reason);
         Refusal { case, reason, id: facts.id }
     }
 
@@ -317,6 +326,18 @@ impl Gate {
             return Ok(Receipts::new());
         }
         let stage = |phase| if phase == Phase::After { Stage::LimitsAfter } else { Stage::LimitsBefore };
+        // Before it is known who it is, a bad name must not stop who is about to prove that it is not theirs.
+        let repute = if phases.contains(&Phase::After) {
+            self.repute_of(policy, covering, case, facts.now)
+        } else {
+            Repute::default()
+        };
+        if repute != Repute::default() {
+            let challenged = if repute.challenged_until.is_some() { ", challenged" } else { "" };
+            trace.remark(Stage::LimitsAfter, || {
+                format!("the address is {} ({:.0}{challenged})", repute.class.as_str(), repute.score)
+            });
+        }
         let asks = {
             let key_facts = KeyFacts {
                 client: case.client,
@@ -326,7 +347,7 @@ impl Gate {
                 principal: case.principal.as_deref(),
                 identity: case.route.is_some_and(|route| policy.route_at(route).target == Target::Identity),
             };
-            policy.limits.asks(phases, covering, &key_facts)
+            policy.limits.asks(phases, covering, &key_facts, &repute)
         };
         if asks.is_empty() {
             return Ok(Receipts::new());

@@ -11,6 +11,7 @@ use portcullis_limit::{Ask, BLOCK_AT_LEAST, BLOCK_AT_MOST, Key, Standing, StoreE
 use crate::gate::Gate;
 use crate::limits::{KeyFacts, KeyPart, LimitRule};
 use crate::policy::Policy;
+use crate::reputation::Repute;
 
 /// Whom a limit counts, as an operator describes them: what a request of theirs would say.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +81,7 @@ impl Gate {
         now: Timestamp,
     ) -> Result<Option<Standing>, InspectError> {
         let policy = self.policy();
-        match ask_of(&policy, name, whom, 0) {
+        match self.ask_of(&policy, name, whom, 0, now) {
             Ok(ask) => Ok(Some(self.limiter().standing(&ask, now).await?)),
             Err(InspectError::Exempt) => Ok(None),
             Err(error) => Err(error),
@@ -100,7 +101,7 @@ impl Gate {
         now: Timestamp,
     ) -> Result<u64, InspectError> {
         let policy = self.policy();
-        let ask = ask_of(&policy, name, whom, some(units)?)?;
+        let ask = self.ask_of(&policy, name, whom, some(units)?, now)?;
         Ok(self.limiter().take(&ask, now).await?)
     }
 
@@ -110,7 +111,7 @@ impl Gate {
     /// As [`Gate::penalize_limit`].
     pub async fn reward_limit(&self, name: &str, whom: &Whom, units: u64, now: Timestamp) -> Result<(), InspectError> {
         let policy = self.policy();
-        let ask = ask_of(&policy, name, whom, some(units)?)?;
+        let ask = self.ask_of(&policy, name, whom, some(units)?, now)?;
         Ok(self.limiter().reward(&ask, now).await?)
     }
 
@@ -127,7 +128,7 @@ impl Gate {
         now: Timestamp,
     ) -> Result<Timestamp, InspectError> {
         let policy = self.policy();
-        let ask = ask_of(&policy, name, whom, 0)?;
+        let ask = self.ask_of(&policy, name, whom, 0, now)?;
         if !(BLOCK_AT_LEAST..=BLOCK_AT_MOST).contains(&how_long) {
             return Err(InspectError::BlockLength);
         }
@@ -153,17 +154,25 @@ impl Gate {
         let (_, key) = key_of(&policy, name, whom)?;
         Ok(self.limiter().reset(name, &key).await?)
     }
+
+    /// What an operator asks of the limit in somebody's place.
+    fn ask_of<'a>(
+        &self,
+        policy: &'a Policy,
+        name: &'a str,
+        whom: &Whom,
+        cost: u64,
+        now: Timestamp,
+    ) -> Result<Ask<'a>, InspectError> {
+        let (rule, key) = key_of(policy, name, whom)?;
+        let repute = whom.address.map_or_else(Repute::default, |address| self.repute(address, now));
+        let rate = rule.rate_for(whom.principal.as_deref(), whom.client(), &repute).ok_or(InspectError::Exempt)?;
+        Ok(Ask { cost, outage: rule.outage, ..Ask::new(name, key, rate) })
+    }
 }
 
 const fn some(units: u64) -> Result<u64, InspectError> {
     if units == 0 { Err(InspectError::NoUnits) } else { Ok(units) }
-}
-
-/// What an operator asks of the limit in somebody's place.
-fn ask_of<'a>(policy: &'a Policy, name: &'a str, whom: &Whom, cost: u64) -> Result<Ask<'a>, InspectError> {
-    let (rule, key) = key_of(policy, name, whom)?;
-    let rate = rule.rate_for(whom.principal.as_deref(), whom.client()).ok_or(InspectError::Exempt)?;
-    Ok(Ask { cost, outage: rule.outage, ..Ask::new(name, key, rate) })
 }
 
 /// The rule of this name, and the key under which it counts them: made as it is made for their requests.

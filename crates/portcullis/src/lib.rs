@@ -17,6 +17,7 @@ mod pass;
 mod pattern;
 mod policy;
 mod refusal;
+mod reputation;
 mod settle;
 mod table;
 mod trace;
@@ -36,4 +37,7 @@ pub use pattern::{Pattern, PatternError};
 pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteRule, Target};
 pub use portcullis_limit::headers::LimitHeaders;
 pub use refusal::Refusal;
+pub use reputation::{
+    ByRepute, Class, KnownAddress, Offence, ReputationFigures, Repute, Rules as ReputationRules, Weights,
+};
 pub use trace::{Silent, Stage, Trace};

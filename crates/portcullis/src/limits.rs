@@ -15,6 +15,7 @@ use crate::candidate::{self, Candidate};
 use crate::cost::{Cost, CostTable};
 use crate::count::Count;
 use crate::pattern::Pattern;
+use crate::reputation::{ByRepute, Repute};
 use crate::table::PatternTable;
 
 /// One limit, as the configuration means it.
@@ -97,7 +98,7 @@ impl fmt::Display for KeyPart {
     }
 }
 
-/// A quota for everyone, or one by plan.
+/// A quota for everyone, or one by plan or by reputation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuotaChoice {
     /// The same for everyone.
@@ -109,6 +110,9 @@ pub enum QuotaChoice {
         /// For no plan or one that is not listed.
         otherwise: Rate,
     },
+    /// By what is thought of the address, for requests that prove no identity. Not for [`Scope::Verification`], which does
+    /// not know yet who proves one: there everybody is `good`.
+    ByReputation(Box<ByRepute>),
 }
 
 /// What a limit does with a request that is over its quota.
@@ -155,6 +159,8 @@ pub(crate) struct LimitTable {
     by_id: HashMap<u32, u32>,
     /// Those that are judged in another's place; mostly none.
     candidates: Vec<Candidate>,
+    /// Whether any of them goes by reputation; otherwise nothing is remembered of addresses.
+    by_reputation: bool,
 }
 
 impl LimitRule {
@@ -194,8 +200,14 @@ impl LimitRule {
         self.exempt_addresses.iter().any(|network| network.contains(&client.ip()))
     }
 
-    /// The rate that this identity is held to at this address; `None` where it is exempt.
-    pub(crate) fn rate_for(&self, principal: Option<&Principal>, client: ClientAddress) -> Option<&Rate> {
+    /// The rate that this identity is held to at this address, or an address of this repute that proves none; `None` where
+    /// it is exempt.
+    pub(crate) fn rate_for(
+        &self,
+        principal: Option<&Principal>,
+        client: ClientAddress,
+        repute: &Repute,
+    ) -> Option<&Rate> {
         if self.exempts(client)
             || principal.is_some_and(|principal| self.exempt.iter().any(|role| principal.has_role(role)))
         {
@@ -207,6 +219,8 @@ impl LimitRule {
                 .and_then(|principal| principal.parts().plan.as_deref())
                 .and_then(|plan| plans.get(plan))
                 .unwrap_or(otherwise),
+            QuotaChoice::ByReputation(rates) if principal.is_some() => &rates.good,
+            QuotaChoice::ByReputation(rates) => rates.rate(repute),
         })
     }
 }
@@ -264,10 +278,21 @@ impl LimitTable {
                 by_id.insert(id, index);
                 Compiled { phase: phase_of(&rule), costs: CostTable::of(&rule.cost), rule, id }
             })
-            .collect();
+            .collect::<Vec<Compiled>>();
+        let by_reputation = rules.iter().any(Compiled::goes_by_reputation);
         let numbered: Vec<_> = rules.iter().map(|compiled| (compiled.id, &compiled.rule)).collect();
         let candidates = candidate::candidates(&numbered);
-        Self { rules, by_pattern, by_id, candidates }
+        Self { rules, by_pattern, by_id, candidates, by_reputation }
+    }
+
+    /// Whether any limit goes by reputation.
+    pub(crate) const fn goes_by_reputation(&self) -> bool {
+        self.by_reputation
+    }
+
+    /// Whether any of these does.
+    pub(crate) fn any_by_reputation(&self, covering: &Covering) -> bool {
+        self.by_reputation && covering.limits.iter().any(|index| self.rules[*index as usize].goes_by_reputation())
     }
 
     /// The limits that are judged in another's place.
@@ -341,6 +366,7 @@ impl LimitTable {
         phases: &[Phase],
         covering: &Covering,
         facts: &KeyFacts<'_>,
+        repute: &Repute,
     ) -> SmallVec<[Ask<'t>; 4]> {
         let mut asks = SmallVec::new();
         for index in &covering.limits {
@@ -349,7 +375,7 @@ impl LimitTable {
             if !phases.contains(charged) || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
                 continue;
             }
-            let Some(rate) = rule.rate_for(facts.principal, facts.client) else { continue };
+            let Some(rate) = rule.rate_for(facts.principal, facts.client, repute) else { continue };
             let cost = match &rule.cost {
                 Cost::Fixed(cost) => *cost,
                 Cost::Told { at_most, .. } => *at_most,
@@ -390,6 +416,10 @@ fn phase_of(rule: &LimitRule) -> Phase {
 impl Compiled {
     pub(crate) const fn rule(&self) -> &LimitRule {
         &self.rule
+    }
+
+    const fn goes_by_reputation(&self) -> bool {
+        matches!(self.rule.quota, QuotaChoice::ByReputation(_))
     }
 
     /// Under which key it counts a request.

@@ -12,6 +12,7 @@ use portcullis_shield::ResponseHeaders;
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
 use crate::pattern::Pattern;
+use crate::reputation::Rules;
 use crate::table::PatternTable;
 
 /// Where an admitted request goes.
@@ -37,6 +38,9 @@ pub struct RouteRule {
     /// Whether a presented credential is not even looked at: endpoints that issue credentials must work with a stale
     /// one (T8).
     pub ignores_credentials: bool,
+    /// Whether it only lets go on, or ends, what was proven before, as a refresh does: then it is neither judged by its
+    /// address's reputation nor does it change it. Whoever is logged in behind an address with a bad name stays so.
+    pub renews: bool,
 }
 
 /// What becomes of a request that no route covers.
@@ -68,6 +72,8 @@ pub struct PolicyParts {
     pub limits: Vec<LimitRule>,
     /// How a client is told of its limits.
     pub limit_headers: LimitHeaders,
+    /// How addresses are judged, where a limit goes by that.
+    pub reputation: Rules,
     /// What roles permit.
     pub roles: Roles,
     /// Whose tokens are believed.
@@ -110,6 +116,7 @@ pub struct Policy {
     uncovered: Option<usize>,
     pub(crate) limits: LimitTable,
     pub(crate) limit_headers: LimitHeaders,
+    pub(crate) reputation: Rules,
     pub(crate) roles: Roles,
     pub(crate) verifier: Arc<TokenVerifier>,
     pub(crate) cookies: CookieNames,
@@ -127,6 +134,7 @@ pub(crate) struct Route {
     pub(crate) target: Target,
     pub(crate) max_body: u64,
     pub(crate) ignores_credentials: bool,
+    pub(crate) renews: bool,
 }
 
 impl Policy {
@@ -161,6 +169,7 @@ impl Policy {
                 target: rule.target,
                 max_body: rule.max_body,
                 ignores_credentials: rule.ignores_credentials,
+                renews: rule.renews,
             })
             .collect();
         let access = match parts.otherwise {
@@ -175,6 +184,7 @@ impl Policy {
                 target: Target::Upstream(0),
                 max_body: parts.max_body,
                 ignores_credentials: false,
+                renews: false,
             });
             routes.len() - 1
         });
@@ -186,6 +196,7 @@ impl Policy {
             ipv6_prefix: parts.ipv6_prefix,
             limits: LimitTable::new(parts.limits),
             limit_headers: parts.limit_headers,
+            reputation: parts.reputation,
             roles: parts.roles,
             verifier: parts.verifier,
             cookies: parts.cookies,

@@ -14,6 +14,7 @@ impl Gate {
     /// Settles what an admitted request was charged, once its outcome is known. A pass that is dropped instead stays
     /// charged. Where the answer's head would have told the cost, the most stays charged.
     pub fn settle(&self, pass: &mut Pass, outcome: Outcome, now: Timestamp) {
+        self.note_outcome(&pass.case, pass.target, outcome, now);
         let receipts = std::mem::take(&mut pass.receipts);
         self.settle_case(&receipts, &mut pass.case, outcome, None, now);
     }
@@ -21,6 +22,7 @@ impl Gate {
     /// The same where the head of the answer is there: it may tell the cost. Call it before the answer is shaped, so that
     /// it says what is left.
     pub fn settle_answer(&self, pass: &mut Pass, outcome: Outcome, headers: &HeaderMap, now: Timestamp) {
+        self.note_outcome(&pass.case, pass.target, outcome, now);
         let receipts = std::mem::take(&mut pass.receipts);
         self.settle_case(&receipts, &mut pass.case, outcome, Some(headers), now);
     }

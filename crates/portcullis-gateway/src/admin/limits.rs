@@ -37,7 +37,8 @@ struct Limit {
     /// What it counts by.
     key: Vec<String>,
     algorithm: String,
-    /// How much is allowed: `quota` for everybody, or one for each plan and `otherwise`.
+    /// How much is allowed: `quota` for everybody, or one for each plan and `otherwise`, or for each class of
+    /// addresses.
     quota: BTreeMap<String, String>,
     /// Where it counts: `memory`, which is this gate's, or `shared`, which all gates share that have this store.
     store: &'static str,
@@ -72,6 +73,10 @@ impl Limit {
                     plans.iter().map(|(plan, rate)| (plan.to_string(), shown(rate))).collect();
                 quota.insert("otherwise".to_owned(), shown(otherwise));
                 (quota, *otherwise)
+            }
+            QuotaChoice::ByReputation(rates) => {
+                let named = rates.named().map(|(class, rate)| (class.to_owned(), shown(rate)));
+                (BTreeMap::from(named), rates.good)
             }
         };
         Self {

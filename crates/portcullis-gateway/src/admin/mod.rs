@@ -17,6 +17,7 @@ mod mail;
 mod openapi;
 mod pages;
 mod private_file;
+mod reputation;
 mod server;
 #[cfg(feature = "test-clock")]
 mod test_clock;
@@ -178,6 +179,10 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /api/limits/{name}/reward", Access::Operator, || post(limit_acts::reward)),
     endpoint("POST /api/limits/{name}/block", Access::Operator, || post(limit_acts::block)),
     endpoint("POST /api/limits/{name}/unblock", Access::Operator, || post(limit_acts::unblock)),
+    endpoint("GET /api/reputation", Access::Operator, || get(reputation::list))
+        .listed("The addresses of which the worst is known, as JSON."),
+    endpoint("GET /api/reputation/{address}", Access::Operator, || get(reputation::show)),
+    endpoint("POST /api/reputation/{address}/forget", Access::Operator, || post(reputation::forget)),
     endpoint("POST /api/export", Access::Operator, || post(export::export)),
     endpoint("GET /api/keys", Access::Operator, || get(keys::list)).listed("The keys that sign tokens."),
     endpoint("POST /api/keys/rotate", Access::Operator, || post(keys::rotate)),

@@ -7,6 +7,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use super::api_keys::ApiKeysCommand;
 use super::limits::LimitsCommand;
+use super::reputation::ReputationCommand;
 use super::tokens::TokensCommand;
 use super::users::UsersCommand;
 
@@ -55,6 +56,9 @@ pub(super) enum Command {
     /// List the limits of the running gate, tell how one stands towards somebody, change that.
     #[command(subcommand)]
     Limits(LimitsCommand),
+    /// Tell what the running gate thinks of addresses, or have it forget one.
+    #[command(subcommand)]
+    Reputation(ReputationCommand),
     /// Tell stage by stage what the gate would answer to a request, and why.
     ///
     /// Nothing is forwarded and no limit is charged.

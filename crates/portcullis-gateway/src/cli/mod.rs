@@ -14,6 +14,7 @@ mod limits;
 mod operator;
 mod process;
 mod question;
+mod reputation;
 mod tokens;
 mod users;
 
@@ -33,6 +34,7 @@ pub use explain::{explain, gate_for_questions};
 pub use limits::LimitTask;
 pub use process::Process;
 pub use question::Question;
+pub use reputation::ReputationTask;
 pub use users::{ImportTask, UserTask};
 
 /// What the commands do that need more than the configuration.
@@ -114,6 +116,12 @@ pub trait Commands {
     /// # Errors
     /// A [`Failure`] that says why that did not succeed.
     fn manage_limits(&self, settings: Settings, task: LimitTask) -> Result<String, Failure>;
+
+    /// Asks the running gate about addresses; returns what to print.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why that did not succeed.
+    fn manage_reputation(&self, settings: Settings, task: ReputationTask) -> Result<String, Failure>;
 
     /// Tells what the gate would answer, as text. It must charge no limit that requests are counted by.
     ///
@@ -267,6 +275,7 @@ fn dispatch(command: Command, commands: &dyn Commands, console: &mut Console<'_>
         Command::ApiKeys(command) => api_keys::dispatch(command, commands, console)?,
         Command::Tokens(command) => tokens::dispatch(command, commands, console)?,
         Command::Limits(command) => limits::dispatch(command, commands, console)?,
+        Command::Reputation(command) => reputation::dispatch(command, commands, console)?,
         Command::Explain(args) => ask(args, commands, console)?,
     }
     Ok(())

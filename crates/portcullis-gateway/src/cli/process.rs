@@ -11,8 +11,8 @@ use portcullis_identity::{
 use tokio::runtime::Handle;
 
 use super::{
-    ApiKeyTask, Commands, Demo, Failure, LimitTask, NewUser, Question, UserTask, api_keys, explain, gate_for_questions,
-    limits, operator::Operator, users,
+    ApiKeyTask, Commands, Demo, Failure, LimitTask, NewUser, Question, ReputationTask, UserTask, api_keys, explain,
+    gate_for_questions, limits, operator::Operator, reputation, users,
 };
 use crate::clock::ProcessClock;
 use crate::config::{Settings, Source};
@@ -165,6 +165,12 @@ impl Commands for Process {
         let operator = Operator::of(&settings)?;
         let runtime = serve::service_runtime().map_err(Failure::run)?;
         runtime.block_on(limits::run(&operator, task))
+    }
+
+    fn manage_reputation(&self, settings: Settings, task: ReputationTask) -> Result<String, Failure> {
+        let operator = Operator::of(&settings)?;
+        let runtime = serve::service_runtime().map_err(Failure::run)?;
+        runtime.block_on(reputation::run(&operator, task))
     }
 
     fn explain(&self, settings: Settings, question: Question) -> Result<String, Failure> {

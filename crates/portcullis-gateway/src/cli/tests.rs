@@ -74,6 +74,10 @@ impl Commands for Recorder {
         self.note(format!("{task:?}"))
     }
 
+    fn manage_reputation(&self, _: Settings, task: ReputationTask) -> Result<String, Failure> {
+        self.note(format!("{task:?}"))
+    }
+
     fn explain(&self, _: Settings, question: Question) -> Result<String, Failure> {
         self.note(format!("explain {} {} from {}", question.method, question.target, question.address))
     }

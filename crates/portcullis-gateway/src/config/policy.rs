@@ -30,6 +30,7 @@ impl Settings {
             max_body: gate.max_body,
             limits: gate.limits.clone(),
             limit_headers: gate.limit_headers,
+            reputation: gate.reputation.clone(),
             roles: gate.roles.clone(),
             verifier,
             cookies: CookieNames::new(self.is_https()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, QuotaChoice, RouteRule};
+use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, QuotaChoice, ReputationRules, RouteRule};
 use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
@@ -70,13 +70,14 @@ pub enum StoreOptions {
     Memcached(MemcachedOptions),
 }
 
-/// Every rate that a limit counts by: for everyone or by plan, and the ceiling of those it exempts.
+/// Every rate that a limit counts by: for everyone, by plan or by reputation, and the ceiling of those it exempts.
 pub(crate) fn rates(rule: &LimitRule) -> impl Iterator<Item = &Rate> {
-    let (plans, fixed) = match &rule.quota {
-        QuotaChoice::Fixed(rate) => (None, rate),
-        QuotaChoice::ByPlan { plans, otherwise } => (Some(plans.values()), otherwise),
+    let chosen: Vec<&Rate> = match &rule.quota {
+        QuotaChoice::Fixed(rate) => vec![rate],
+        QuotaChoice::ByPlan { plans, otherwise } => plans.values().chain([otherwise]).collect(),
+        QuotaChoice::ByReputation(rates) => rates.named().map(|(_, rate)| rate).to_vec(),
     };
-    std::iter::once(fixed).chain(plans.into_iter().flatten()).chain(&rule.ceiling)
+    chosen.into_iter().chain(&rule.ceiling)
 }
 
 /// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].
@@ -94,6 +95,8 @@ pub struct GateSettings {
     pub limits: Vec<LimitRule>,
     /// How a client is told of its limits.
     pub limit_headers: LimitHeaders,
+    /// How addresses are judged, where a limit goes by that.
+    pub reputation: ReputationRules,
     /// How many keys the limits count at once (1,000,000).
     pub max_limit_keys: usize,
     /// The store that instances share; `None`: this process's memory.

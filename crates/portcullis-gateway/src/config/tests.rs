@@ -75,7 +75,7 @@ fn l5_the_presets_apply_where_no_limit_is_written() {
     let of = |name: &str| limits.iter().find(|rule| &*rule.name == name).unwrap();
     let rate = |name: &str| match &of(name).quota {
         QuotaChoice::Fixed(rate) => (rate.quota().count(), rate.quota().window().as_secs(), rate.algorithm()),
-        QuotaChoice::ByPlan { .. } => panic!("{name} goes by plan"),
+        QuotaChoice::ByPlan { .. } | QuotaChoice::ByReputation(_) => panic!("{name} has several quotas"),
     };
     let counter = Algorithm::SlidingWindowCounter;
     assert_eq!(limits.len(), 6);
@@ -384,4 +384,48 @@ fn the_schema_knows_every_key_of_the_template_and_nothing_is_nullable() {
     assert_eq!(schema["additionalProperties"], false);
     assert!(top.contains_key("listen") && !top.contains_key("cors"));
     assert!(!json_schema().contains("\"null\""));
+}
+
+#[test]
+fn l12_a_limit_by_reputation_has_a_rate_for_each_class() {
+    let rates = |limit: &str| {
+        let written = settings(&format!("{UPSTREAM}[[limit]]\nname = \"a\"\n{limit}"));
+        match written.gate.limits.as_slice() {
+            [LimitRule { quota: QuotaChoice::ByReputation(rates), .. }] => rates.named().map(|(_, rate)| *rate),
+            other => panic!("{other:?}"),
+        }
+    };
+    let counts = |limit: &str| rates(limit).map(|rate| rate.quota().count());
+    let of = |classes: &str| counts(&format!("quota = {{ by = \"reputation\", {classes} }}"));
+    let minute = |pairs: &[(&str, u64)]| {
+        let pairs = pairs.iter().map(|(class, count)| format!("{class} = \"{count} per minute\""));
+        of(&pairs.collect::<Vec<_>>().join(", "))
+    };
+    assert_eq!(minute(&[("good", 100), ("suspect", 30), ("bad", 5), ("challenged", 20)]), [100, 30, 5, 20]);
+    assert_eq!(minute(&[("good", 100), ("suspect", 30)]), [100, 30, 30, 100], "no better than the one above");
+    assert_eq!(minute(&[("good", 100), ("bad", 5)]), [100, 100, 5, 100]);
+    assert_eq!(of("good = \"100 per minute\", bad = \"5 per minute\", otherwise = \"bad\""), [100, 5, 5, 5]);
+    // A burst becomes smaller as its quota does: otherwise a change of class would open the difference.
+    let quota = "quota = { by = \"reputation\", good = \"100 per minute\", suspect = \"30 per minute\", bad = \"1 per minute\" }";
+    let bursts = rates(&format!("{quota}\nalgorithm = \"token-bucket\"\nburst = 50")).map(|rate| rate.burst());
+    assert_eq!(bursts, [50, 15, 1, 50]);
+}
+
+#[test]
+fn l12_addresses_are_judged_as_the_file_says() {
+    let rules = settings(UPSTREAM).gate.reputation;
+    let highest = rules.highest();
+    assert_eq!((rules.half_life, rules.suspect, rules.bad, highest), (Duration::from_secs(600), 100, 300, 600.0));
+    let written = "[reputation]\nhalf_life = \"1h\"\nsuspect = 10\nbad = 40\nchallenged_for = \"0s\"\n\
+                   trusted = [\"10.0.0.0/8\", \"2001:db8::7\"]\n[reputation.weights]\nmissing = 0\nunproven = 3\n";
+    let rules = settings(&format!("{UPSTREAM}{written}")).gate.reputation;
+    assert_eq!((rules.half_life, rules.suspect, rules.bad), (Duration::from_secs(3_600), 10, 40));
+    assert_eq!(rules.challenged_for, Duration::ZERO);
+    // What is not written weighs what it does by default, but never more than the whole scale.
+    assert_eq!((rules.weights.missing, rules.weights.unproven, rules.weights.hostile), (0, 3, 40));
+    for (address, trusted) in
+        [("10.9.9.9", true), ("::ffff:10.0.0.1", true), ("2001:db8::7", true), ("2001:db8::8", false)]
+    {
+        assert_eq!(rules.trusts(address.parse().unwrap()), trusted, "{address}");
+    }
 }

@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub pattern: &'static str,
     /// What it asks of a caller.
     pub need: Need,
+    /// Whether it lets go on, or ends, what was proven before ([`portcullis::RouteRule::renews`]).
+    pub renews: bool,
     route: fn() -> MethodRouter<Arc<Api>>,
 }
 
@@ -66,8 +68,8 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /auth/resend-verification", Need::Nothing, || post(registration::resend)),
     endpoint("GET /auth/login", Need::Nothing, || get(hosted::sign_in)),
     endpoint("POST /auth/login", Need::Nothing, || post(login::login)),
-    endpoint("POST /auth/refresh", Need::Nothing, || post(login::refresh)),
-    endpoint("POST /auth/logout", Need::Nothing, || post(login::logout)),
+    endpoint("POST /auth/refresh", Need::Nothing, || post(login::refresh)).renewing(),
+    endpoint("POST /auth/logout", Need::Nothing, || post(login::logout)).renewing(),
     endpoint("POST /auth/logout-all", Need::Login, || post(login::logout_all)),
     endpoint("GET /auth/forgot-password", Need::Nothing, || get(hosted::forgot)),
     endpoint("POST /auth/forgot-password", Need::Nothing, || post(password::forgot)),
@@ -98,7 +100,13 @@ pub const ENDPOINTS: &[Endpoint] = &[
 pub const REST: &[&str] = &["/auth/**", "/.well-known/jwks.json"];
 
 const fn endpoint(pattern: &'static str, need: Need, route: fn() -> MethodRouter<Arc<Api>>) -> Endpoint {
-    Endpoint { pattern, need, route }
+    Endpoint { pattern, need, renews: false, route }
+}
+
+impl Endpoint {
+    const fn renewing(self) -> Self {
+        Self { renews: true, ..self }
+    }
 }
 
 /// What the handlers share.

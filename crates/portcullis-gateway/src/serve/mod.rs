@@ -7,6 +7,7 @@ mod limits;
 mod log;
 mod policy;
 mod reload;
+mod reputation;
 mod running;
 mod state_dir;
 

@@ -24,12 +24,12 @@ pub fn build_policy(settings: &Settings, own: Option<Issuer>) -> Result<Policy, 
 /// The routes of the identity endpoints. What stands under `/auth` and is none of them stays in this process too.
 #[must_use]
 pub fn own_routes() -> Vec<RouteRule> {
-    let rest = REST.iter().map(|pattern| (*pattern, Need::Nothing));
+    let rest = REST.iter().map(|pattern| (*pattern, Need::Nothing, false));
     ENDPOINTS
         .iter()
-        .map(|endpoint| (endpoint.pattern, endpoint.need))
+        .map(|endpoint| (endpoint.pattern, endpoint.need, endpoint.renews))
         .chain(rest)
-        .filter_map(|(pattern, need)| {
+        .filter_map(|(pattern, need, renews)| {
             Some(RouteRule {
                 pattern: pattern.parse().ok()?,
                 access: match need {
@@ -39,6 +39,7 @@ pub fn own_routes() -> Vec<RouteRule> {
                 target: Target::Identity,
                 max_body: MAX_IDENTITY_BODY as u64,
                 ignores_credentials: need == Need::Nothing,
+                renews,
             })
         })
         .collect()

@@ -21,6 +21,7 @@ use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
 use super::limits;
 use super::policy::{build_policy, role_names};
+use super::reputation;
 use super::state_dir::{StateDir, StateDirError};
 use crate::admin::{self, Accounts, AdminParts, CaughtMail, MailSource, OperatorToken, OperatorTokenError, ReadyCheck};
 use crate::clock::ProcessClock;
@@ -154,6 +155,7 @@ impl Running {
             identity.revocations().forget_by(Box::new(failures));
         }
         sample(&metrics, &gate, events.as_ref());
+        reputation::show(&metrics, &gate);
         if let MailWay::Server(server) = &mail {
             let (server, name) = (server.clone(), "portcullis_mails_under_way");
             let value = Box::new(move || server.under_way() as u64);

@@ -9,6 +9,7 @@ mod keys;
 mod link;
 mod outage;
 mod recovery;
+mod reputation;
 mod schedules;
 #[path = "../../../portcullis-limit/tests/redis/servers.rs"]
 #[expect(dead_code, reason = "one harness for the tests of the store and for these")]

@@ -46,6 +46,7 @@ pub(crate) mod person;
 pub(crate) mod refresh;
 mod refusals;
 mod registration;
+mod reputation;
 mod roles;
 mod rows;
 mod schema;

@@ -228,6 +228,68 @@ proptest! {
     }
 }
 
+/// A load whose requests are held to three rates in turns, each with a burst as much smaller as its quota is, and the largest.
+fn turns(algorithm: Algorithm) -> impl Strategy<Value = (Rate, Vec<(Timestamp, Rate)>)> {
+    let rates = |algorithm: Algorithm, burst: u64| {
+        [60_u64, 20, 3].map(|count| {
+            let quota = Quota::new(count, Duration::from_secs(60)).unwrap();
+            let burst = algorithm.has_burst().then_some((burst * count / 60).max(1));
+            Rate::new(quota, algorithm, burst).unwrap()
+        })
+    };
+    let step = (prop_oneof![3 => Just(0_u64), 3 => 0_u64..2_000, 1 => 0_u64..90_000], 0_usize..3);
+    (1_u64..150, prop::collection::vec(step, 1..300)).prop_map(move |(burst, steps)| {
+        let (rates, mut clock) = (rates(algorithm, burst), START);
+        let requests = steps.into_iter().map(|(gap, class)| {
+            clock += gap * 1_000_000;
+            (Timestamp::from_nanos(clock), rates[class])
+        });
+        (rates[0], requests.collect())
+    })
+}
+
+/// What is admitted where the rate changes from request to request.
+fn run_in_turns(requests: &[(Timestamp, Rate)]) -> Vec<Admitted> {
+    let mut cell = Cell::new(requests[0].1.algorithm());
+    let mut admitted = Vec::new();
+    for (now, rate) in requests {
+        let at = cell.advance(rate, *now);
+        if cell.assess(rate, 1, at).retry_at.is_none() {
+            cell.charge(rate, 1, at);
+            admitted.push(Admitted { at: at.as_nanos(), leaves: at.as_nanos(), cost: 1 });
+        }
+    }
+    admitted
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn l12_buckets_whose_rates_take_turns_promise_what_the_largest_does(
+        (largest, requests) in prop::sample::select(vec![Algorithm::TokenBucket, Algorithm::LeakyBucket]).prop_flat_map(turns)
+    ) {
+        for (length, sum) in runs(&run_in_turns(&requests), |one| one.at) {
+            prop_assert!(sum <= largest.burst() + length / largest.interval_nanos(), "{sum} in {length} ns");
+        }
+    }
+
+    #[test]
+    fn l12_a_log_whose_rates_take_turns_promises_what_the_largest_does((largest, requests) in turns(Algorithm::SlidingWindowLog)) {
+        for (length, sum) in runs(&run_in_turns(&requests), |one| one.at) {
+            prop_assert!(length >= largest.quota().window_nanos() || sum <= largest.quota().count());
+        }
+    }
+
+    #[test]
+    fn l12_windows_whose_rates_take_turns_promise_what_the_largest_does(
+        (largest, requests) in
+            prop::sample::select(vec![Algorithm::FixedWindow, Algorithm::SlidingWindowCounter]).prop_flat_map(turns)
+    ) {
+        no_aligned_window_exceeds_the_quota(&largest, &run_in_turns(&requests))?;
+    }
+}
+
 #[test]
 fn l14_the_counters_bound_is_reached_and_so_cannot_be_promised_smaller() {
     let rate = Rate::new("100 per minute".parse().unwrap(), Algorithm::SlidingWindowCounter, None).unwrap();

@@ -116,7 +116,9 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::RefreshReuse
         | EventKind::UpstreamFailed
         | EventKind::MailDropped
-        | EventKind::LoginsExhausted => true,
+        | EventKind::LoginsExhausted
+        | EventKind::AddressSuspect
+        | EventKind::AddressBad => true,
         EventKind::LoginSucceeded
         | EventKind::Reloaded
         | EventKind::ReloadRefused

@@ -354,7 +354,7 @@ mod model {
             }).collect();
             let quotas: Vec<u64> = rules.iter().map(|rule| match &rule.quota {
                 portcullis::QuotaChoice::Fixed(rate) => rate.capacity(),
-                portcullis::QuotaChoice::ByPlan { .. } => unreachable!("none is made here"),
+                _ => unreachable!("none is made here"),
             }).collect();
             let house = open(rules.clone());
             let mut used = vec![0; rules.len()];

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use portcullis::{
-    Gate, IdentityHeaders, KeyPart, LimitHeaders, LimitRule, Otherwise, Pass, Policy, PolicyParts, Refusal, RouteRule,
-    Target, Verdict,
+    Gate, IdentityHeaders, KeyPart, LimitHeaders, LimitRule, Otherwise, Pass, Policy, PolicyParts, Refusal,
+    ReputationRules, RouteRule, Target, Verdict,
 };
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
@@ -76,6 +76,7 @@ pub(crate) fn route(pattern: &str, access: Requirement) -> RouteRule {
         target: Target::Upstream(0),
         max_body: 100,
         ignores_credentials: false,
+        renews: false,
     }
 }
 
@@ -127,6 +128,7 @@ pub(crate) fn parts(key: &SigningKey, routes: Vec<RouteRule>, limits: Vec<LimitR
         max_body: 100,
         limits,
         limit_headers: LimitHeaders::Both,
+        reputation: ReputationRules::default(),
         roles: Roles::new(&BTreeMap::new()).unwrap(),
         verifier: Arc::new(TokenVerifier::new(vec![issuer], 100)),
         cookies: CookieNames::new(true),
@@ -180,23 +182,12 @@ impl House {
         request: &str,
         headers: &[(&'static str, String)],
     ) -> Verdict {
-        let (method, target) = request.split_once(' ').unwrap();
-        let method: Method = method.parse().unwrap();
-        let target: Uri = target.parse().unwrap();
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
-        let facts = Facts {
-            method: &method,
-            target: &target,
-            headers: &map,
-            peer: peer.parse().unwrap(),
-            secure: true,
-            id: RequestId::from_bits(7),
-            now,
-        };
-        futures_executor(self.gate.decide(&facts))
+        with_facts(peer, request, headers, now, |facts| futures_executor(self.gate.decide(facts)))
+    }
+
+    /// What a door does that finds something wrong before it asks.
+    pub(crate) fn refuse_at_the_door(&self, peer: &str, reason: portcullis_core::Reason) -> Refusal {
+        with_facts(peer, "GET /public/status", &[], NOW, |facts| self.gate.refuse(facts, reason))
     }
 
     pub(crate) fn ask(&self, request: &str, headers: &[(&'static str, String)]) -> Verdict {
@@ -206,6 +197,32 @@ impl House {
     pub(crate) fn status(&self, request: &str, headers: &[(&'static str, String)]) -> u16 {
         status(&self.ask(request, headers))
     }
+}
+
+fn with_facts<T>(
+    peer: &str,
+    request: &str,
+    headers: &[(&'static str, String)],
+    now: Timestamp,
+    then: impl FnOnce(&Facts<'_>) -> T,
+) -> T {
+    let (method, target) = request.split_once(' ').unwrap();
+    let method: Method = method.parse().unwrap();
+    let target: Uri = target.parse().unwrap();
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    }
+    let facts = Facts {
+        method: &method,
+        target: &target,
+        headers: &map,
+        peer: peer.parse().unwrap(),
+        secure: true,
+        id: RequestId::from_bits(7),
+        now,
+    };
+    then(&facts)
 }
 
 /// A decision in memory never waits, so one poll is enough; a second would be a bug.

@@ -2,6 +2,7 @@
 
 mod api;
 mod pages;
+mod reputation;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -12,7 +13,7 @@ use super::{Access, ENDPOINTS, Endpoint, SESSION_COOKIE, Shared};
 use crate::openapi::{self, Frame, Operation};
 
 /// Every row.
-const TABLES: &[&[Operation]] = &[pages::OPERATIONS, api::OPERATIONS];
+const TABLES: &[&[Operation]] = &[pages::OPERATIONS, api::OPERATIONS, reputation::OPERATIONS];
 
 /// `GET /openapi.json`.
 pub(super) async fn serve(State(admin): Shared) -> Response {

@@ -76,8 +76,9 @@ pub(crate) struct LimitTable {
     /// How it counts: `token-bucket`, `leaky-bucket`, `fixed-window`, `sliding-window-counter`, `sliding-window-log` or
     /// `calendar` (real days, weeks, months or years). Default: `sliding-window-counter`.
     pub(crate) algorithm: Option<At<Text>>,
-    /// How much is allowed: `5 per 15m`, `10,000 per month` (only for `calendar`), or by plan: `{ by = "plan", free = "60 per minute", otherwise = "free" }`.
-    pub(crate) quota: Option<At<ShortOrLong<QuotaText, ByPlan>>>,
+    /// How much is allowed: `5 per 15m`, `10,000 per month` (only for `calendar`), or by plan: `{ by = "plan", free = "60 per minute", otherwise = "free" }`, or
+    /// by what is thought of the address (`[reputation]`): `{ by = "reputation", good = "100 per minute", bad = "5 per minute" }`.
+    pub(crate) quota: Option<At<ShortOrLong<QuotaText, ByChoice>>>,
     /// How many requests may come at once (only for `token-bucket` and `leaky-bucket`). Default: the quota's number for
     /// `token-bucket`, 1 for `leaky-bucket`.
     pub(crate) burst: Option<At<u64>>,
@@ -168,38 +169,38 @@ pub(crate) enum OutageName {
     Closed,
 }
 
-/// A quota by plan.
+/// A quota by plan or by reputation.
 #[derive(Clone, Debug)]
-pub(crate) struct ByPlan {
-    /// What it goes by; `plan` is the only choice.
+pub(crate) struct ByChoice {
+    /// What it goes by: `plan` or `reputation`.
     pub(crate) by: Option<At<Text>>,
-    /// The plan whose quota holds for an unknown plan or none.
+    /// The choice whose quota holds for an unknown plan or none; for a class that is not written it need not be given.
     pub(crate) otherwise: Option<At<Text>>,
-    /// The plans.
-    pub(crate) plans: BTreeMap<String, At<QuotaText>>,
+    /// The plans, or the classes of addresses.
+    pub(crate) choices: BTreeMap<String, At<QuotaText>>,
 }
 
-impl<'de> Deserialize<'de> for ByPlan {
+impl<'de> Deserialize<'de> for ByChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ByPlanVisitor;
+        struct ByChoiceVisitor;
 
-        impl<'de> Visitor<'de> for ByPlanVisitor {
-            type Value = ByPlan;
+        impl<'de> Visitor<'de> for ByChoiceVisitor {
+            type Value = ByChoice;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a table of plans")
+                f.write_str("a table of plans or classes")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<ByPlan, A::Error> {
-                let mut found = ByPlan { by: None, otherwise: None, plans: BTreeMap::new() };
+            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<ByChoice, A::Error> {
+                let mut found = ByChoice { by: None, otherwise: None, choices: BTreeMap::new() };
                 while let Some(key) = table.next_key::<String>()? {
                     match key.as_str() {
                         "by" => found.by = Some(table.next_value()?),
                         "otherwise" => found.otherwise = Some(table.next_value()?),
-                        "" => return Err(A::Error::custom("a plan must have a name")),
+                        "" => return Err(A::Error::custom("a plan or class must have a name")),
                         _ => {
                             let quota = table.next_value()?;
-                            found.plans.insert(key, quota);
+                            found.choices.insert(key, quota);
                         }
                     }
                 }
@@ -207,22 +208,22 @@ impl<'de> Deserialize<'de> for ByPlan {
             }
         }
 
-        deserializer.deserialize_map(ByPlanVisitor)
+        deserializer.deserialize_map(ByChoiceVisitor)
     }
 }
 
-impl JsonSchema for ByPlan {
+impl JsonSchema for ByChoice {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ByPlan".into()
+        "ByChoice".into()
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let quota = generator.subschema_for::<QuotaText>();
         schemars::json_schema!({
-            "description": "A quota for each plan; `otherwise` names the plan that holds for an unknown one.",
+            "description": "A quota for each plan, where `otherwise` names the plan that holds for an unknown one; or for each class of addresses: `good`, `suspect`, `bad` and `challenged`, all with one window; a class that is left out has the quota of the one above it.",
             "type": "object",
-            "properties": { "by": { "const": "plan" }, "otherwise": { "type": "string" } },
-            "required": ["by", "otherwise"],
+            "properties": { "by": { "enum": ["plan", "reputation"] }, "otherwise": { "type": "string" } },
+            "required": ["by"],
             "additionalProperties": quota,
         })
     }

@@ -5,6 +5,7 @@ mod identity;
 mod limit;
 mod mail;
 mod operate;
+mod reputation;
 mod route;
 mod settle;
 mod transport;
@@ -20,10 +21,11 @@ pub(crate) use identity::{
     PolicyName, SessionsTable, TokensTable,
 };
 pub(crate) use limit::{
-    ByPlan, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,
+    ByChoice, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,
 };
 pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
+pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
 pub(crate) use transport::{ClientTable, UpstreamTable};
@@ -79,6 +81,8 @@ pub(crate) struct Raw {
     pub(crate) limits: Option<Table<LimitsTable>>,
     /// Limits: how often requests may pass. Where none is written, the preset limits apply.
     pub(crate) limit: Option<Vec<Table<LimitTable>>>,
+    /// How addresses are judged by what comes from them, for limits that go by it.
+    pub(crate) reputation: Option<Table<ReputationTable>>,
     /// Response headers, and the headers that tell the upstream who a request is.
     pub(crate) headers: Option<Table<HeadersTable>>,
     /// The operator's listener.

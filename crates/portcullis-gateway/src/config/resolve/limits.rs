@@ -10,6 +10,7 @@ use portcullis_limit::{MAX_DELAY, Outage};
 
 use super::context::Context;
 use super::quota::Keeping;
+use super::reputation;
 use super::routes::{Roles, patterns, role_reference};
 use super::{candidates, exempt, preset, settle, store};
 use crate::config::diagnostic::Diagnostic;
@@ -67,6 +68,7 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
         let Some(rule) = limit(cx, table, &format!("limit.{index}"), around) else { continue };
+        reputation::check_scope(cx, table.get(), &rule);
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));

@@ -12,6 +12,7 @@ mod operate;
 mod pages;
 mod preset;
 mod quota;
+mod reputation;
 mod routes;
 mod secrets;
 mod settle;
@@ -75,6 +76,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let around =
         limits::Around { roles: &roles, issuers: &issuers, claims: &claims, identity: identity.is_some(), trusts_hops };
     let limits = limits::limits(cx, &raw, &around);
+    let reputation = reputation::rules(cx, &raw, &limits.rules);
     let headers = operate::headers(cx, &raw);
     let admin = operate::admin(cx, &raw, &listen);
     let log = operate::log(cx, &raw, &state_dir);
@@ -105,6 +107,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         max_body: defaults.max_body,
         limits: limits.rules,
         limit_headers: limits.headers,
+        reputation,
         max_limit_keys: limits.max_keys,
         limit_store: limits.store,
         remembered_tokens: identity::remembered_tokens(cx, &raw),

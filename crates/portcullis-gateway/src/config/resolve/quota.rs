@@ -1,4 +1,4 @@
-//! How a limit keeps its quota: the algorithm, what belongs to it, and the quota for everyone or by plan.
+//! How a limit keeps its quota: the algorithm, what belongs to it, and the quota for everyone, by plan or by reputation.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -8,9 +8,13 @@ use portcullis::{LimitRule, QuotaChoice};
 use portcullis_limit::{Algorithm, MAX_DELAY, Quota, Rate, RateError};
 
 use super::context::Context;
+use super::reputation;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{At, ByPlan, LimitTable, ShortOrLong, Text};
+use crate::config::raw::{At, ByChoice, LimitTable, ShortOrLong, Text};
 use crate::config::words::{alternatives, closest};
+
+/// The largest burst that a rate takes.
+const MAX_BURST: u64 = 1_000_000_000;
 
 /// An algorithm, and what was written for it alone.
 #[derive(Clone, Copy)]
@@ -19,6 +23,8 @@ pub(super) struct Keeping<'r> {
     burst: Option<&'r At<u64>>,
     max_delay: Option<Duration>,
     time_zone: Option<&'r At<Text>>,
+    /// The quota of which the burst is written; that of another is as much smaller as it is.
+    burst_of: Option<Quota>,
 }
 
 impl<'r> Keeping<'r> {
@@ -39,6 +45,7 @@ impl<'r> Keeping<'r> {
             ),
             max_delay: max_delay.map(|at| cx.duration(Some(at), Duration::ZERO, Duration::ZERO..=MAX_DELAY)),
             time_zone: only_for(cx, "time_zone", raw.time_zone.as_ref(), algorithm, &[Algorithm::Calendar]),
+            burst_of: None,
         }
     }
 
@@ -59,6 +66,12 @@ impl<'r> Keeping<'r> {
         }
     }
 
+    /// How rates are kept that take turns in one bucket: the burst is that of the first, and a smaller quota has a burst that
+    /// is as much smaller. Then all are equally deep in time, and what one has taken is never more than another can tell.
+    pub(super) fn shared_from(self, first: Quota) -> Self {
+        Self { burst_of: Some(first), ..self }
+    }
+
     /// The quota that is written, or that of the preset.
     pub(super) fn quota(
         self,
@@ -69,7 +82,7 @@ impl<'r> Keeping<'r> {
     ) -> Option<QuotaChoice> {
         match raw.quota.as_ref().map(|at| (at, at.get())) {
             Some((at, ShortOrLong::Short(text))) => self.rate(cx, text.as_str(), &at.span()).map(QuotaChoice::Fixed),
-            Some((at, ShortOrLong::Long(plans))) => self.by_plan(cx, plans, at.span()),
+            Some((at, ShortOrLong::Long(choices))) => self.by_choice(cx, choices, at.span()),
             None => {
                 let span = raw.algorithm.as_ref().map_or_else(|| span.clone(), At::span);
                 base.and_then(|base| self.with(cx, base_rate(base).quota(), &span)).map(QuotaChoice::Fixed)
@@ -77,28 +90,34 @@ impl<'r> Keeping<'r> {
         }
     }
 
-    fn by_plan(self, cx: &mut Context<'_>, raw: &ByPlan, span: Range<usize>) -> Option<QuotaChoice> {
-        if let Some(at) = raw.by.as_ref().filter(|at| at.get().as_str() != "plan") {
-            let found = Diagnostic::error(at.span(), format!("{:?} is not a choice here", at.get().as_str()));
-            cx.push(found.expected("\"plan\""));
+    fn by_choice(self, cx: &mut Context<'_>, raw: &ByChoice, span: Range<usize>) -> Option<QuotaChoice> {
+        match raw.by.as_ref().map(|at| (at, at.get().as_str())) {
+            Some((_, "plan")) => {}
+            Some((_, "reputation")) => return reputation::quota(cx, self, raw, &span),
+            Some((at, other)) => {
+                let found = Diagnostic::error(at.span(), format!("{other:?} is not a choice here"));
+                cx.push(found.expected(alternatives(["plan", "reputation"])));
+            }
+            None => cx.push(Diagnostic::error(span.clone(), "\"by\" is missing").hint("add by = \"plan\"")),
         }
-        if raw.by.is_none() {
-            cx.push(Diagnostic::error(span.clone(), "\"by\" is missing").hint("add by = \"plan\""));
-        }
+        self.by_plan(cx, raw, span)
+    }
+
+    fn by_plan(self, cx: &mut Context<'_>, raw: &ByChoice, span: Range<usize>) -> Option<QuotaChoice> {
         let mut plans = HashMap::new();
-        for (plan, at) in &raw.plans {
+        for (plan, at) in &raw.choices {
             if let Some(rate) = self.rate(cx, at.get().as_str(), &at.span()) {
                 plans.insert(Box::from(plan.as_str()), rate);
             }
         }
-        let names = || raw.plans.keys().map(String::as_str);
+        let names = || raw.choices.keys().map(String::as_str);
         let Some(at) = &raw.otherwise else {
             let found = Diagnostic::error(span, "\"otherwise\" is missing: it names the plan for whoever has none");
             cx.push(found.hint(format!("add otherwise = \"{}\"", names().next().unwrap_or("free"))));
             return None;
         };
         let name = at.get().as_str();
-        if !raw.plans.contains_key(name) {
+        if !raw.choices.contains_key(name) {
             let found = Diagnostic::error(at.span(), format!("there is no plan {name:?} beside it"));
             cx.push(match closest(name, names()) {
                 Some(meant) => found.hint(format!("did you mean \"{meant}\"?")),
@@ -117,7 +136,12 @@ impl<'r> Keeping<'r> {
     }
 
     fn with(self, cx: &mut Context<'_>, quota: Quota, span: &Range<usize>) -> Option<Rate> {
-        let burst = self.burst.map(|at| *at.get());
+        let share = |burst: u64| match self.burst_of {
+            Some(first) => (burst.saturating_mul(quota.count()) / first.count()).max(1),
+            None => burst,
+        };
+        // What is out of bounds stays so, to be told.
+        let burst = self.burst.map(|at| if (1..=MAX_BURST).contains(at.get()) { share(*at.get()) } else { *at.get() });
         let rate = Rate::new(quota, self.algorithm, burst)
             .and_then(|rate| self.max_delay.map_or(Ok(rate), |delay| rate.with_max_delay(delay)))
             .and_then(|rate| self.time_zone.map_or(Ok(rate), |at| rate.in_time_zone(at.get().as_str())));
@@ -139,6 +163,7 @@ impl<'r> Keeping<'r> {
 fn base_rate(base: &LimitRule) -> Rate {
     match &base.quota {
         QuotaChoice::Fixed(rate) | QuotaChoice::ByPlan { otherwise: rate, .. } => *rate,
+        QuotaChoice::ByReputation(rates) => rates.good,
     }
 }
 

@@ -195,6 +195,7 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
                 target: Target::Upstream(target),
                 max_body,
                 ignores_credentials: false,
+                renews: false,
             });
         }
     }

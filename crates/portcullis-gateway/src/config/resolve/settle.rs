@@ -118,6 +118,9 @@ pub(super) fn room(quota: &QuotaChoice, ceiling: Option<&Rate>) -> u64 {
         QuotaChoice::ByPlan { plans, otherwise } => {
             plans.values().chain([otherwise]).map(Rate::capacity).min().unwrap_or(u64::MAX)
         }
+        QuotaChoice::ByReputation(rates) => {
+            rates.named().map(|(_, rate)| rate.capacity()).into_iter().min().unwrap_or(u64::MAX)
+        }
     };
     ceiling.map_or(smallest, |ceiling| smallest.min(ceiling.capacity()))
 }

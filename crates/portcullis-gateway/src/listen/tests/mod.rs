@@ -121,6 +121,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         target: Target::Identity,
         max_body: 64 * 1024,
         ignores_credentials: true,
+        renews: false,
     };
     let closed = RouteRule {
         pattern: "/closed".parse().unwrap(),
@@ -128,6 +129,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         target: Target::Upstream(0),
         max_body,
         ignores_credentials: false,
+        renews: false,
     };
     Policy::new(PolicyParts {
         trusted_hops: TrustedHops::default(),
@@ -137,6 +139,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         max_body,
         limits: Vec::new(),
         limit_headers: portcullis::LimitHeaders::default(),
+        reputation: portcullis::ReputationRules::default(),
         roles: Roles::new(&std::collections::BTreeMap::new()).unwrap(),
         verifier: Arc::new(TokenVerifier::new(vec![issuer()], 16)),
         cookies: CookieNames::new(false),
