@@ -69,6 +69,7 @@ mod breaker;
 mod calendar;
 pub mod headers;
 mod key;
+mod lease;
 mod limiter;
 mod message;
 mod operate;
@@ -81,6 +82,7 @@ pub mod tower;
 
 pub use calendar::{Calendar, Period, Stretch, UnknownTimeZone};
 pub use key::Key;
+pub use lease::LeaseFigures;
 pub use limiter::{Ask, Charge, Denied, Limiter, Receipt, Receipts, Refused, Standing};
 pub use message::fill_wait;
 pub use operate::{BLOCK_AT_LEAST, BLOCK_AT_MOST};
@@ -90,7 +92,9 @@ pub use portcullis_core::{
 };
 pub use quota::{Quota, QuotaError};
 pub use rate::{Algorithm, MAX_DELAY, MAX_LOG_QUOTA, Rate, RateError, UnknownAlgorithm};
-pub use store::{Answer, BoxFuture, Identity, MemoryStore, SharedStore, StoreError};
+pub use store::{Answer, BoxFuture, Identity, Lender, MemoryStore, Pulse, SharedStore, StoreError, Taken};
+#[cfg(feature = "memcached")]
+pub use store::{MemcachedFigures, MemcachedOptions, MemcachedOptionsError, MemcachedStore, NotCarried};
 #[cfg(feature = "redis")]
 pub use store::{RedisFigures, RedisOptions, RedisOptionsError, RedisStore};
 

@@ -224,7 +224,15 @@ impl MemoryStore {
 
     fn receipt(&self, ask: &Ask<'_>, id: CellId, charged: &Charged) -> Receipt {
         self.note(Some(charged));
-        Receipt { limit: ask.key.limit(), id, rate: *ask.rate, cost: ask.cost, at: charged.at, shared: None }
+        Receipt {
+            limit: ask.key.limit(),
+            id,
+            rate: *ask.rate,
+            cost: ask.cost,
+            at: charged.at,
+            shared: None,
+            leased: None,
+        }
     }
 
     fn note(&self, charged: Option<&Charged>) {
