@@ -52,8 +52,11 @@ fn app(redis: &str) -> Result<Router, Box<dyn Error>> {
         .outage(Outage::Local);
     // Better not at all than once too often.
     let pay = Limit::new("pay", Rate::new("10 per 1m".parse()?, Algorithm::FixedWindow, None)?).outage(Outage::Closed);
+    // Much asked for: each instance takes portions, and asks Redis for these alone.
+    let feed = Limit::new("feed", Rate::new("1,000 per 1d".parse()?, Algorithm::FixedWindow, None)?).lease()?;
 
     Ok(Router::new()
+        .route("/feed", get(async || "news\n").layer(layer.clone().limit(feed)))
         .route("/", get(async || "hello\n").layer(layer.clone().limit(api)))
         .route("/login", post(login).layer(layer.clone().limit(login_limit)))
         .route("/pay", post(async || "paid\n").layer(layer.limit(pay))))

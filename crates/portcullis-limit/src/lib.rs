@@ -55,13 +55,16 @@
 //! # Which store
 //!
 //! [`MemoryStore`]: one process, some 50 bytes a key, a bounded number of keys. `RedisStore` (feature `redis`; one server,
-//! Sentinel, Cluster, TLS): all processes count together, a whole stack of limits in one script, by the server's clock. While it
-//! is away each limit does what its [`Outage`] says, and no decision waits longer than the [`PATIENCE`].
+//! Sentinel, Cluster, TLS): all processes count together, a whole stack of limits in one script, by the server's clock; a limit
+//! that is asked for all the time takes portions of its quota instead ([`Ask::lease`]). `MemcachedStore` (feature `memcached`): all
+//! processes together too, for those algorithms that memcached can keep. While a store over a network is away each limit does
+//! what its [`Outage`] says, and no decision waits longer than the [`PATIENCE`].
 //!
 //! # Features
 //!
 //! - `tower`: the layer.
 //! - `redis`: the store in Redis.
+//! - `memcached`: the store in memcached.
 //! - `test-clock`: lets tests move the time of scripts in Redis. A release build refuses it.
 
 mod algorithm;

@@ -350,7 +350,11 @@ impl Limiter {
     /// The same without waiting; `None` where it takes a shared store.
     #[cfg(feature = "tower")]
     pub(crate) fn charge_at_once(&self, asks: &[Ask<'_>], now: Timestamp) -> Option<Result<Charge, Refused>> {
-        self.shared.is_none().then(|| self.local.charge(asks, now).map_err(Refused::Denied))
+        let Some(shared) = &self.shared else { return Some(self.local.charge(asks, now).map_err(Refused::Denied)) };
+        match (&shared.leases, asks) {
+            (Some(leases), [ask]) if leases.covers(ask) => self.charge_here(leases, ask, now),
+            _ => None,
+        }
     }
 
     async fn charge_shared(

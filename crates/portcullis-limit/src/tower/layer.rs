@@ -83,7 +83,8 @@ impl<R> LimitLayer<R> {
     ///
     /// # Panics
     /// If a limit of this name was added to a layer of the same [`Limits`] before: the two would count in each other's
-    /// cells. To count several routes by one limit, clone the layer.
+    /// cells. To count several routes by one limit, clone the layer; to make all layers anew, by another configuration, make
+    /// new [`Limits`] of the same [`Limits::limiter`], and the counts go on.
     #[must_use]
     pub fn limit(mut self, limit: Limit) -> Self {
         let Some(id) = self.config.shared.register(&limit.name) else {

@@ -8,7 +8,7 @@ use http::{Extensions, HeaderMap, StatusCode};
 
 use super::by::By;
 use crate::outage::Outage;
-use crate::rate::Rate;
+use crate::rate::{Rate, RateError};
 
 /// A limit: its name, how much it allows, by what it counts, and what it does about those who want more.
 ///
@@ -38,6 +38,7 @@ pub struct Limit {
     pub(super) parts: Vec<By>,
     pub(super) enforce: bool,
     pub(super) outage: Outage,
+    pub(super) lease: bool,
     pub(super) message: Option<Arc<str>>,
     pub(super) cost: u64,
     cost_of: Option<Read<u64>>,
@@ -78,6 +79,7 @@ impl Limit {
             parts: Vec::new(),
             enforce: true,
             outage: Outage::Local,
+            lease: false,
             message: None,
             cost: 1,
             cost_of: None,
@@ -171,6 +173,21 @@ impl Limit {
     pub const fn outage(mut self, outage: Outage) -> Self {
         self.outage = outage;
         self
+    }
+
+    /// Decides by portions of the quota that are taken from the shared store, without asking it for each request. All instances
+    /// together still admit at most the quota in each aligned window, but each of them tells clients of its own portion, and what
+    /// one holds is not there for the others. A store that is new lends nothing for some seconds, and one that has lost what it
+    /// knew nothing before the next window: until then everybody is refused. An instance that stops gives back what it holds by
+    /// [`Limiter::release`](crate::Limiter::release). Of no consequence where there is no shared store, or one that does not lend.
+    ///
+    /// # Errors
+    /// [`RateError`] where the rate does not keep its promise by portions: see [`Rate::check_lease`]. What
+    /// [`Limit::rate_of`] chooses and does not either, is charged by each request.
+    pub fn lease(mut self) -> Result<Self, RateError> {
+        self.rate.check_lease()?;
+        self.lease = true;
+        Ok(self)
     }
 
     /// What those are told whom it refuses, in place of "Rate limit exceeded"; `{minutes}` and `{seconds}` stand for the

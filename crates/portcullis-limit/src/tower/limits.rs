@@ -28,6 +28,9 @@ const PLACES: usize = 1_024;
 /// memory of clients that are gone (twice a minute; no more than [`crate::MemoryStore::with_capacity`] are ever kept) and asks a
 /// shared store that was lost whether it is back. The task ends with the last clone and the last layer. If its runtime ends
 /// before, the next request starts another.
+///
+/// Requests that have to wait for their turn ([`crate::Rate::with_max_delay`]) are held here, at most 1,024 at once: whoever would
+/// be one more is refused, and told when its turn would have been.
 #[derive(Clone)]
 pub struct Limits(Arc<Shared>);
 

@@ -82,6 +82,7 @@ impl Config {
                 // remembered its refusals for longer than a moment would go on refusing what was given back meanwhile.
                 refundable: true,
                 outage: limit.outage,
+                lease: limit.lease,
                 ..Ask::new(&limit.name, planned.key.clone(), planned.rate.as_ref().unwrap_or(&limit.rate))
             }
         };

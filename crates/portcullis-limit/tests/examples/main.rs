@@ -95,6 +95,23 @@ fn l10_two_instances_of_the_example_with_redis_share_and_get_by_without_it_and_s
     for _ in 0..30 {
         assert_eq!(ask(&one, 2).status, 200);
     }
+    // By portions: never more than there is, and hardly less. A Redis that nobody knows yet lends nothing for some seconds.
+    for app in [&one, &two] {
+        wait_until("it takes portions", || app.get("/feed", &[]).status == 200);
+    }
+    let asked = || {
+        let said = redis.cli(&["info", "stats"]);
+        let line = said.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.unwrap().trim().parse::<u64>().unwrap()
+    };
+    let before = asked();
+    let statuses = at_once(1_200, |n| {
+        let app = if n % 2 == 0 { &one } else { &two };
+        app.get("/feed", &[("x-forwarded-for", &client(1))])
+    });
+    let fed = count(&statuses, 200);
+    assert!((700..=1_000).contains(&fed) && count(&statuses, 429) == 1_200 - fed, "{fed}");
+    assert!(asked() - before < 600, "Redis was asked {} times for {fed}", asked() - before);
 
     // Each for itself: by what it has counted, or not at all.
     redis.kill();

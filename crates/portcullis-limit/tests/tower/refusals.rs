@@ -9,7 +9,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, HttpBody};
 use http::{Request, Response, StatusCode};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_limit::tower::{By, Limit, LimitEvent, LimitLayer, Why};
+use portcullis_limit::tower::{By, Limit, LimitEvent, LimitLayer, Limits, Why};
+use portcullis_limit::{Algorithm, Rate};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::support::{answer, app, from, limits, number, rate, status};
@@ -112,6 +113,27 @@ fn two_limits_of_one_name_are_told_when_the_layer_is_made() {
     let layer = LimitLayer::new(&limits).limit(Limit::new("api", rate("1 per 1h")));
     let _ = LimitLayer::new(&limits).limit(Limit::new("api", rate("9 per 1h")));
     drop(layer);
+}
+
+#[test]
+fn l11_a_limit_that_cannot_keep_its_promise_by_portions_is_not_leased() {
+    let leased =
+        |algorithm| Limit::new("api", Rate::new("9 per 1h".parse().unwrap(), algorithm, None).unwrap()).lease();
+    assert!(leased(Algorithm::SlidingWindowLog).is_err() && leased(Algorithm::TokenBucket).is_err());
+    assert!(leased(Algorithm::FixedWindow).is_ok() && leased(Algorithm::SlidingWindowCounter).is_ok());
+}
+
+#[tokio::test]
+async fn layers_that_are_made_anew_go_on_with_the_counts_of_those_before() {
+    let (limits, clock) = limits();
+    let (before, _) = app(LimitLayer::new(&limits).limit(Limit::new("api", rate("2 per 1h"))));
+    assert_eq!(status(&before, from("192.0.2.1", &[])).await, 200);
+    let limits = Limits::with_clock(Arc::clone(limits.limiter()), clock);
+    let wider = LimitLayer::new(&limits).limit(Limit::new("new", rate("9 per 1h")).by(By::everyone()));
+    let (after, _) = app(wider.limit(Limit::new("api", rate("3 per 1h"))));
+    for expected in [200, 200, 429] {
+        assert_eq!(status(&after, from("192.0.2.1", &[])).await, expected);
+    }
 }
 
 /// A body that counts how often it is asked for more.
