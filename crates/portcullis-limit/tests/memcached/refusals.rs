@@ -132,5 +132,6 @@ fn l6_a_block_in_memcached_holds_for_every_instance_and_ends_for_every_instance(
     assert_eq!(error.kind(), "foreign", "{error}");
     // Now, and not only once it is gone, can it be lifted.
     assert_eq!(node.runtime.block_on(node.store.unblock("tested", &key)), Ok(false));
-    node.charge(&asks).expect("it is gone");
+    let left = node.charge(&asks).expect("it is gone").standings()[0].remaining;
+    assert_eq!(left, 2, "what was reserved beside it was given back");
 }

@@ -73,6 +73,13 @@ struct Told {
     standing: Standing,
 }
 
+impl Asked<'_> {
+    /// Gives back what was reserved in vain.
+    fn release(&self) {
+        self.host.lane.tell(Command::Release { key: self.item.clone(), cost: self.ask.cost });
+    }
+}
+
 impl Client {
     pub(super) fn new(options: &MemcachedOptions, runtime: &Handle) -> Result<Self, StoreError> {
         Ok(Self {
@@ -105,10 +112,14 @@ impl Client {
         let mut failed = None;
         let mut told: SmallVec<[Option<Told>; 4]> = SmallVec::new();
         for (index, (one, said)) in all.iter().zip(said).enumerate() {
-            let one_told = match said.and_then(|said| self.told(&all[..index], one, said)) {
-                Ok(told) => told,
-                Err(error) => {
-                    failed = Some(error);
+            let one_told = match said.map(|heard| self.told(&all[..index], one, heard)) {
+                Ok(Ok(told)) => told,
+                // Whoever did not answer may have counted it; then it stays, as nobody can know. Whoever did has.
+                unclear => {
+                    if unclear.is_ok() && one.reserves {
+                        one.release();
+                    }
+                    failed = unclear.and_then(|told| told).err();
                     told.push(None);
                     continue;
                 }
@@ -131,13 +142,11 @@ impl Client {
         let admitted = denied.is_none() && failed.is_none();
         let (mut receipts, mut standings) = (Receipts::new(), Standings::new());
         for (one, told) in all.iter().zip(told) {
-            // Whoever did not answer may have counted it; then it stays, as nobody can know.
             let Some(told) = told else { continue };
             if one.reserves && admitted && told.assessment.retry_at.is_none() {
                 receipts.push(Receipt::shared(one.ask, one.now, &one.item));
             } else if one.reserves {
-                // Reserved in vain.
-                one.host.lane.tell(Command::Release { key: one.item.clone(), cost: one.ask.cost });
+                one.release();
             }
             standings.push(told.standing);
         }
