@@ -120,6 +120,7 @@ impl<'de> Deserialize<'de> for CountChoice {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Except {
+            #[serde(default)]
             except: Vec<At<StatusText>>,
         }
 

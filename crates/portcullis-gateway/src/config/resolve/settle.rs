@@ -135,6 +135,8 @@ pub(super) fn count(cx: &mut Context<'_>, raw: &LimitTable, base: Option<&LimitR
         CountChoice::Word(CountName::Denials) => Some(Count::Denials),
         CountChoice::Word(CountName::Successes) => Some(Count::Successes),
         CountChoice::Statuses(list) => statuses(cx, list, at.span()).map(Count::Statuses),
+        // A misspelt "except" was told.
+        CountChoice::Except(list) if list.is_empty() && cx.is_damaged_below("limit") => None,
         CountChoice::Except(list) => {
             let rest = statuses(cx, list, at.span()).map(Statuses::complement);
             if rest == Some(Statuses::default()) {
