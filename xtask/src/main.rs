@@ -20,6 +20,10 @@ cargo xtask soak [--minutes N]   load the release build for N minutes (2), watch
 cargo xtask soak --kills N        kill the release build N times (a full run: 200) while clients write, and check what they
                                  were told
 cargo xtask soak --users N        import N users (a full run: 100000) with the release build and watch its memory
+cargo xtask soak --limits N [--seed S]
+                                 play N random schedules of faults (a full run: 60) on gates and their Redis, and count what
+                                 was admitted
+cargo xtask soak --exact N        ask 1,000 times at once at limits of 100, through four gates, N times (a full run: 10)
 cargo xtask dist                 build the binary for shipping and measuring: fat LTO, one codegen unit, and a profile of
                                  the bench's traffic where rustup has llvm-tools for the compiler
 cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] [--binary FILE]
@@ -52,6 +56,18 @@ fn main() -> ExitCode {
         ["soak", "--users", users] => match users.parse() {
             Ok(users @ 1..=10_000_000) => soak::users(users),
             _ => Err(format!("\"{users}\" is not a number of users between 1 and 10000000")),
+        },
+        ["soak", "--limits", count] => match count.parse() {
+            Ok(count @ 1..=10_000) => soak::limits(count, None),
+            _ => Err(format!("\"{count}\" is not a number of schedules between 1 and 10000")),
+        },
+        ["soak", "--limits", count, "--seed", seed] => match (count.parse(), seed.parse()) {
+            (Ok(count @ 1..=10_000), Ok(seed)) => soak::limits(count, Some(seed)),
+            _ => Err(format!("\"{count}\" schedules from seed \"{seed}\" are none: 1 to 10000 from a whole number")),
+        },
+        ["soak", "--exact", rounds] => match rounds.parse() {
+            Ok(rounds @ 1..=1000) => soak::exact(rounds),
+            _ => Err(format!("\"{rounds}\" is not a number of rounds between 1 and 1000")),
         },
         ["dist"] => dist::build(true).map(|binary| println!("built {}", binary.display())),
         ["bench", "--instructions"] => tools::ensure(tools::FOR_TESTS).and_then(|()| bench::check_instructions()),

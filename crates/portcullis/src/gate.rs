@@ -21,7 +21,7 @@ use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing, StoreErro
 use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::{Delay, WaitingRoom};
-use crate::limits::{self, Count, Covering, KeyFacts, Mode, Phase};
+use crate::limits::{self, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
@@ -145,24 +145,6 @@ impl Gate {
         Refusal { case, reason, id: facts.id }
     }
 
-    /// Settles what an admitted request was charged, once its outcome is known. A pass that is dropped instead stays
-    /// charged.
-    pub fn settle(&self, pass: &mut Pass, outcome: Outcome, now: Timestamp) {
-        for receipt in std::mem::take(&mut pass.receipts) {
-            let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
-                (Outcome::NotForwarded, _) => true,
-                (_, Count::All) => false,
-                (Outcome::Answered(status) | Outcome::Denied(status), Count::Failures) => status.as_u16() < 400,
-                (Outcome::Answered(status) | Outcome::Denied(status), Count::Successes) => status.as_u16() >= 400,
-                (Outcome::Answered(status), Count::Denials) => !matches!(status.as_u16(), 401 | 403),
-                (Outcome::Denied(_), Count::Denials) => false,
-            };
-            if gives_back {
-                self.limiter.give_back(&receipt, now);
-            }
-        }
-    }
-
     /// Forgets the failures that limits count against one of our own users, by the user alone. What is counted by address,
     /// or by the user together with something else, stays.
     ///
@@ -253,15 +235,22 @@ impl Gate {
                 return Err(reason);
             }
         }
-        identity?;
+        let permitted = identity.and_then(|_| {
+            // 9. May that one do this?
+            permit(policy, route, facts, case)?;
+            trace.remark(Stage::Permit, || "permitted".to_owned());
 
-        // 9. May that one do this?
-        permit(policy, route, facts, case)?;
-        trace.remark(Stage::Permit, || "permitted".to_owned());
-
-        // 10. What the body has to satisfy.
-        trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
-        let rewritten = rewrite(facts, &path)?;
+            // 10. What the body has to satisfy.
+            trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
+            rewrite(facts, &path)
+        });
+        let rewritten = match permitted {
+            Ok(rewritten) => rewritten,
+            Err(reason) => {
+                self.settle_refused(&receipts, case, &reason, facts.now);
+                return Err(reason);
+            }
+        };
         let delay = match &case.slow {
             None => None,
             Some(_) => self.hold_back(policy, &receipts, facts, case)?,
@@ -286,7 +275,7 @@ impl Gate {
             self.limiter.give_back(receipt, facts.now);
         }
         let reason = limited(policy, &slow.standing, slow.wait);
-        case.standing = Some(slow.standing);
+        case.refused_by(slow.standing);
         Err(reason)
     }
 
@@ -353,7 +342,8 @@ impl Gate {
                         }
                         Mode::Enforce => {
                             if phase != Phase::Verification {
-                                case.note_standing(standing);
+                                let ask = asks.iter().find(|ask| ask.key.limit() == standing.limit);
+                                case.note_standing(standing, ask.filter(|_| rule.settles()));
                             }
                             if standing.delay.is_zero() {
                                 continue;
@@ -378,7 +368,7 @@ impl Gate {
                 let stage = stage(policy.limits.phase(denied.standing.limit));
                 trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));
                 let reason = limited(policy, &denied.standing, denied.retry_after);
-                case.standing = Some(denied.standing);
+                case.refused_by(denied.standing);
                 Err(reason)
             }
         }
@@ -525,6 +515,7 @@ impl Case {
             route: None,
             principal: None,
             standing: None,
+            unsettled: Vec::new(),
             slow: None,
             patience: Patience::default(),
             stale_cookie: None,
