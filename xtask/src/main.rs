@@ -102,7 +102,7 @@ fn test() -> Result<(), String> {
     tools::ensure_api_tools(&run::target_dir()?)?;
     house::check(&run::root())?;
     bench::check_instructions()?;
-    let features =
-        "portcullis-gateway/test-clock,portcullis-limit/test-clock,portcullis-limit/redis,portcullis-limit/tower";
+    let features = "portcullis-gateway/test-clock,portcullis-limit/test-clock,portcullis-limit/redis,portcullis-limit/memcached,\
+         portcullis-limit/tower";
     run::cargo(&["test", "--workspace", "--features", features])
 }

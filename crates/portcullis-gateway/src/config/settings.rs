@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, RouteRule};
+use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, QuotaChoice, RouteRule};
 use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
-use portcullis_limit::RedisOptions;
+use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
 
 /// Everything that one configuration file (or none) means.
 #[derive(Clone, Debug)]
@@ -55,10 +55,28 @@ impl Settings {
 /// A store in which several instances count together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitStore {
-    /// Where it is.
-    pub options: RedisOptions,
+    /// What it is, and where.
+    pub options: StoreOptions,
     /// How long a decision waits for it in all (40 ms).
     pub patience: Duration,
+}
+
+/// What a store is, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreOptions {
+    /// Redis, which carries every algorithm.
+    Redis(RedisOptions),
+    /// memcached, which carries what one count can say ([`portcullis_limit::NotCarried`]).
+    Memcached(MemcachedOptions),
+}
+
+/// Every rate that a limit counts by: for everyone or by plan, and the ceiling of those it exempts.
+pub(crate) fn rates(rule: &LimitRule) -> impl Iterator<Item = &Rate> {
+    let (plans, fixed) = match &rule.quota {
+        QuotaChoice::Fixed(rate) => (None, rate),
+        QuotaChoice::ByPlan { plans, otherwise } => (Some(plans.values()), otherwise),
+    };
+    std::iter::once(fixed).chain(plans.into_iter().flatten()).chain(&rule.ceiling)
 }
 
 /// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].
