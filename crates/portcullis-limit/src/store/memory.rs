@@ -24,8 +24,8 @@ const SHARD_KEYS: usize = 4_096;
 /// Cells in this process's memory. Idle ones are reclaimed as others come; [`MemoryStore::sweep`] reclaims all that are idle,
 /// for whoever wants the memory back after a rush.
 ///
-/// A key costs 55 to 70 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
-/// quota), so the default bound of a million keys is 70 MB, reserved when the first come and
+/// A key costs 40 to 50 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
+/// quota), so the default bound of a million keys is 50 MB, reserved when the first come and
 /// taken only as they do. Keys themselves are not kept: a cell
 /// is found by 120 bits of their hash (SipHash-1-3, 128 bits), which is seeded at random, so that nobody outside can choose
 /// keys that collide.

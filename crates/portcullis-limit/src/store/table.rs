@@ -1,5 +1,5 @@
 //! A table of cells by their identities: open addressing, 32 bytes a slot and nothing beside. A cell lies in the line of memory that
-//! its identity names, which has two slots, or in the next that had one free; so a check touches one line, and seldom a second.
+//! its identity names, which has two slots, or in the next that had one free; so a check touches one line, and often no second.
 //!
 //! Identities are hashed with a secret, so they lie evenly and nobody outside can make them crowd.
 
@@ -42,9 +42,10 @@ struct Slot {
     word: u64,
 }
 
-/// At most three slots of five are taken: a look then touches 1.3 lines at most. With four of five it would be 1.9, for 15 bytes a cell.
-const FULLEST: (usize, usize) = (3, 5);
-/// In lines, as `SMALL`. A table that is too full grows by a quarter: 70 bytes a cell at most. Growing copies every cell, five
+/// At most four slots of five are taken: a look then touches 1.9 lines at most. With three of five it would be 1.3, for 15 bytes a cell
+/// more, and no run of the bench (on a busy machine) was the faster for it: less of a larger table lies in caches.
+const FULLEST: (usize, usize) = (4, 5);
+/// In lines, as `SMALL`. A table that is too full grows by a quarter: 50 bytes a cell at most. Growing copies every cell, five
 /// times in all.
 const SMALLEST: usize = 4;
 /// Up to so many lines a table has memory of just its size: with few keys, thousands of tables would otherwise take a page
@@ -270,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn l2_a_cell_costs_70_bytes_at_most_and_a_table_moves_only_while_it_is_small() {
+    fn l2_a_cell_costs_50_bytes_at_most_and_a_table_moves_only_while_it_is_small() {
         assert_eq!((size_of::<Slot>(), size_of::<Line>()), (32, 64));
         let (mut table, mut first) = (Table::new(100_000), None);
         for number in 0..100_000_u64 {
             table.insert(CellId::new(number.wrapping_mul(0x9e37_79b9_7f4a_7c15), number << 8), cell(number));
-            assert!(table.len() < 30 || table.slots() * size_of::<Slot>() <= 70 * table.len(), "{number}");
+            assert!(table.len() < 30 || table.slots() * size_of::<Slot>() <= 51 * table.len(), "{number}");
             if table.lines.len() > SMALL {
                 assert_eq!(*first.get_or_insert(table.lines.as_ptr()), table.lines.as_ptr(), "{number}");
             }
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn l2_a_look_into_a_full_table_touches_one_line_and_seldom_a_second() {
+    fn l2_a_look_into_a_full_table_touches_two_lines_at_most_on_average() {
         // xorshift64*, seeded.
         let (mut table, mut state) = (Table::new(4_000), 1_u64);
         while table.len() < 4_000 || (table.len() + 1) * FULLEST.1 <= table.slots() * FULLEST.0 {
@@ -295,6 +296,6 @@ mod tests {
         let further = |at: usize| table.distance(table.home(table.lines[at / 2].0[at % 2].high), at / 2);
         let walked: usize = (0..table.slots()).filter(|at| table.get(*at).is_some()).map(further).sum();
         let lines = 1.0 + walked as f64 / table.len() as f64;
-        assert!(lines < 1.4, "{lines} lines for a look");
+        assert!(lines < 2.0, "{lines} lines for a look");
     }
 }

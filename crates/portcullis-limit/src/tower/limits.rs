@@ -53,7 +53,7 @@ impl Drop for Shared {
 }
 
 impl Default for Limits {
-    /// Limits in this process's memory, for at most about a million clients (70 MB).
+    /// Limits in this process's memory, for at most about a million clients (50 MB).
     fn default() -> Self {
         Self::new(Limiter::default())
     }

@@ -87,6 +87,13 @@ impl Options {
         Ok(options)
     }
 
+    /// What the tables are written to. Some of the parts have a file of their own, so that they can be measured one by one.
+    fn results(&self) -> String {
+        let parts: Vec<&str> =
+            Part::ALL.iter().filter(|part| self.parts.contains(part)).map(|part| part.word()).collect();
+        if parts.len() == Part::ALL.len() { "results.md".to_owned() } else { format!("results-{}.md", parts.join("-")) }
+    }
+
     /// The gateway that is measured, built where none was named.
     fn binary(&self) -> Result<PathBuf, String> {
         if let Some(binary) = &self.binary {
@@ -115,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         super::machine(),
         load_average(),
     );
-    let results = directory.join("results.md");
+    let results = directory.join(options.results());
     for part in Part::ALL.into_iter().filter(|part| options.parts.contains(part)) {
         println!("{}", part.title());
         let measured = measure(part, options, &directory)?;
@@ -154,6 +161,8 @@ mod tests {
     fn the_command_line_is_understood_or_told() {
         assert_eq!(Options::parse(&["--rounds", "3"]).unwrap().rounds, 3);
         assert_eq!(Options::parse(&["--only", "memory,gateway"]).unwrap().parts, [Part::Memory, Part::Gateway]);
+        assert_eq!(Options::parse(&["--only", "gateway,memory"]).unwrap().results(), "results-memory-gateway.md");
+        assert_eq!(Options::parse(&[]).unwrap().results(), "results.md");
         assert!(Options::parse(&["--only", "disk"]).is_err());
         assert!(Options::parse(&["--millis", "0"]).is_err());
         assert!(Options::parse(&["--quick"]).is_err());
