@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 
 use crate::algorithm::Assessment;
 use crate::key::Key;
-use crate::outage::{Outage, Patience, Shared, StoreObserver};
+use crate::lease::{LeaseFigures, Leases, Tag};
+use crate::outage::{Outage, PATIENCE, Patience, Shared, StoreObserver};
 use crate::rate::Rate;
 use crate::store::{CellId, MemoryStore, SharedStore, StoreError};
 
@@ -31,6 +32,9 @@ pub struct Ask<'a> {
     pub refundable: bool,
     /// What the limit does while the shared store is away.
     pub outage: Outage,
+    /// Whether it is decided here out of portions of the quota that are taken from the shared store (L11). Only where the store
+    /// is a [`crate::Lender`] and the rate allows it ([`Rate::check_lease`]); otherwise each request is charged by itself.
+    pub lease: bool,
 }
 
 impl<'a> Ask<'a> {
@@ -38,7 +42,7 @@ impl<'a> Ask<'a> {
     /// shared store is away.
     #[must_use]
     pub const fn new(limit: &'a str, key: Key, rate: &'a Rate) -> Self {
-        Self { limit, key, rate, cost: 1, enforce: true, refundable: false, outage: Outage::Local }
+        Self { limit, key, rate, cost: 1, enforce: true, refundable: false, outage: Outage::Local, lease: false }
     }
 }
 
@@ -92,10 +96,13 @@ pub struct Receipt {
     pub(crate) at: Timestamp,
     /// The key's name in the store over a network that was charged; `None` where it was this process's memory.
     pub(crate) shared: Option<Box<str>>,
+    /// The portion that it was spent out of, where it was leased.
+    pub(crate) leased: Option<Tag>,
 }
 
 /// A refusal: the limit with the longest wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Denied {
     /// How that limit stands.
     pub standing: Standing,
@@ -149,6 +156,11 @@ impl Charge {
         self.receipts.extend(receipt);
     }
 
+    /// Adds what can be given back.
+    pub(crate) fn extend(&mut self, receipts: Receipts) {
+        self.receipts.extend(receipts);
+    }
+
     /// What can be given back.
     #[must_use]
     pub fn receipts(&self) -> &[Receipt] {
@@ -182,10 +194,10 @@ impl Charge {
 
 impl Receipt {
     /// Of a charge in a store over a network, which knows the key by this name.
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(crate) fn shared(ask: &Ask<'_>, at: Timestamp, name: &str) -> Self {
         let (limit, id) = (ask.key.limit(), CellId::default());
-        Self { limit, id, rate: *ask.rate, cost: ask.cost, at, shared: Some(name.into()) }
+        Self { limit, id, rate: *ask.rate, cost: ask.cost, at, shared: Some(name.into()), leased: None }
     }
 
     /// The limit's index.
@@ -239,7 +251,8 @@ impl Limiter {
     }
 
     /// The same limiter over a store that several processes share. A decision waits `patience` for it in all
-    /// ([`crate::PATIENCE`]); `observer` is told when it goes away and comes back. [`Limiter::keep`] has to be polled.
+    /// ([`crate::PATIENCE`]); `observer` is told when it goes away and comes back. Whoever makes one polls [`Limiter::keep`], or
+    /// a store that was lost once is never asked again; `tower::Limits` does.
     #[must_use]
     pub fn sharing(self, store: Arc<dyn SharedStore>, patience: Duration, observer: StoreObserver) -> Self {
         Self { shared: Some(Shared::new(store, patience, observer)), ..self }
@@ -300,8 +313,20 @@ impl Limiter {
     pub async fn charge(&self, asks: &[Ask<'_>], now: Timestamp, patience: &mut Patience) -> Result<Charge, Refused> {
         match &self.shared {
             None => self.local.charge(asks, now).map_err(Refused::Denied),
-            // Apart, so that requests which need no store carry nothing of it.
-            Some(shared) => Box::pin(self.charge_shared(shared, asks, now, patience)).await,
+            Some(shared) => {
+                if let Some(leases) = &shared.leases
+                    && asks.iter().any(|ask| leases.covers(ask))
+                {
+                    if let [ask] = asks
+                        && let Some(decided) = self.charge_here(leases, ask, now)
+                    {
+                        return decided;
+                    }
+                    return Box::pin(self.charge_leasing(shared, leases, asks, now, patience)).await;
+                }
+                // Apart, so that requests which need no store carry nothing of it.
+                Box::pin(self.charge_shared(shared, asks, now, patience)).await
+            }
         }
     }
 
@@ -341,7 +366,7 @@ impl Limiter {
     }
 
     /// Decides without the shared store, by each limit's policy.
-    fn charge_alone(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Refused> {
+    pub(crate) fn charge_alone(&self, asks: &[Ask<'_>], now: Timestamp) -> Result<Charge, Refused> {
         if let Some(closed) = asks.iter().find(|ask| ask.enforce && ask.outage == Outage::Closed) {
             return Err(Refused::Unavailable(closed.key.limit()));
         }
@@ -354,8 +379,32 @@ impl Limiter {
     pub fn give_back(&self, receipt: &Receipt, now: Timestamp) {
         match &self.shared {
             Some(shared) if receipt.is_shared() => shared.store.give_back(receipt.clone()),
+            Some(Shared { leases: Some(leases), .. }) if let Some(tag) = &receipt.leased => {
+                leases.put_back(tag, receipt.cost);
+                if tag.counted {
+                    self.local.give_back(receipt, now);
+                }
+            }
             _ => self.local.give_back(receipt, now),
         }
+    }
+
+    /// Gives back what is leased and not spent: for whoever stops. It returns when the store has most probably heard of it;
+    /// what it has not stays charged.
+    pub async fn release(&self) {
+        let Some(Shared { store, leases: Some(leases), .. }) = &self.shared else { return };
+        // Twice, for what was under way.
+        for _ in 0..2 {
+            leases.release().into_iter().for_each(|receipt| store.give_back(receipt));
+            // What is asked behind them on the same way is answered behind them; if it is not, nobody would know better.
+            let _ = tokio::time::timeout(PATIENCE, store.ping()).await;
+        }
+    }
+
+    /// What leased limits have done and hold; `None` where the store does not let anything be leased.
+    #[must_use]
+    pub fn leases(&self) -> Option<LeaseFigures> {
+        self.shared.as_ref()?.leases.as_ref().map(Leases::figures)
     }
 }
 

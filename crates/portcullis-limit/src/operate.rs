@@ -26,7 +26,7 @@ impl Limiter {
     pub async fn reset(&self, limit: &str, key: &Key) -> Result<bool, StoreError> {
         let here = self.local.reset(key);
         match &self.shared {
-            Some(shared) => Ok(shared.store.reset(limit, key).await? || here),
+            Some(shared) => Ok(shared.without_leases(key, shared.store.reset(limit, key)).await? || here),
             None => Ok(here),
         }
     }
@@ -64,7 +64,7 @@ impl Limiter {
     pub async fn reward(&self, ask: &Ask<'_>, now: Timestamp) -> Result<(), StoreError> {
         self.local.reward(ask, now);
         match &self.shared {
-            Some(shared) => shared.store.reward(ask).await,
+            Some(shared) => shared.without_leases(&ask.key, shared.store.reward(ask)).await,
             None => Ok(()),
         }
     }
@@ -92,7 +92,7 @@ impl Limiter {
         let how_long = if longer { refused_for } else { how_long };
         self.local.block(&ask.key, now.after(how_long), now);
         match &self.shared {
-            Some(shared) => shared.store.block(ask.limit, &ask.key, how_long).await,
+            Some(shared) => shared.without_leases(&ask.key, shared.store.block(ask.limit, &ask.key, how_long)).await,
             None => Ok(now.after(how_long)),
         }
     }
@@ -105,7 +105,7 @@ impl Limiter {
     pub async fn unblock(&self, limit: &str, key: &Key, now: Timestamp) -> Result<bool, StoreError> {
         let here = self.local.unblock(key, now);
         match &self.shared {
-            Some(shared) => shared.store.unblock(limit, key).await,
+            Some(shared) => shared.without_leases(key, shared.store.unblock(limit, key)).await,
             None => Ok(here),
         }
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::breaker::{Breaker, Change, Failure, Permit};
+use crate::key::Key;
+use crate::lease::Leases;
 use crate::limiter::{Ask, Charge, Denied};
 use crate::store::{SharedStore, StoreError};
 
@@ -44,10 +46,18 @@ impl Outage {
     }
 }
 
-/// How long one request may still wait for the shared store. One value goes through all its charges, so that several slow
-/// answers do not add up.
+/// How long one request may still wait for the shared store. Each request begins with `Patience::default()`, which lets it
+/// wait as long as the limiter was told ([`crate::Limiter::sharing`]), from its first charge on. The one value goes through all
+/// its charges, so that several slow answers do not add up.
 #[derive(Debug, Default)]
 pub struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Until when it lasts; it begins now if it has not.
+    pub(crate) fn until(&mut self, patience: Duration) -> Instant {
+        *self.0.get_or_insert_with(|| Instant::now() + patience)
+    }
+}
 
 /// What happened to the shared store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +80,8 @@ pub(crate) struct Shared {
     patience: Duration,
     observer: StoreObserver,
     alone: AtomicU64,
+    /// What is held of quotas, where the store lets portions be leased.
+    pub(crate) leases: Option<Leases>,
 }
 
 impl fmt::Debug for Shared {
@@ -95,7 +107,8 @@ impl Drop for Asking<'_> {
 
 impl Shared {
     pub(crate) fn new(store: Arc<dyn SharedStore>, patience: Duration, observer: StoreObserver) -> Self {
-        Self { store, breaker: Breaker::default(), patience, observer, alone: AtomicU64::new(0) }
+        let leases = store.lender().map(|_| Leases::new());
+        Self { store, breaker: Breaker::default(), patience, observer, alone: AtomicU64::new(0), leases }
     }
 
     /// Whether the store is asked at the moment.
@@ -108,23 +121,52 @@ impl Shared {
         self.alone.load(Ordering::Relaxed)
     }
 
+    /// How long a question is waited for.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// A charge was decided without the store.
+    pub(crate) fn note_alone(&self) {
+        self.alone.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Does to a key what makes worthless what is held of it: dropped before, so that nothing of it is given back to what is
+    /// there afterwards, and after, for what was taken meanwhile.
+    pub(crate) async fn without_leases<T>(&self, key: &Key, what: impl Future<Output = T>) -> T {
+        let drop_leases = || self.leases.iter().for_each(|leases| leases.drop_key(key));
+        drop_leases();
+        let done = what.await;
+        drop_leases();
+        done
+    }
+
     /// What the store says to a charge; `None` where it is to be decided without it.
     pub(crate) async fn charge(&self, asks: &[Ask<'_>], patience: &mut Patience) -> Option<Result<Charge, Denied>> {
         let answer = self.ask(asks, patience).await;
         if answer.is_none() {
-            self.alone.fetch_add(1, Ordering::Relaxed);
+            self.note_alone();
         }
         answer
     }
 
     async fn ask(&self, asks: &[Ask<'_>], patience: &mut Patience) -> Option<Result<Charge, Denied>> {
+        let until = patience.until(self.patience);
+        self.guarded(until, || self.store.charge(asks)).await
+    }
+
+    /// What the store says to a question until a moment; `None` if it is left alone, or does not answer.
+    pub(crate) async fn guarded<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        until: Instant,
+        question: impl FnOnce() -> F,
+    ) -> Option<T> {
         let permit = self.breaker.permit();
         if permit == Permit::LeaveAlone {
             return None;
         }
         let mut asking = Asking { breaker: &self.breaker, permit, ended: false };
-        let until = *patience.0.get_or_insert_with(|| Instant::now() + self.patience);
-        let answer = timeout_at(until, self.store.charge(asks)).await;
+        let answer = timeout_at(until, question()).await;
         asking.ended = true;
         let error = match answer {
             Ok(Ok(answer)) => {
@@ -135,8 +177,8 @@ impl Shared {
             Err(_) => self.late(),
         };
         let change = match &error {
-            // One key that somebody else has written to says nothing about the store.
-            StoreError::Foreign { .. } => self.breaker.succeeded(permit),
+            // One key that somebody else has written to says nothing about the store, and a limit that it cannot count neither.
+            StoreError::Foreign { .. } | StoreError::NotCarried { .. } => self.breaker.succeeded(permit),
             StoreError::TimedOut { .. } => self.breaker.failed(permit, Failure::Late),
             _ => self.breaker.failed(permit, Failure::Told),
         };
@@ -144,8 +186,16 @@ impl Shared {
         None
     }
 
-    /// Asks the store at random intervals whether it is there, for as long as the future is polled.
+    /// Asks the store at random intervals whether it is there, and looks after what is leased from it, for as long as the
+    /// future is polled.
     pub(crate) async fn keep(&self) {
+        match (&self.leases, self.store.lender()) {
+            (Some(leases), Some(lender)) => drop(tokio::join!(self.keep_pinging(), leases.keep(self, lender))),
+            _ => self.keep_pinging().await,
+        }
+    }
+
+    async fn keep_pinging(&self) {
         loop {
             sleep(PING_WITHIN.mul_f64(0.5 + 0.5 * random())).await;
             let (well, error) = match timeout(self.patience, self.store.ping()).await {
@@ -177,7 +227,7 @@ impl Shared {
 }
 
 /// A number from 0 up to 1, for spreading instances in time; nothing depends on its being unforeseeable.
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     let mut byte = [0];
     // Without randomness the instances keep one pace, which does no harm by itself.
     let _ = aws_lc_rs::rand::fill(&mut byte);

@@ -123,6 +123,7 @@ pub struct Rate {
 
 /// Why a quota and an algorithm do not go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RateError {
     /// A burst where there is no bucket.
     #[error("`burst` goes with the algorithms token-bucket and leaky-bucket only")]
@@ -154,6 +155,15 @@ pub enum RateError {
     /// A time zone where there is no calendar.
     #[error("`time_zone` goes with the algorithm calendar only")]
     TimeZoneWithoutCalendar,
+    /// A lease of what promises something of every interval.
+    #[error(
+        "this algorithm cannot be leased: it promises something of every interval, and a portion is spent later than it was \
+         counted; use fixed-window, sliding-window-counter or calendar"
+    )]
+    NotLeasable,
+    /// A lease of a window that is over before a portion is worth anything.
+    #[error("a window shorter than a second is not leased; a portion would be over before it is spent")]
+    LeaseTooShort,
     /// A time zone that there is not.
     #[error(transparent)]
     TimeZone(#[from] UnknownTimeZone),
@@ -221,6 +231,21 @@ impl Rate {
     pub fn in_time_zone(self, name: &str) -> Result<Self, RateError> {
         let calendar = self.calendar.ok_or(RateError::TimeZoneWithoutCalendar)?;
         Ok(Self { calendar: Some(Calendar::new(calendar.period(), name)?), ..self })
+    }
+
+    /// Whether portions of it can be leased (L11): whether it keeps its promise if what is charged at one moment of an
+    /// aligned window is spent at a later one of the same window.
+    ///
+    /// # Errors
+    /// [`RateError`] where it does not.
+    #[inline]
+    pub const fn check_lease(&self) -> Result<(), RateError> {
+        match self.algorithm {
+            Algorithm::FixedWindow | Algorithm::SlidingWindowCounter | Algorithm::Calendar => {
+                if self.quota.window_nanos() < 1_000_000_000 { Err(RateError::LeaseTooShort) } else { Ok(()) }
+            }
+            _ => Err(RateError::NotLeasable),
+        }
     }
 
     /// The quota.

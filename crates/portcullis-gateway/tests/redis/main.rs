@@ -1,6 +1,7 @@
 //! Several gates that count together in a real Redis: exactly, whatever befalls them, and what each limit does while it is
 //! away (L1 to L14).
 
+mod asked;
 mod crowd;
 mod exact;
 mod hostile;

@@ -22,6 +22,9 @@ pub type Answer = Result<Result<Charge, Denied>, StoreError>;
 /// moments, and how long to wait is reckoned by it. The futures may be polled on any runtime; every one of them ends in
 /// bounded time, whatever the store does, and none of them asks twice for what may already have been done.
 ///
+/// The stores of this crate implement it. One of your own can decide ([`Charge::default`], [`Denied`]), but has no receipts to
+/// give back by: what those hold is between this crate and its stores.
+///
 /// A future that is dropped before it is ready leaves it open whether the charge was made. If it was, it stays: the bound
 /// holds, and a client that hangs up is counted like one that waits.
 pub trait SharedStore: fmt::Debug + Send + Sync {
@@ -88,7 +91,46 @@ pub trait SharedStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] where it does not.
     fn ping(&self) -> BoxFuture<'_, Result<Identity, StoreError>>;
+
+    /// Itself, if portions of its quotas can be leased ([`Ask::lease`]); a store that cannot tell in the step of a charge
+    /// whether it has lost something counts each request by itself.
+    fn lender(&self) -> Option<&dyn Lender> {
+        None
+    }
 }
+
+/// A store that portions of quotas can be leased from, because it knows itself.
+pub trait Lender: fmt::Debug + Send + Sync {
+    /// Who the store is, and what it knows of its losses.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it does not answer.
+    fn pulse(&self) -> BoxFuture<'_, Result<Pulse, StoreError>>;
+
+    /// Charges one ask as [`SharedStore::charge`] does, in one step with a look at the mark: only if it is still this one.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store did not decide. What it may have charged nevertheless stays charged.
+    fn take<'a>(&'a self, ask: &'a Ask<'a>, mark: &'a Identity) -> BoxFuture<'a, Result<Taken, StoreError>>;
+}
+
+/// What a lender says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// Its mark: while it stays, what the store acknowledged is there.
+    pub mark: Identity,
+    /// The moment, by the store's clock.
+    pub at: Timestamp,
+    /// Since when it has borne the mark. Until some seconds after that, others may still come who know of a loss.
+    pub since: Timestamp,
+    /// When it was found to have lost, or perhaps to have lost, what it had acknowledged.
+    pub lost: Option<Timestamp>,
+    /// Changes whenever someone resets a key.
+    pub resets: Box<str>,
+}
+
+/// What a lender answers: admitted or refused; `None` where it bears another mark, and has charged nothing.
+pub type Taken = Option<Result<Charge, Denied>>;
 
 /// Who a store is: as long as it stays the same, what the store acknowledged is still there. It becomes another one when
 /// the store was restarted, emptied or replaced by a replica, which may not have had everything.
@@ -146,7 +188,7 @@ pub enum StoreError {
         needs: &'static str,
     },
     /// It has no memory left. Nothing was charged.
-    #[error("{store} has no memory left; raise its maxmemory, and keep maxmemory-policy at noeviction")]
+    #[error("{store} has no memory left; raise what it may take (Redis: maxmemory, memcached: -m)")]
     Full {
         /// Where it is.
         store: Box<str>,
@@ -160,7 +202,9 @@ pub enum StoreError {
         answer: Box<str>,
     },
     /// Under our key is something that we did not put there. Nothing was charged.
-    #[error("{store} holds something else under a key of a limit ({answer}); give the limits a database of their own")]
+    #[error(
+        "{store} holds something else under a key of a limit ({answer}); give the limits a database or a server of their own"
+    )]
     Foreign {
         /// Where it is.
         store: Box<str>,
@@ -173,8 +217,19 @@ pub enum StoreError {
         /// What was to be done.
         what: &'static str,
     },
+    /// It cannot count by this rate exactly. Nothing was charged.
+    #[error("{store} does not count by this limit: {cause}")]
+    NotCarried {
+        /// Where it is.
+        store: Box<str>,
+        /// Why, and what it counts by instead.
+        cause: Box<str>,
+    },
     /// An answer that is not understood.
-    #[error("{store} answered what is not understood ({answer}); is it a Redis of version 6.2 or later?")]
+    #[error(
+        "{store} answered what is not understood ({answer}); is it what the URL says, Redis from 6.2 or memcached from \
+         1.6.10 on?"
+    )]
     Protocol {
         /// Where it is.
         store: Box<str>,
@@ -185,7 +240,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// A word for metrics and events: `unavailable`, `timeout`, `overloaded`, `not-allowed`, `full`, `not-ready`, `foreign`,
-    /// `unsupported` or `protocol`.
+    /// `unsupported`, `not-carried` or `protocol`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -197,6 +252,7 @@ impl StoreError {
             Self::NotReady { .. } => "not-ready",
             Self::Foreign { .. } => "foreign",
             Self::Unsupported { .. } => "unsupported",
+            Self::NotCarried { .. } => "not-carried",
             Self::Protocol { .. } => "protocol",
         }
     }

@@ -92,10 +92,20 @@ impl Server {
         }
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. One that stops it has stopped all its threads when this returns: each of them goes on until its
+    /// own turn on a processor comes.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
+        let is_stopped = |task: fs::DirEntry| {
+            let state = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            state.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        };
+        while signal == "-STOP"
+            && !fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten().all(is_stopped)
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Runs `redis-cli` on it, and tells what it prints.

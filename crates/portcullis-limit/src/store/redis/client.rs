@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 use super::options::RedisOptions;
 use super::request::Request;
-use super::script::{self, CHARGE, EPOCH, GIVE_BACK, Verdict};
+use super::script::{self, CHARGE, GIVE_BACK, How, PULSE, TAKE, Verdict};
 use super::servers::Servers;
 use super::stream::error_of;
-use super::wire::{Value, Words};
+use super::wire::Value;
 use crate::limiter::{Ask, Charge, Denied, Receipt, Receipts, Standing, Standings};
 use crate::store::net::{LONGEST, REFUNDABLE, Refusals, join, with_twins};
-use crate::store::{Answer, Identity, StoreError};
+use crate::store::{Answer, Identity, Pulse, StoreError, Taken};
 
 /// The key that is set anew with every reset, so that all instances forget what they know of refusals. A limit without a
 /// name could have keys that begin like it, but there is none.
@@ -33,6 +33,8 @@ pub(super) struct Client {
     pub(super) timeout: Duration,
     pub(super) refusals: Refusals,
     clock: ServerClock,
+    /// The mark that was told last.
+    mark: Mutex<String>,
     /// What a test makes of the server's time.
     pub(super) moved: RwLock<String>,
 }
@@ -46,6 +48,7 @@ impl Client {
             timeout: options.timeout,
             refusals: Refusals::new(),
             clock: ServerClock::default(),
+            mark: Mutex::default(),
             moved: RwLock::new("+0".to_owned()),
         })
     }
@@ -70,8 +73,8 @@ impl Client {
             }
         }
         let verdicts = match groups.as_slice() {
-            [group] => vec![self.ask(group, true, deadline).await],
-            groups => join(groups.iter().map(|group| self.ask(group, true, deadline))).await,
+            [group] => vec![self.ask(group, How::Charge, deadline).await],
+            groups => join(groups.iter().map(|group| self.ask(group, How::Charge, deadline))).await,
         };
         if verdicts.iter().all(|verdict| verdict.as_ref().is_ok_and(|verdict| verdict.admitted)) {
             return Ok(Ok(admitted(&groups, verdicts)));
@@ -119,18 +122,42 @@ impl Client {
     pub(super) async fn peek(&self, ask: &Ask<'_>) -> Result<Standing, StoreError> {
         let name = ask.key.name(ask.limit);
         let group = Group { slot: self.servers.slot(&name), places: vec![0], asks: vec![ask], names: vec![&name] };
-        let verdict = self.ask(&group, false, Instant::now() + self.timeout).await?;
+        let verdict = self.ask(&group, How::Look, Instant::now() + self.timeout).await?;
         let said = verdict.said.first().ok_or_else(|| self.protocol(&Value::Nil))?;
         Ok(Standing::new(ask, &said.assessment, verdict.now))
     }
 
+    /// Charges one ask if the store still bears this mark.
+    pub(super) async fn take(&self, ask: &Ask<'_>, mark: &str) -> Result<Taken, StoreError> {
+        let name = ask.key.name(ask.limit);
+        let group = Group { slot: self.servers.slot(&name), places: vec![0], asks: vec![ask], names: vec![&name] };
+        let how = How::Take { key: EPOCH_KEY, mark };
+        let Some(verdict) = self.run(&group, how, Instant::now() + self.timeout).await? else {
+            return Ok(None);
+        };
+        if verdict.admitted {
+            return Ok(Some(Ok(admitted(&[group], vec![Ok(verdict)]))));
+        }
+        let said = verdict.said.first().ok_or_else(|| self.protocol(&Value::Nil))?;
+        let standing = Standing::new(ask, &said.assessment, verdict.now);
+        let retry_after = standing.reset_at.since(verdict.now);
+        Ok(Some(Err(Denied { standing, retry_after })))
+    }
+
     /// Runs the script for the asks of one slot.
-    async fn ask(&self, group: &Group<'_>, write: bool, deadline: Instant) -> Result<Verdict, StoreError> {
+    async fn ask(&self, group: &Group<'_>, how: How<'_>, deadline: Instant) -> Result<Verdict, StoreError> {
+        self.run(group, how, deadline).await?.ok_or_else(|| self.protocol(&Value::Nil))
+    }
+
+    /// The same; `None` where the store bears another mark.
+    async fn run(&self, group: &Group<'_>, how: How<'_>, deadline: Instant) -> Result<Option<Verdict>, StoreError> {
         let moved = self.moved();
         let mut around = self.clock.now();
+        let script = if matches!(how, How::Take { .. }) { &TAKE } else { &CHARGE };
         loop {
-            let words = script::charge_words(&group.asks, &group.names, write, around, &moved);
-            match self.servers.call(group.slot, Request::script(&CHARGE, words), deadline).await? {
+            let words = script::charge_words(&group.asks, &group.names, how, around, &moved);
+            match self.servers.call(group.slot, Request::script(script, words), deadline).await? {
+                Value::Error(error) if error.starts_with("CHANGED ") => return Ok(None),
                 Value::Error(error) => match script::clock_of(&error) {
                     // The periods of a calendar that it was told are not around its time; it charged nothing.
                     Some(now) if now != around => {
@@ -146,7 +173,7 @@ impl Client {
                     if group.asks.iter().any(|ask| ask.rate.calendar().is_some()) {
                         self.clock.set(verdict.now);
                     }
-                    return Ok(verdict);
+                    return Ok(Some(verdict));
                 }
             }
         }
@@ -161,27 +188,36 @@ impl Client {
     }
 
     pub(super) async fn ping(&self) -> Result<Identity, StoreError> {
-        let (asked, deadline) = (std::time::Instant::now(), Instant::now() + self.timeout);
-        let mark = format!("{:016x}", RandomState::new().hash_one(EPOCH_KEY));
-        let epoch = Request::script(&EPOCH, Words::of(&["1", EPOCH_KEY, &mark]));
+        let deadline = Instant::now() + self.timeout;
         // At once, as the time for all of them is that of one.
-        let (epoch, resets, infos) = tokio::join!(
-            self.servers.call(self.servers.slot(EPOCH_KEY), epoch, deadline),
-            self.command(self.servers.slot(RESETS), "GET", &[RESETS], deadline),
-            self.servers.info(deadline),
-        );
-        let (epoch, resets) = (self.answer(epoch)?, resets?);
-        // A store that lost its data refuses nobody any more, as after a reset of everything.
-        let mark = format!("{} {}", epoch.text().unwrap_or_default(), resets.text().unwrap_or_default());
-        self.refusals.resets(&mark, asked);
-        let mut runs = Vec::new();
+        let (pulse, infos) = tokio::join!(self.pulse(), self.servers.info(deadline));
+        let (pulse, mut runs) = (pulse?, Vec::new());
         for info in infos? {
             let info = self.answer(Ok(info))?;
             let run = info.text().and_then(|text| text.lines().find_map(|line| line.strip_prefix("run_id:")));
             runs.push(run.ok_or_else(|| self.protocol(&info))?.trim().to_owned());
         }
         runs.sort_unstable();
-        Ok(Identity::new(format!("{} {}", epoch.text().unwrap_or_default(), runs.join(" "))))
+        Ok(Identity::new(format!("{} {}", pulse.mark.as_str(), runs.join(" "))))
+    }
+
+    /// Asks for the mark, and for that of the resets.
+    pub(super) async fn pulse(&self) -> Result<Pulse, StoreError> {
+        let (asked, deadline) = (std::time::Instant::now(), Instant::now() + self.timeout);
+        let name = format!("{:016x}", RandomState::new().hash_one(EPOCH_KEY));
+        let known = self.mark.lock().clone();
+        let words = script::pulse_words(EPOCH_KEY, &name, &known, self.servers.is_one(), &self.moved());
+        let (told, resets) = tokio::join!(
+            self.servers.call(self.servers.slot(EPOCH_KEY), Request::script(&PULSE, words), deadline),
+            self.command(self.servers.slot(RESETS), "GET", &[RESETS], deadline),
+        );
+        let (told, resets) = (self.answer(told)?, resets?);
+        let (mark, pulse) = script::read_pulse(&told).ok_or_else(|| self.protocol(&told))?;
+        let resets = resets.text().unwrap_or_default();
+        mark.clone_into(&mut self.mark.lock());
+        // A store that lost its data refuses nobody any more, as after a reset of everything.
+        self.refusals.resets(&format!("{mark} {resets}"), asked);
+        Ok(Pulse { resets: resets.into(), ..pulse })
     }
 
     pub(super) async fn command(

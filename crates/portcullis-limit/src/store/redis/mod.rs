@@ -32,7 +32,7 @@ use tokio::task::AbortHandle;
 
 use self::client::Client;
 use super::net::FRESH;
-use super::shared::{Answer, BoxFuture, Identity, SharedStore, StoreError};
+use super::shared::{Answer, BoxFuture, Identity, Lender, Pulse, SharedStore, StoreError, Taken};
 use crate::key::Key;
 use crate::limiter::{Ask, Receipt, Standing};
 
@@ -45,6 +45,7 @@ pub struct RedisStore {
 
 /// What a store has met with since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RedisFigures {
     /// Requests that were refused without a question, because their key was known to be refused.
     pub refused_locally: u64,
@@ -142,5 +143,21 @@ impl SharedStore for RedisStore {
 
     fn ping(&self) -> BoxFuture<'_, Result<Identity, StoreError>> {
         Box::pin(self.inner.ping())
+    }
+
+    /// One server can: a step looks at its mark and charges. A cluster's mark lies on one node, and another may lose what it
+    /// holds without it.
+    fn lender(&self) -> Option<&dyn Lender> {
+        self.inner.servers.is_one().then_some(self)
+    }
+}
+
+impl Lender for RedisStore {
+    fn pulse(&self) -> BoxFuture<'_, Result<Pulse, StoreError>> {
+        Box::pin(self.inner.pulse())
+    }
+
+    fn take<'a>(&'a self, ask: &'a Ask<'a>, mark: &'a Identity) -> BoxFuture<'a, Result<Taken, StoreError>> {
+        Box::pin(self.inner.take(ask, mark.as_str()))
     }
 }

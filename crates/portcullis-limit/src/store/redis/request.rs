@@ -1,6 +1,6 @@
 //! A command or a script as it goes over a lane.
 
-use super::script::{CHARGE, EPOCH, GIVE_BACK, Script};
+use super::script::{CHARGE, GIVE_BACK, PULSE, Script, TAKE};
 use super::wire::{Value, Words, parse};
 use crate::store::net::{Kind, Malformed, Question};
 
@@ -33,7 +33,7 @@ impl Question for Request {
 
     /// So that the first calls find their scripts. Where that is not allowed, the first call brings its own.
     fn opening() -> Vec<Self> {
-        [&*CHARGE, &*GIVE_BACK, &*EPOCH].map(|script| Self::command("SCRIPT", &["LOAD", &script.text])).into()
+        [&*CHARGE, &*GIVE_BACK, &*PULSE].map(|script| Self::command("SCRIPT", &["LOAD", &script.text])).into()
     }
 
     fn before(&self) -> Option<Self> {
@@ -41,7 +41,7 @@ impl Question for Request {
     }
 
     fn kind(&self) -> Kind {
-        if self.runs(&CHARGE) {
+        if self.runs(&CHARGE) || self.runs(&TAKE) {
             Kind::Charge
         } else if self.runs(&GIVE_BACK) {
             Kind::GiveBack

@@ -15,6 +15,7 @@ use crate::calendar::{Calendar, Stretch};
 use crate::limiter::{Ask, Receipt};
 use crate::quota::Quota;
 use crate::rate::{Algorithm, Rate};
+use crate::store::{Identity, Pulse};
 
 /// A script and the name by which Redis keeps it.
 #[derive(Debug)]
@@ -39,20 +40,14 @@ const WEIGHS: &str = include_str!("weighs.lua");
 pub(super) static CHARGE: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[WEIGHS, include_str!("charge.lua")].concat()));
 pub(super) static GIVE_BACK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("give_back.lua")));
+/// Tells the mark by which a store knows itself: see the script.
+pub(super) static PULSE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("pulse.lua")));
+/// Charges, if the store still bears the mark that the caller goes by.
+pub(super) static TAKE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(&[include_str!("take.lua"), WEIGHS, include_str!("charge.lua")].concat()));
 pub(super) static REWARD: LazyLock<Script> =
     LazyLock::new(|| Script::new(&[WEIGHS, include_str!("reward.lua")].concat()));
 pub(super) static BLOCK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("block.lua")));
-/// Tells the mark that a store bears from when it is first used until it loses its data, and makes one where there is none:
-/// KEYS the mark's, ARGV a new mark. It writes, so that a server that has become a replica says so.
-pub(super) static EPOCH: LazyLock<Script> = LazyLock::new(|| {
-    Script::of(
-        "local held = redis.call('GET', KEYS[1]) \
-         if held then redis.call('PEXPIRE', KEYS[1], 86400000) \
-         else held = ARGV[1] redis.call('SET', KEYS[1], held, 'PX', 86400000) end \
-         return held"
-            .to_owned(),
-    )
-});
 
 impl Script {
     fn new(body: &str) -> Self {
@@ -84,14 +79,33 @@ pub(super) struct Verdict {
     pub(super) said: Vec<Said>,
 }
 
+/// What is done with asks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum How<'a> {
+    /// Nothing is charged.
+    Look,
+    Charge,
+    /// Charged if the key of the mark still holds this.
+    Take {
+        key: &'a str,
+        mark: &'a str,
+    },
+}
+
 /// The words of a charge, or of a look that charges nothing: how many keys, the keys, and what is asked of each. `around`
 /// is about the server's time, for calendars.
-pub(super) fn charge_words(asks: &[&Ask<'_>], names: &[&str], write: bool, around: Timestamp, moved: &str) -> Words {
+pub(super) fn charge_words(asks: &[&Ask<'_>], names: &[&str], how: How<'_>, around: Timestamp, moved: &str) -> Words {
     let mut words = Words::with_capacity(names.iter().map(|name| name.len() + 160).sum());
-    words.push_number(asks.len() as u64);
+    words.push_number(asks.len() as u64 + u64::from(matches!(how, How::Take { .. })));
     names.iter().for_each(|name| words.push(name));
+    if let How::Take { key, .. } = how {
+        words.push(key);
+    }
     push_moved(&mut words, moved);
-    words.push(if write { "c" } else { "p" });
+    if let How::Take { mark, .. } = how {
+        words.push(mark);
+    }
+    words.push(if matches!(how, How::Look) { "p" } else { "c" });
     for ask in asks {
         let rate = ask.rate;
         words.push(letter(rate.algorithm()));
@@ -136,6 +150,27 @@ pub(super) fn give_back_words(receipt: &Receipt, name: &str, moved: &str) -> Wor
         }
     }
     words
+}
+
+/// The words that ask for the mark under `key`, or make one of this name.
+pub(super) fn pulse_words(key: &str, name: &str, known: &str, alone: bool, moved: &str) -> Words {
+    let mut words = Words::of(&["1", key]);
+    push_moved(&mut words, moved);
+    [name, known, if alone { "1" } else { "0" }].into_iter().for_each(|word| words.push(word));
+    words
+}
+
+/// A mark, and what it and the server say: `None` if it is none.
+pub(super) fn read_pulse(answer: &Value) -> Option<(&str, Pulse)> {
+    let [mark, now] = answer.array()? else { return None };
+    let (mark, now) = (mark.text()?, micros(now.text()?.parse().ok()?));
+    let mut words = mark.split(' ').skip(1);
+    let since = micros(words.next()?.parse().ok()?);
+    let lost = match words.next()? {
+        "0" | "-" => None,
+        moment => Some(micros(moment.parse().ok()?)),
+    };
+    Some((mark, Pulse { mark: Identity::new(mark), at: now, since, lost, resets: Box::default() }))
 }
 
 /// The words that give units back, as many as the ask costs.

@@ -54,6 +54,11 @@ impl Servers {
         })
     }
 
+    /// Whether everything lies on one server, so that one step can look at all of it.
+    pub(super) const fn is_one(&self) -> bool {
+        matches!(self, Self::One { .. })
+    }
+
     pub(super) fn slot(&self, name: &str) -> u16 {
         match self {
             Self::One { .. } => 0,
@@ -82,7 +87,7 @@ impl Servers {
             Self::One { .. } => Ok(vec![self.lane().call(info(), deadline).await?]),
             Self::Cluster(cluster) => {
                 let masters = cluster.masters(deadline).await?;
-                join(masters.iter().map(|lane| lane.call(info(), deadline))).await.into_iter().collect()
+                join(masters.iter().map(|node| node.lane.call(info(), deadline))).await.into_iter().collect()
             }
         }
     }
