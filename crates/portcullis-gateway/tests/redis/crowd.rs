@@ -159,9 +159,10 @@ impl Crowd {
 pub(crate) fn admitted(origin: &Origin) -> BTreeMap<(u64, &'static str), u64> {
     let mut all = BTreeMap::new();
     for seen in origin.requests() {
-        let target = seen.target.strip_prefix("/public/").and_then(|rest| rest.split_once('?'));
-        let (path, number) = target.unwrap_or_else(|| panic!("nobody asked for {}", seen.target));
-        // What is none of those was asked to see whether the store is back.
+        // What names no address of the crowd was asked to see whether the store is back.
+        let Some((path, number)) = seen.target.strip_prefix("/public/").and_then(|rest| rest.split_once('?')) else {
+            continue;
+        };
         if let Some(path) = ALGORITHMS.into_iter().find(|known| *known == path) {
             *all.entry((number.parse().expect("a number"), path)).or_default() += 1;
         }

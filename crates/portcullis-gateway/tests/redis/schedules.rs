@@ -278,7 +278,7 @@ impl Play {
         let (gates, client) = (&self.gates, self.gates[0].client().address);
         let back = |gate: &Gateway| {
             // One request has to try.
-            let _ = Client::at(gate.listen, client).get("/public/calm?0").try_send();
+            let _ = Client::at(gate.listen, client).get("/public/calm").try_send();
             gate.operator().metrics().contains("portcullis_limit_store_up 1\n")
         };
         wait_until("every gate counts in the store", || gates.iter().all(back));
