@@ -1,5 +1,7 @@
 //! Several gates that count together in a real Redis, and what each limit does while it is away (L2, L10).
 
+#[path = "redis/leases.rs"]
+mod leases;
 #[path = "../../portcullis-limit/tests/redis/servers.rs"]
 #[expect(dead_code, reason = "one harness for the tests of the store and for these")]
 mod servers;

@@ -38,6 +38,8 @@ pub struct LimitRule {
     pub scope: Scope,
     /// What it does while its shared store is away. At our own identity endpoints it never opens.
     pub outage: Outage,
+    /// Whether it is decided out of portions of the quota that are taken from the shared store (L11).
+    pub lease: bool,
     /// What the client is told; `{minutes}` and `{seconds}` stand for the wait, rounded up.
     pub message: Option<Box<str>>,
 }
@@ -178,6 +180,7 @@ impl LimitRule {
             mode: Mode::Enforce,
             scope: Scope::Everyone,
             outage: Outage::Local,
+            lease: false,
             message: None,
         }
     }
@@ -303,7 +306,7 @@ impl LimitTable {
                 Outage::Open if facts.identity => Outage::Local,
                 written => written,
             };
-            asks.push(Ask { limit, key, rate, cost, enforce, refundable, outage });
+            asks.push(Ask { limit, key, rate, cost, enforce, refundable, outage, lease: rule.lease });
         }
         asks
     }

@@ -9,6 +9,7 @@ use portcullis_auth::Issuer;
 use portcullis_limit::{MAX_DELAY, Outage, Rate};
 
 use super::context::Context;
+use super::lease::{self, Obstacle, lease};
 use super::preset;
 use super::quota::Keeping;
 use super::routes::{Roles, patterns, role_reference};
@@ -58,9 +59,10 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         }
         return Limits { rules: preset::all(around.identity), headers, max_keys, store };
     }
+    let obstacle = lease::obstacle(table, store.as_ref());
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
-        let Some(rule) = limit(cx, table, &format!("limit.{index}"), around) else { continue };
+        let Some(rule) = limit(cx, table, &format!("limit.{index}"), around, obstacle) else { continue };
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
@@ -107,7 +109,13 @@ fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: 
     }
 }
 
-fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &Around<'_>) -> Option<LimitRule> {
+fn limit(
+    cx: &mut Context<'_>,
+    table: &Table<LimitTable>,
+    path: &str,
+    around: &Around<'_>,
+    obstacle: Option<Obstacle>,
+) -> Option<LimitRule> {
     let (raw, span) = (table.get(), table.span());
     let base = raw.preset.as_ref().and_then(|at| {
         let name = at.get().as_str();
@@ -164,6 +172,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             Diagnostic::error(at.span(), "one request costs more than the whole quota, so none could ever pass");
         cx.push(found);
     }
+    let lease = lease(cx, raw, obstacle, &quota, ceiling.as_ref());
     let mode = mode(cx, raw, path, &span);
     let message =
         raw.message.as_ref().and_then(|at| cx.text(at)).or_else(|| base.as_ref().and_then(|base| base.message.clone()));
@@ -195,6 +204,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             Some(OutageName::Open) => Outage::Open,
             Some(OutageName::Closed) => Outage::Closed,
         },
+        lease,
         message,
     })
 }

@@ -4,6 +4,7 @@
 mod context;
 mod identity;
 mod issuers;
+mod lease;
 mod limits;
 mod mail;
 mod operate;
