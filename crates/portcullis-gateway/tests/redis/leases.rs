@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use portcullis_core::{Clock as _, SystemClock};
 use rustix::process::Signal;
 
 use super::servers::Server;
@@ -29,7 +30,7 @@ fn leased(window: &str) -> String {
 fn figure(gateway: &Gateway, name: &str) -> u64 {
     let metrics = gateway.operator().metrics();
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name}:\n{metrics}")).parse().unwrap()
+    value.unwrap_or_else(|| panic!("no {name}:\n{metrics}")).parse().expect("a number")
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn l11_after_its_redis_was_emptied_a_leased_limit_is_closed_until_its_window_is_
     let gateway = gate(&origin, &redis, &leased("10s"));
     up(&gateway);
     let client = gateway.client();
-    let into = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() % 10_000;
+    let into = || SystemClock.now().as_millis() % 10_000;
     while into() > 1_000 {
         std::thread::sleep(Duration::from_millis(20));
     }
