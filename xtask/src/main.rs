@@ -20,14 +20,19 @@ cargo xtask soak [--minutes N]   load the release build for N minutes (2), watch
 cargo xtask soak --kills N        kill the release build N times (a full run: 200) while clients write, and check what they
                                  were told
 cargo xtask soak --users N        import N users (a full run: 100000) with the release build and watch its memory
+cargo xtask soak --limits N [--seed S]
+                                 play N random schedules of faults (a full run: 60) on gates and their Redis, and count what
+                                 was admitted
+cargo xtask soak --exact N        ask 1,000 times at once at limits of 100, through four gates, N times (a full run: 10)
 cargo xtask dist                 build the binary for shipping and measuring: fat LTO, one codegen unit, and a profile of
                                  the bench's traffic where rustup has llvm-tools for the compiler
 cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] [--binary FILE]
                                  measure the CPU time of a request here and in other proxies, in one run
 cargo xtask bench identity [--rounds N] [--seconds N] [--binary FILE]
                                  measure logins, refreshes, what a flood of logins does to others, and memory
-cargo xtask bench limits [--rounds N] [--millis N]
-                                 measure a check in memory here and in governor, up to ten million live keys, and memory
+cargo xtask bench limits [--rounds N] [--millis N] [--only memory,gateway,decisions] [--binary FILE]
+                                 measure a check in memory here and in governor, up to ten million live keys; what limits
+                                 in Redis add to a request; and decisions beside the packages of node
 cargo xtask bench --instructions compare the instructions of a defended request with the recorded number (part of test)
 cargo xtask bench --record-instructions
                                  record that number anew
@@ -51,6 +56,18 @@ fn main() -> ExitCode {
         ["soak", "--users", users] => match users.parse() {
             Ok(users @ 1..=10_000_000) => soak::users(users),
             _ => Err(format!("\"{users}\" is not a number of users between 1 and 10000000")),
+        },
+        ["soak", "--limits", count] => match count.parse() {
+            Ok(count @ 1..=10_000) => soak::limits(count, None),
+            _ => Err(format!("\"{count}\" is not a number of schedules between 1 and 10000")),
+        },
+        ["soak", "--limits", count, "--seed", seed] => match (count.parse(), seed.parse()) {
+            (Ok(count @ 1..=10_000), Ok(seed)) => soak::limits(count, Some(seed)),
+            _ => Err(format!("\"{count}\" schedules from seed \"{seed}\" are none: 1 to 10000 from a whole number")),
+        },
+        ["soak", "--exact", rounds] => match rounds.parse() {
+            Ok(rounds @ 1..=1000) => soak::exact(rounds),
+            _ => Err(format!("\"{rounds}\" is not a number of rounds between 1 and 1000")),
         },
         ["dist"] => dist::build(true).map(|binary| println!("built {}", binary.display())),
         ["bench", "--instructions"] => tools::ensure(tools::FOR_TESTS).and_then(|()| bench::check_instructions()),

@@ -93,6 +93,31 @@ pub(crate) fn users(users: u32) -> Result<(), String> {
     Ok(())
 }
 
+/// Plays so many random schedules of faults on gates and their Redis: the tests that do so for one each, with another number,
+/// and seeds that differ from run to run unless the first is given.
+pub(crate) fn limits(schedules: u32, seed: Option<u32>) -> Result<(), String> {
+    let seed = seed.unwrap_or_else(std::process::id);
+    println!("{schedules} schedules, the first with seed {seed}");
+    let arguments = [&LIMITS_TESTS[..], &["--nocapture", "--test-threads", "1", "schedules::"]].concat();
+    let (count, seed) = (schedules.to_string(), seed.to_string());
+    run::cargo_with(&arguments, &[("PORTCULLIS_SCHEDULES", &count), ("PORTCULLIS_SEED", &seed)])?;
+    println!("soak result: ok. in {schedules} schedules nobody was admitted more than docs/limits.md says");
+    Ok(())
+}
+
+/// Asks a thousand times at once at limits of a hundred, through four processes, so many times.
+pub(crate) fn exact(rounds: u32) -> Result<(), String> {
+    let name = "exact::l14_a_thousand_at_once_through_four_gates_are_exactly_a_hundred_of_every_algorithm";
+    let arguments = [&LIMITS_TESTS[..], &["--nocapture", "--exact", name]].concat();
+    run::cargo_with(&arguments, &[("PORTCULLIS_ROUNDS", &rounds.to_string())])?;
+    println!("soak result: ok. {rounds} rounds admitted exactly the quota of every algorithm");
+    Ok(())
+}
+
+/// The tests of gates on a Redis. They set clocks, which no release build lets them.
+const LIMITS_TESTS: [&str; 8] =
+    ["test", "--package", "portcullis-gateway", "--features", "test-clock", "--test", "redis", "--"];
+
 fn print_row(round: u64, mix: &Mix, measured: &Measured, peak: u64) {
     println!(
         "{round:<7}{:<16}{:>10}{:>10.0}{:>10}{:>8}{:>10}{:>10}{peak:>11}",

@@ -3,81 +3,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
 
+#[path = "support/console.rs"]
+mod console;
 #[expect(dead_code, reason = "each test binary uses its own part of what they share")]
 #[path = "support/mod.rs"]
 mod support;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use console::{blocks, console, run, steps};
 use support::origin::Origin;
 use support::postgres::{self, Cluster};
 use support::process::{free_address, portcullis};
 
-const README: &str = include_str!("../../../README.md");
-
-/// The blocks of code under a heading: the language and the lines.
-fn blocks(heading: &str) -> Vec<(&'static str, &'static str)> {
-    let (_, section) = README.split_once(&format!("\n## {heading}\n")).expect("the heading is there");
-    let section = section.split("\n## ").next().unwrap();
-    let fences: Vec<&str> = section.split("```").collect();
-    fences.iter().skip(1).step_by(2).map(|block| block.split_once('\n').unwrap()).collect()
-}
-
-/// A command that a person types, and what it prints.
-struct Step {
-    command: String,
-    printed: Vec<String>,
-}
-
-fn steps(console: &str) -> Vec<Step> {
-    let mut steps = Vec::<Step>::new();
-    for line in console.lines() {
-        match (line.strip_prefix("$ "), steps.last_mut()) {
-            (Some(command), _) => steps.push(Step { command: command.to_owned(), printed: Vec::new() }),
-            (None, Some(step)) => step.printed.push(line.to_owned()),
-            (None, None) => panic!("{line:?} is printed by nothing"),
-        }
-    }
-    steps
-}
-
-/// Types one command after the other into one shell, in a directory where the binary is found, and compares what each prints.
-fn run(console: &str, directory: &Path, replaced: &[(&str, String)]) {
-    let console = replaced.iter().fold(console.to_owned(), |text, (from, to)| text.replace(from, to));
-    let steps = steps(&console);
-    // What serves in the background must not outlive the shell, which waits for nobody.
-    let mut script = "trap 'kill $started' EXIT; started=\n".to_owned();
-    for step in &steps {
-        script.push_str(&format!("printf '\\036'\n{}\n", step.command));
-        if step.command.ends_with(" &") {
-            script.push_str("started=\"$started $!\"\n");
-        }
-    }
-    let binary = Path::new(portcullis().get_program()).parent().unwrap().to_owned();
-    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
-    let mut shell = Command::new("sh");
-    let output =
-        shell.args(["-c", &script]).env("PATH", path).current_dir(directory).stdin(Stdio::null()).output().unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told = String::from_utf8_lossy(&output.stderr);
-    let printed: Vec<&str> = printed.split('\u{1e}').skip(1).collect();
-    assert_eq!(printed.len(), steps.len(), "{printed:?}\n{told}");
-    for (step, printed) in steps.iter().zip(printed) {
-        for line in &step.printed {
-            let mut rest = printed;
-            for piece in line.split('…') {
-                let Some(at) = rest.find(piece) else {
-                    panic!("`{}`\nis said to print\n{line}\nand printed\n{printed}\nerrors:\n{told}", step.command)
-                };
-                rest = &rest[at + piece.len()..];
-            }
-        }
-    }
-}
-
-fn console(blocks: &[(&str, &'static str)]) -> &'static str {
-    blocks.iter().find(|(language, _)| *language == "console").expect("there is a console").1
+/// Where the binary is.
+fn program() -> PathBuf {
+    PathBuf::from(portcullis().get_program()).parent().unwrap().to_owned()
 }
 
 #[test]
@@ -90,10 +32,10 @@ fn a3_the_path_that_brings_bcrypt_users_works_as_printed() {
     let config = format!("listen = \"{listen}\"\nupstream = \"http://{upstream}\"\n[admin]\nlisten = \"{admin}\"\n");
     std::fs::write(directory.path().join("portcullis.toml"), config).unwrap();
     // The table is the reader's own; this one is what is printed of it.
-    let table = &steps(console)[0];
+    let table = &steps(&console)[0];
     assert_eq!(table.command, "cat users.csv");
     std::fs::write(directory.path().join("users.csv"), table.printed.join("\n") + "\n").unwrap();
-    run(console, directory.path(), &[("127.0.0.1:8080", listen.to_string())]);
+    run(&console, directory.path(), &program(), &[("127.0.0.1:8080", listen.to_string())]);
 }
 
 #[test]
@@ -138,5 +80,5 @@ fn t7_the_path_with_two_instances_on_postgresql_works_as_printed() {
     let made = psql("postgres", &prepare).current_dir(directory.path()).output().unwrap();
     assert!(made.status.success(), "{prepare}{}", String::from_utf8_lossy(&made.stderr));
     let (one, two) = (free_address().to_string(), free_address().to_string());
-    run(console(&blocks), directory.path(), &[("127.0.0.1:8081", one), ("127.0.0.1:8082", two)]);
+    run(&console(&blocks), directory.path(), &program(), &[("127.0.0.1:8081", one), ("127.0.0.1:8082", two)]);
 }

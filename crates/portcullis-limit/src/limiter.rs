@@ -102,6 +102,7 @@ pub struct Receipt {
 
 /// A refusal: the limit with the longest wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Denied {
     /// How that limit stands.
     pub standing: Standing,
@@ -193,7 +194,7 @@ impl Charge {
 
 impl Receipt {
     /// Of a charge in a store over a network, which knows the key by this name.
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(crate) fn shared(ask: &Ask<'_>, at: Timestamp, name: &str) -> Self {
         let (limit, id) = (ask.key.limit(), CellId::default());
         Self { limit, id, rate: *ask.rate, cost: ask.cost, at, shared: Some(name.into()), leased: None }
@@ -250,7 +251,8 @@ impl Limiter {
     }
 
     /// The same limiter over a store that several processes share. A decision waits `patience` for it in all
-    /// ([`crate::PATIENCE`]); `observer` is told when it goes away and comes back. [`Limiter::keep`] has to be polled.
+    /// ([`crate::PATIENCE`]); `observer` is told when it goes away and comes back. Whoever makes one polls [`Limiter::keep`], or
+    /// a store that was lost once is never asked again; `tower::Limits` does.
     #[must_use]
     pub fn sharing(self, store: Arc<dyn SharedStore>, patience: Duration, observer: StoreObserver) -> Self {
         Self { shared: Some(Shared::new(store, patience, observer)), ..self }

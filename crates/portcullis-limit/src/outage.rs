@@ -46,8 +46,9 @@ impl Outage {
     }
 }
 
-/// How long one request may still wait for the shared store. One value goes through all its charges, so that several slow
-/// answers do not add up.
+/// How long one request may still wait for the shared store. Each request begins with `Patience::default()`, which lets it
+/// wait as long as the limiter was told ([`crate::Limiter::sharing`]), from its first charge on. The one value goes through all
+/// its charges, so that several slow answers do not add up.
 #[derive(Debug, Default)]
 pub struct Patience(Option<Instant>);
 
@@ -176,8 +177,8 @@ impl Shared {
             Err(_) => self.late(),
         };
         let change = match &error {
-            // One key that somebody else has written to says nothing about the store.
-            StoreError::Foreign { .. } => self.breaker.succeeded(permit),
+            // One key that somebody else has written to says nothing about the store, and a limit that it cannot count neither.
+            StoreError::Foreign { .. } | StoreError::NotCarried { .. } => self.breaker.succeeded(permit),
             StoreError::TimedOut { .. } => self.breaker.failed(permit, Failure::Late),
             _ => self.breaker.failed(permit, Failure::Told),
         };

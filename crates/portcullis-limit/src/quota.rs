@@ -21,6 +21,7 @@ pub struct Quota {
 
 /// Why a text or a pair is not a quota.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum QuotaError {
     /// Not `<count> per <window>`.
     #[error("\"{0}\" is not a quota; write for example \"5 per 15m\" or \"60 per minute\"")]

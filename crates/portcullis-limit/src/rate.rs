@@ -123,6 +123,7 @@ pub struct Rate {
 
 /// Why a quota and an algorithm do not go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RateError {
     /// A burst where there is no bucket.
     #[error("`burst` goes with the algorithms token-bucket and leaky-bucket only")]

@@ -6,8 +6,9 @@ use std::time::Duration;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
-use portcullis_limit::{Patience, Standing};
+use portcullis_limit::{Ask, Patience, Rate, Standing};
 
+use crate::limits::LimitRule;
 use crate::policy::Policy;
 
 /// What is known of one judged request.
@@ -17,14 +18,24 @@ pub struct Case {
     pub(crate) client: ClientAddress,
     pub(crate) route: Option<usize>,
     pub(crate) principal: Option<Arc<Principal>>,
-    /// The limit closest to refusal.
+    /// The limit closest to refusal, of those whose charge stays as it is.
     pub(crate) standing: Option<Standing>,
+    /// The limits whose charge the outcome decides about.
+    pub(crate) unsettled: Vec<Unsettled>,
     /// What slows it down, if anything does.
     pub(crate) slow: Option<Box<Slow>>,
     /// How long it may still wait for the store of the limits.
     pub(crate) patience: Patience,
     /// The cookie that is good no more, by its scheme: it is taken back with the answer (T8).
     pub(crate) stale_cookie: Option<Scheme>,
+}
+
+/// How a limit stands as long as everything that it charged counts.
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    standing: Standing,
+    charged: u64,
+    rate: Rate,
 }
 
 /// A limit that lets a request pass late.
@@ -57,7 +68,13 @@ impl Case {
     /// brings another one in its place: of two `Set-Cookie` of one name a browser believes the last.
     pub(crate) fn shape(&self, headers: &mut HeaderMap) {
         self.policy.response_headers.apply(headers);
-        if let Some(standing) = &self.standing {
+        let unsettled = self.unsettled.iter().map(|unsettled| &unsettled.standing);
+        let closest = self
+            .standing
+            .iter()
+            .chain(unsettled)
+            .reduce(|held, standing| if standing.is_closer_to_refusal_than(held) { standing } else { held });
+        if let Some(standing) = closest {
             let name = &self.policy.limits.rule(standing.limit).name;
             self.policy.limit_headers.insert(headers, standing, name);
         }
@@ -68,11 +85,33 @@ impl Case {
         }
     }
 
-    /// Keeps the standing that is closest to refusal.
-    pub(crate) fn note_standing(&mut self, standing: &Standing) {
-        if self.standing.as_ref().is_none_or(|held| standing.is_closer_to_refusal_than(held)) {
-            self.standing = Some(standing.clone());
+    /// Keeps the standing that is closest to refusal; and beside it each of a limit that will be settled, with what it was
+    /// asked.
+    pub(crate) fn note_standing(&mut self, standing: &Standing, settled_later: Option<&Ask<'_>>) {
+        match settled_later {
+            Some(ask) => {
+                self.unsettled.push(Unsettled { standing: standing.clone(), charged: ask.cost, rate: *ask.rate });
+            }
+            None if self.standing.as_ref().is_none_or(|held| standing.is_closer_to_refusal_than(held)) => {
+                self.standing = Some(standing.clone());
+            }
+            None => {}
         }
+    }
+
+    /// Makes the standing of each limit what it is when only so much of its charge stays.
+    pub(crate) fn settle(&mut self, kept: impl Fn(&LimitRule, u64) -> u64) {
+        for Unsettled { mut standing, charged, rate } in std::mem::take(&mut self.unsettled) {
+            let kept = kept(self.policy.limits.rule(standing.limit), charged);
+            standing.settle(charged.saturating_sub(kept), &rate);
+            self.note_standing(&standing, None);
+        }
+    }
+
+    /// The limit that refuses is the one to be told of: what others charged is given back.
+    pub(crate) fn refused_by(&mut self, standing: Standing) {
+        self.standing = Some(standing);
+        self.unsettled.clear();
     }
 
     /// Keeps the longest wait.

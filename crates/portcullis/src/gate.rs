@@ -21,7 +21,7 @@ use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing, StoreErro
 use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::{Delay, WaitingRoom};
-use crate::limits::{self, Count, Covering, KeyFacts, Mode, Phase};
+use crate::limits::{self, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
@@ -145,24 +145,6 @@ impl Gate {
         Refusal { case, reason, id: facts.id }
     }
 
-    /// Settles what an admitted request was charged, once its outcome is known. A pass that is dropped instead stays
-    /// charged.
-    pub fn settle(&self, pass: &mut Pass, outcome: Outcome, now: Timestamp) {
-        for receipt in std::mem::take(&mut pass.receipts) {
-            let gives_back = match (outcome, pass.case.policy.limits.rule(receipt.limit()).count) {
-                (Outcome::NotForwarded, _) => true,
-                (_, Count::All) => false,
-                (Outcome::Answered(status) | Outcome::Denied(status), Count::Failures) => status.as_u16() < 400,
-                (Outcome::Answered(status) | Outcome::Denied(status), Count::Successes) => status.as_u16() >= 400,
-                (Outcome::Answered(status), Count::Denials) => !matches!(status.as_u16(), 401 | 403),
-                (Outcome::Denied(_), Count::Denials) => false,
-            };
-            if gives_back {
-                self.limiter.give_back(&receipt, now);
-            }
-        }
-    }
-
     /// Forgets the failures that limits count against one of our own users, by the user alone. What is counted by address,
     /// or by the user together with something else, stays.
     ///
@@ -227,18 +209,24 @@ impl Gate {
         };
         trace.remark(Stage::Route, || format!("{} ({:?}, to {:?})", route.label, route.access, route.target));
 
-        // 6. The limits that shield what is expensive: password hashing here, signature checks below.
+        // 6. The limits that shield what is expensive: password hashing here, signature checks below. A store over a network
+        // is asked for them with those that come next, so that a request whose token is known asks it once.
         let covering = policy.limits.covering(facts.method, path.as_str());
-        let mut receipts = self.charge(policy, Phase::Before, &covering, facts, case, trace).await?;
+        let mut limits = Limits { covering, before: None };
+        if self.limiter.shared_works() != Some(true) {
+            limits.before = Some(self.charge(policy, &[Phase::Before], &limits.covering, facts, case, trace).await?);
+        }
 
         // 7. Who is it? Nothing presented, valid and invalid are three different answers.
-        let identity = self.authenticate(policy, route, &covering, facts, case, trace).await;
+        let identity = self.authenticate(policy, route, &mut limits, facts, case, trace).await;
         if let Ok(principal) = &identity {
             case.principal.clone_from(principal);
         }
 
         // 8. The limits by identity, or for nobody. A refusal gives back what was taken before.
-        match self.charge(policy, Phase::After, &covering, facts, case, trace).await {
+        let phases: &[Phase] = if limits.before.is_some() { &[Phase::After] } else { &[Phase::Before, Phase::After] };
+        let mut receipts = limits.before.take().unwrap_or_default();
+        match self.charge(policy, phases, &limits.covering, facts, case, trace).await {
             Ok(after) => receipts.extend(after),
             Err(reason) => {
                 for receipt in &receipts {
@@ -247,15 +235,22 @@ impl Gate {
                 return Err(reason);
             }
         }
-        identity?;
+        let permitted = identity.and_then(|_| {
+            // 9. May that one do this?
+            permit(policy, route, facts, case)?;
+            trace.remark(Stage::Permit, || "permitted".to_owned());
 
-        // 9. May that one do this?
-        permit(policy, route, facts, case)?;
-        trace.remark(Stage::Permit, || "permitted".to_owned());
-
-        // 10. What the body has to satisfy.
-        trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
-        let rewritten = rewrite(facts, &path)?;
+            // 10. What the body has to satisfy.
+            trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
+            rewrite(facts, &path)
+        });
+        let rewritten = match permitted {
+            Ok(rewritten) => rewritten,
+            Err(reason) => {
+                self.settle_refused(&receipts, case, &reason, facts.now);
+                return Err(reason);
+            }
+        };
         let delay = match &case.slow {
             None => None,
             Some(_) => self.hold_back(policy, &receipts, facts, case)?,
@@ -280,15 +275,34 @@ impl Gate {
             self.limiter.give_back(receipt, facts.now);
         }
         let reason = limited(policy, &slow.standing, slow.wait);
-        case.standing = Some(slow.standing);
+        case.refused_by(slow.standing);
         Err(reason)
     }
 
-    /// Charges the limits of one phase, all or none.
+    /// Charges what shields the dear way of finding out whose a credential is; and what is charged before, where that was
+    /// put off until something dear comes.
+    async fn shield<T: Trace>(
+        &self,
+        policy: &Policy,
+        limits: &mut Limits,
+        facts: &Facts<'_>,
+        case: &mut Case,
+        trace: &mut T,
+    ) -> Result<(), Reason> {
+        let both = [Phase::Verification, Phase::Before];
+        let phases = if limits.before.is_some() { &both[..1] } else { &both };
+        let mut receipts = self.charge(policy, phases, &limits.covering, facts, case, trace).await?;
+        // A verification that was made is never given back.
+        receipts.retain(|receipt| policy.limits.phase(receipt.limit()) == Phase::Before);
+        limits.before.get_or_insert(receipts);
+        Ok(())
+    }
+
+    /// Charges the limits of some phases, all or none.
     async fn charge<T: Trace>(
         &self,
         policy: &Policy,
-        phase: Phase,
+        phases: &[Phase],
         covering: &Covering,
         facts: &Facts<'_>,
         case: &mut Case,
@@ -297,7 +311,7 @@ impl Gate {
         if covering.is_empty() {
             return Ok(Receipts::new());
         }
-        let stage = if phase == Phase::After { Stage::LimitsAfter } else { Stage::LimitsBefore };
+        let stage = |phase| if phase == Phase::After { Stage::LimitsAfter } else { Stage::LimitsBefore };
         let asks = {
             let key_facts = KeyFacts {
                 client: case.client,
@@ -307,7 +321,7 @@ impl Gate {
                 principal: case.principal.as_deref(),
                 identity: case.route.is_some_and(|route| policy.route_at(route).target == Target::Identity),
             };
-            policy.limits.asks(phase, covering, &key_facts)
+            policy.limits.asks(phases, covering, &key_facts)
         };
         if asks.is_empty() {
             return Ok(Receipts::new());
@@ -315,8 +329,10 @@ impl Gate {
         match self.limiter.charge(&asks, facts.now, &mut case.patience).await {
             Ok(charge) => {
                 for standing in charge.standings() {
-                    let rule = policy.limits.rule(standing.limit);
-                    trace.remark(stage, || format!("{}: {} of {} left", rule.name, standing.remaining, standing.quota));
+                    let (rule, phase) = (policy.limits.rule(standing.limit), policy.limits.phase(standing.limit));
+                    trace.remark(stage(phase), || {
+                        format!("{}: {} of {} left", rule.name, standing.remaining, standing.quota)
+                    });
                     let over = standing.would_refuse;
                     let kind = match rule.mode {
                         Mode::Report if over => EventKind::LimitWouldHit,
@@ -326,7 +342,8 @@ impl Gate {
                         }
                         Mode::Enforce => {
                             if phase != Phase::Verification {
-                                case.note_standing(standing);
+                                let ask = asks.iter().find(|ask| ask.key.limit() == standing.limit);
+                                case.note_standing(standing, ask.filter(|_| rule.settles()));
                             }
                             if standing.delay.is_zero() {
                                 continue;
@@ -342,14 +359,16 @@ impl Gate {
                 Ok(charge.into_receipts())
             }
             Err(Refused::Unavailable(limit)) => {
+                let stage = stage(policy.limits.phase(limit));
                 trace.remark(stage, || format!("{}: its store is away", policy.limits.rule(limit).name));
                 Err(Reason::LimitsUnavailable)
             }
             Err(Refused::Denied(denied)) => {
                 let rule = policy.limits.rule(denied.standing.limit);
+                let stage = stage(policy.limits.phase(denied.standing.limit));
                 trace.remark(stage, || format!("{}: refused, wait {:?}", rule.name, denied.retry_after));
                 let reason = limited(policy, &denied.standing, denied.retry_after);
-                case.standing = Some(denied.standing);
+                case.refused_by(denied.standing);
                 Err(reason)
             }
         }
@@ -360,7 +379,7 @@ impl Gate {
         &self,
         policy: &Policy,
         route: &Route,
-        covering: &Covering,
+        limits: &mut Limits,
         facts: &Facts<'_>,
         case: &mut Case,
         trace: &mut T,
@@ -390,7 +409,7 @@ impl Gate {
             Scheme::Bearer | Scheme::Cookie => match policy.verifier.lookup(token, scheme, facts.now) {
                 Lookup::Known(judged) => judged,
                 Lookup::Unknown(digest) => {
-                    self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                    self.shield(policy, limits, facts, case, trace).await?;
                     policy.verifier.verify(token, digest, scheme, facts.now)
                 }
             }
@@ -404,13 +423,13 @@ impl Gate {
                         // A change of its owner's role or password speaks against what was known of a key, not against
                         // the key: its keeper says what holds now.
                         Err(Reason::TokenRevoked) => {
-                            self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                            self.shield(policy, limits, facts, case, trace).await?;
                             Box::pin(self.ask_keeper(name, Some(&principal), facts.now)).await
                         }
                         judged => judged,
                     },
                     Seen::Unknown(name) => {
-                        self.charge(policy, Phase::Verification, covering, facts, case, trace).await?;
+                        self.shield(policy, limits, facts, case, trace).await?;
                         Box::pin(self.ask_keeper(name, None, facts.now)).await
                     }
                 }
@@ -460,6 +479,13 @@ impl Gate {
     }
 }
 
+/// The limits of a request on its way.
+struct Limits {
+    covering: Covering,
+    /// What those before authentication were charged; `None` while that is put off.
+    before: Option<Receipts>,
+}
+
 /// What stands at the end of the pipeline.
 struct Admission {
     target: Target,
@@ -489,6 +515,7 @@ impl Case {
             route: None,
             principal: None,
             standing: None,
+            unsettled: Vec::new(),
             slow: None,
             patience: Patience::default(),
             stale_cookie: None,

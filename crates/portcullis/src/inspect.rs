@@ -24,6 +24,13 @@ pub struct Whom {
     pub route: Option<Box<str>>,
 }
 
+impl Whom {
+    /// Where they come from. Where no address was told it is nobody's: every part of a key is then known without it.
+    fn client(&self) -> ClientAddress {
+        ClientAddress::new(unmapped(self.address.unwrap_or(IpAddr::from([0, 0, 0, 0]))))
+    }
+}
+
 /// Why a limit cannot be looked at or started anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InspectError {
@@ -58,7 +65,7 @@ impl Gate {
     ) -> Result<Option<Standing>, InspectError> {
         let policy = self.policy();
         let (rule, key) = key_of(&policy, name, whom)?;
-        let Some(rate) = rule.rate_for(whom.principal.as_deref()) else { return Ok(None) };
+        let Some(rate) = rule.rate_for(whom.principal.as_deref(), whom.client()) else { return Ok(None) };
         let ask = Ask { cost: 0, ..Ask::new(name, key, rate) };
         Ok(Some(self.limiter().standing(&ask, now).await?))
     }
@@ -78,8 +85,7 @@ impl Gate {
 fn key_of<'p>(policy: &'p Policy, name: &str, whom: &Whom) -> Result<(&'p LimitRule, Key), InspectError> {
     let found = policy.limits.named(name).ok_or_else(|| InspectError::NoSuchLimit(name.into()))?;
     let facts = KeyFacts {
-        // Never looked at where no address was told: then every part is known.
-        client: ClientAddress::new(unmapped(whom.address.unwrap_or(IpAddr::from([0, 0, 0, 0])))),
+        client: whom.client(),
         ipv6_prefix: policy.ipv6_prefix,
         headers: &whom.headers,
         route: whom.route.as_deref().unwrap_or_default(),

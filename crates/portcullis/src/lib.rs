@@ -5,6 +5,8 @@
 
 mod body;
 mod case;
+mod cost;
+mod count;
 mod delay;
 mod gate;
 mod identity_headers;
@@ -14,16 +16,19 @@ mod pass;
 mod pattern;
 mod policy;
 mod refusal;
+mod settle;
 mod table;
 mod trace;
 
 pub use body::{Admitted, BodyError, BodyRule};
 pub use case::Case;
+pub use cost::Cost;
+pub use count::{Count, Statuses};
 pub use delay::Delay;
 pub use gate::{Gate, Outcome, Verdict};
 pub use identity_headers::IdentityHeaders;
 pub use inspect::{InspectError, Whom};
-pub use limits::{Count, KeyPart, LimitRule, Mode, QuotaChoice, Scope};
+pub use limits::{KeyPart, LimitRule, Mode, QuotaChoice, Scope};
 pub use pass::Pass;
 pub use pattern::{Pattern, PatternError};
 pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteRule, Target};

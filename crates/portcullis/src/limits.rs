@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method};
+use ipnet::IpNet;
 use portcullis_core::{ClientAddress, Principal, Scheme};
 use portcullis_limit::{Ask, Key, Outage, Rate};
 use smallvec::SmallVec;
 
+use crate::cost::{Cost, CostTable};
+use crate::count::Count;
 use crate::pattern::Pattern;
 use crate::table::PatternTable;
 
@@ -26,11 +29,13 @@ pub struct LimitRule {
     pub quota: QuotaChoice,
     /// Which requests stay counted once their outcome is known.
     pub count: Count,
-    /// What one request costs (1).
-    pub cost: u64,
+    /// What a request costs.
+    pub cost: Cost,
     /// Roles that are held to `ceiling` instead.
     pub exempt: Vec<Box<str>>,
-    /// What exempt roles are held to; `None` exempts them altogether.
+    /// Networks whose requests are held to `ceiling` instead, in cells of their own.
+    pub exempt_addresses: Vec<IpNet>,
+    /// What is exempt is held to this; `None` exempts it altogether.
     pub ceiling: Option<Rate>,
     /// What it does with a request that is over the quota.
     pub mode: Mode,
@@ -117,21 +122,6 @@ pub enum Mode {
     Delay(Duration),
 }
 
-/// Which requests stay counted. All are charged first, so that parallel requests cannot slip through, and settled once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Count {
-    /// Every admitted one.
-    #[default]
-    All,
-    /// Those answered with a status of 400 or above.
-    Failures,
-    /// Those whose password, link or other credential was wrong: answered with 401 or 403, or told by the door to be so
-    /// ([`crate::Outcome::Denied`]). What breaks another rule guesses nothing.
-    Denials,
-    /// Those answered with a status below 400.
-    Successes,
-}
-
 /// Whom a limit counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
@@ -174,8 +164,9 @@ impl LimitRule {
             key: vec![KeyPart::Address],
             quota: QuotaChoice::Fixed(rate),
             count: Count::All,
-            cost: 1,
+            cost: Cost::Fixed(1),
             exempt: Vec::new(),
+            exempt_addresses: Vec::new(),
             ceiling: None,
             mode: Mode::Enforce,
             scope: Scope::Everyone,
@@ -185,9 +176,21 @@ impl LimitRule {
         }
     }
 
-    /// The rate that this identity is held to; `None` where it is exempt.
-    pub(crate) fn rate_for(&self, principal: Option<&Principal>) -> Option<&Rate> {
-        if principal.is_some_and(|principal| self.exempt.iter().any(|role| principal.has_role(role))) {
+    /// Whether the outcome of a request decides what stays charged.
+    pub(crate) fn settles(&self) -> bool {
+        self.count != Count::All || matches!(self.cost, Cost::Told { .. })
+    }
+
+    /// Whether requests from this address are exempt.
+    fn exempts(&self, client: ClientAddress) -> bool {
+        self.exempt_addresses.iter().any(|network| network.contains(&client.ip()))
+    }
+
+    /// The rate that this identity is held to at this address; `None` where it is exempt.
+    pub(crate) fn rate_for(&self, principal: Option<&Principal>, client: ClientAddress) -> Option<&Rate> {
+        if self.exempts(client)
+            || principal.is_some_and(|principal| self.exempt.iter().any(|role| principal.has_role(role)))
+        {
             return self.ceiling.as_ref();
         }
         Some(match &self.quota {
@@ -206,6 +209,7 @@ pub(crate) struct Compiled {
     rule: LimitRule,
     phase: Phase,
     id: u32,
+    costs: Option<CostTable>,
 }
 
 /// What a request's keys are made of.
@@ -219,8 +223,17 @@ pub(crate) struct KeyFacts<'a> {
     pub(crate) identity: bool,
 }
 
-/// The limits that cover one request, by index.
-pub(crate) type Covering = SmallVec<[u32; 8]>;
+/// The limits that cover one request, by index; and what it costs those of them that ask the request for it.
+pub(crate) struct Covering {
+    limits: SmallVec<[u32; 8]>,
+    costs: Vec<(u32, u64)>,
+}
+
+impl Covering {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.limits.is_empty()
+    }
+}
 
 impl LimitTable {
     pub(crate) fn new(rules: Vec<LimitRule>) -> Self {
@@ -241,7 +254,7 @@ impl LimitTable {
                     id = id.wrapping_add(1);
                 }
                 by_id.insert(id, index);
-                Compiled { phase: phase_of(&rule), rule, id }
+                Compiled { phase: phase_of(&rule), costs: CostTable::of(&rule.cost), rule, id }
             })
             .collect();
         Self { rules, by_pattern, by_id }
@@ -249,17 +262,30 @@ impl LimitTable {
 
     /// The limits that cover the request; each once, even where several of its patterns do.
     pub(crate) fn covering(&self, method: &Method, path: &str) -> Covering {
-        let mut all = self.by_pattern.find_all(method, path);
-        if all.len() > 1 {
-            all.sort_unstable();
-            all.dedup();
+        let mut limits = self.by_pattern.find_all(method, path);
+        if limits.len() > 1 {
+            limits.sort_unstable();
+            limits.dedup();
         }
-        all
+        let costs = limits.iter().filter_map(|index| {
+            let costs = self.rules[*index as usize].costs.as_ref()?;
+            Some((*index, costs.cost(method, path)))
+        });
+        Covering { costs: costs.collect(), limits }
     }
 
     /// The rule whose keys bear this number.
     pub(crate) fn rule(&self, id: u32) -> &LimitRule {
-        &self.rules[self.by_id.get(&id).map_or(0, |index| *index as usize)].rule
+        &self.compiled(id).rule
+    }
+
+    /// When the limit whose keys bear this number is charged.
+    pub(crate) fn phase(&self, id: u32) -> Phase {
+        self.compiled(id).phase
+    }
+
+    fn compiled(&self, id: u32) -> &Compiled {
+        &self.rules[self.by_id.get(&id).map_or(0, |index| *index as usize)]
     }
 
     /// The limit of this name.
@@ -273,8 +299,7 @@ impl LimitTable {
 
     /// Under which keys the failures of one of our own users are counted, wherever the user alone is counted.
     pub(crate) fn failures_of(&self, user: &str) -> impl Iterator<Item = (&str, Key)> {
-        let counts =
-            |rule: &LimitRule| rule.key == [KeyPart::User] && matches!(rule.count, Count::Failures | Count::Denials);
+        let counts = |rule: &LimitRule| rule.key == [KeyPart::User] && rule.count.is_of_failures();
         self.rules.iter().filter(move |compiled| counts(&compiled.rule)).map(move |compiled| {
             let mut key = Key::new(compiled.id);
             push_user(&mut key, None, user);
@@ -282,31 +307,41 @@ impl LimitTable {
         })
     }
 
-    /// What to charge in one phase.
+    /// What to charge in some phases, all at once.
     pub(crate) fn asks<'t>(
         &'t self,
-        phase: Phase,
+        phases: &[Phase],
         covering: &Covering,
         facts: &KeyFacts<'_>,
     ) -> SmallVec<[Ask<'t>; 4]> {
         let mut asks = SmallVec::new();
-        for index in covering {
+        for index in &covering.limits {
             let compiled = &self.rules[*index as usize];
             let Compiled { rule, phase: charged, .. } = compiled;
-            if *charged != phase || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
+            if !phases.contains(charged) || (rule.scope == Scope::Anonymous && facts.principal.is_some()) {
                 continue;
             }
-            let Some(rate) = rule.rate_for(facts.principal) else { continue };
+            let Some(rate) = rule.rate_for(facts.principal, facts.client) else { continue };
+            let cost = match &rule.cost {
+                Cost::Fixed(cost) => *cost,
+                Cost::Told { at_most, .. } => *at_most,
+                Cost::ByRequest { otherwise, .. } => {
+                    match covering.costs.iter().find(|(of, _)| of == index).map_or(*otherwise, |(_, cost)| *cost) {
+                        0 => continue,
+                        cost => cost,
+                    }
+                }
+            };
             let key = compiled.key(facts);
             // What is charged before authentication is given back when a limit after it refuses.
-            let refundable = phase != Phase::After || rule.count != Count::All;
-            let (limit, cost, enforce) = (&*rule.name, rule.cost, rule.mode == Mode::Enforce);
+            let refundable = *charged != Phase::After || rule.settles();
+            let (limit, enforce) = (&*rule.name, rule.mode == Mode::Enforce);
             // Whoever can make the store fail must not be able to guess passwords without limit by it.
             let outage = match rule.outage {
                 Outage::Open if facts.identity => Outage::Local,
                 written => written,
             };
-            asks.push(Ask { limit, key, rate, cost, enforce, refundable, outage, lease: rule.lease });
+            asks.push(Ask { cost, enforce, refundable, outage, lease: rule.lease, ..Ask::new(limit, key, rate) });
         }
         asks
     }
@@ -336,6 +371,10 @@ impl Compiled {
             if push_part(&mut key, part, facts).is_none() {
                 key.push_address(facts.client.key(facts.ipv6_prefix));
             }
+        }
+        // Whoever spends a lot at the office must find a whole quota at home.
+        if self.rule.exempts(facts.client) {
+            key.push_text('x', "exempt");
         }
         key
     }

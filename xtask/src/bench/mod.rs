@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what a request costs here and elsewhere, in one run.
 
 mod check;
+mod client;
 mod figure;
 pub(crate) mod identity;
 mod instructions;
@@ -366,8 +367,8 @@ impl Bench {
     }
 }
 
-/// What a table of results begins with: when, where, with what.
-fn head(versions: &[(String, String)], rounds: u32, seconds: Duration) -> String {
+/// When and on what machine this runs.
+fn machine() -> String {
     let said = |program: &str, arguments: &[&str]| {
         let output = std::process::Command::new(program).args(arguments).output();
         output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
@@ -377,12 +378,20 @@ fn head(versions: &[(String, String)], rounds: u32, seconds: Duration) -> String
         .lines()
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or("", |(_, name)| name);
-    let mut text = format!(
-        "# Results\n\nMeasured by `cargo xtask bench` on {}: {processor}, {} cores, Linux {}, {rounds} rounds of {} s for each \
-         line. The proxy had one core, the load (wrk) and the upstream (nginx) the other.\n\n| proxy | version |\n|---|---|\n",
+    format!(
+        "{}: {processor}, {} cores, Linux {}",
         said("date", &["-u", "+%Y-%m-%d"]),
         std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
         said("uname", &["-r"]),
+    )
+}
+
+/// What a table of results begins with: when, where, with what.
+fn head(versions: &[(String, String)], rounds: u32, seconds: Duration) -> String {
+    let mut text = format!(
+        "# Results\n\nMeasured by `cargo xtask bench` on {}, {rounds} rounds of {} s for each line. The proxy had one core, \
+         the load (wrk) and the upstream (nginx) the other.\n\n| proxy | version |\n|---|---|\n",
+        machine(),
         seconds.as_secs(),
     );
     for (name, version) in versions {

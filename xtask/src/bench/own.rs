@@ -17,11 +17,24 @@ pub(crate) struct Portcullis {
     pub(crate) routes: usize,
     /// Whether the tokens are signed with the bench's secret instead of its key, and a million of them are remembered.
     pub(crate) hmac: bool,
+    /// What the defended setup counts, and where.
+    pub(crate) counted: Counted,
+}
+
+/// The limits of the defended setup, none of which is ever reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    /// Whether there are three (the address, the user, the user under the route) or only the user's.
+    pub(crate) three: bool,
+    /// The Redis that they are counted in; the gateway's memory where there is none.
+    pub(crate) redis: Option<SocketAddr>,
+    /// Whether portions of them are leased from it.
+    pub(crate) leased: bool,
 }
 
 impl Portcullis {
     pub(crate) fn new(binary: PathBuf) -> Self {
-        Self { binary, routes: 1, hmac: false }
+        Self { binary, routes: 1, hmac: false, counted: Counted::default() }
     }
 
     /// The same binary, set up for a workload of our own.
@@ -56,8 +69,9 @@ impl Portcullis {
                     "[identity]\nenabled = false\n\n\
                      [[issuer]]\nname = \"bench\"\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\n{key}\n\
                      algorithms = [\"{algorithm}\"]\n\n[issuer.claims]\nroles = \"role\"\n\n\
-                     [[limit]]\nname = \"user\"\nkey = \"user\"\nquota = \"{USER_QUOTA} per minute\"\n\n\
+                     {}\
                      [[route]]\nmatch = \"/api/**\"\nroles = [\"{ROLE}\"]\n",
+                    self.counted.limits()
                 );
                 for route in 1..self.routes {
                     let _ = write!(
@@ -65,12 +79,35 @@ impl Portcullis {
                         "\n[[route]]\nmatch = \"/service-{route}/{{id}}/items/**\"\nroles = [\"{ROLE}\"]\n"
                     );
                 }
+                text.push_str("\n[limits]\n");
+                if let Some(redis) = self.counted.redis {
+                    // The longest wait there is: what falls back to memory would be measured as if it were fast.
+                    let _ = writeln!(text, "store = \"redis://{redis}\"\npatience = \"1s\"");
+                }
                 if self.hmac {
-                    text.push_str("\n[tokens]\nremembered = 1100000\n\n[limits]\nmax_keys = 2000000\n");
+                    text.push_str("max_keys = 2000000\n\n[tokens]\nremembered = 1100000\n");
                 }
             }
             // The preset limits and headers, and the identity endpoints behind them: what a new user has.
             Setup::Flood => {}
+        }
+        text
+    }
+}
+
+impl Counted {
+    /// As the configuration has them.
+    fn limits(self) -> String {
+        let more = if self.leased { "lease = true\n" } else { "" };
+        let limit = |name: &str, key: &str, place: &str| {
+            format!(
+                "[[limit]]\nname = \"{name}\"\n{place}key = \"{key}\"\nquota = \"{USER_QUOTA} per minute\"\n{more}\n"
+            )
+        };
+        let mut text = limit("user", "user", "");
+        if self.three {
+            text.push_str(&limit("address", "address", ""));
+            text.push_str(&limit("route", "user", "match = \"/api/**\"\n"));
         }
         text
     }

@@ -9,7 +9,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use portcullis::{Count, Gate, InspectError, LimitRule, Mode, QuotaChoice, Scope, Whom};
+use portcullis::{Cost, Count, Gate, InspectError, LimitRule, Mode, QuotaChoice, Scope, Whom};
 use portcullis_core::{Principal, PrincipalParts, Scheme, Timestamp};
 use portcullis_identity::{AccountName, IdentityError};
 use portcullis_limit::Rate;
@@ -42,15 +42,20 @@ struct Limit {
     quota: BTreeMap<String, String>,
     /// `enforce`, `report` or `delay`.
     mode: &'static str,
-    /// Which requests stay counted once they are answered.
-    count: &'static str,
+    /// Which requests stay counted once they are answered: a word, or status codes such as `401, 403, 500-599`.
+    count: String,
     /// Whom it counts.
     scope: &'static str,
     /// What it does while the shared store is away.
     outage: &'static str,
-    cost: u64,
+    /// What a request costs: `cost` for each, or one for each pattern and `otherwise`, or the most that a header of the answer
+    /// can say and `otherwise`.
+    cost: BTreeMap<String, u64>,
     /// Roles that are held to `ceiling` instead.
     exempt: Vec<String>,
+    /// Networks that are held to `ceiling` instead.
+    #[serde(rename = "exemptAddresses")]
+    exempt_addresses: Vec<String>,
     ceiling: Option<String>,
 }
 
@@ -77,21 +82,40 @@ impl From<LimitRule> for Limit {
                 Mode::Report => "report",
                 Mode::Delay(_) => "delay",
             },
-            count: match rule.count {
-                Count::All => "all",
-                Count::Failures => "failures",
-                Count::Denials => "denials",
-                Count::Successes => "successes",
-            },
+            count: shown_count(rule.count),
             scope: match rule.scope {
                 Scope::Everyone => "everyone",
                 Scope::Anonymous => "anonymous",
                 Scope::Verification => "verification",
             },
             outage: rule.outage.as_str(),
-            cost: rule.cost,
+            cost: shown_cost(&rule.cost),
             exempt: rule.exempt.iter().map(ToString::to_string).collect(),
+            exempt_addresses: rule.exempt_addresses.iter().map(ToString::to_string).collect(),
             ceiling: rule.ceiling.as_ref().map(shown),
+        }
+    }
+}
+
+fn shown_count(count: Count) -> String {
+    match count {
+        Count::All => "all".to_owned(),
+        Count::Failures => "failures".to_owned(),
+        Count::Denials => "denials".to_owned(),
+        Count::Successes => "successes".to_owned(),
+        Count::Statuses(listed) => listed.to_string(),
+    }
+}
+
+fn shown_cost(cost: &Cost) -> BTreeMap<String, u64> {
+    match cost {
+        Cost::Fixed(cost) => BTreeMap::from([("cost".to_owned(), *cost)]),
+        Cost::ByRequest { requests, otherwise } => {
+            let requests = requests.iter().map(|(pattern, cost)| (pattern.as_str().to_owned(), *cost));
+            requests.chain([("otherwise".to_owned(), *otherwise)]).collect()
+        }
+        Cost::Told { header, at_most, otherwise } => {
+            BTreeMap::from([(format!("header:{header}"), *at_most), ("otherwise".to_owned(), *otherwise)])
         }
     }
 }

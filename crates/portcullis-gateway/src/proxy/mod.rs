@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use portcullis::{Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
@@ -195,12 +195,12 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
         Ok(mut response) => {
             let mut held = link.pass.borrow_mut();
             if let Some(pass) = held.as_mut() {
-                pass.shape_response(response.headers_mut());
                 let outcome = match response.extensions_mut().remove::<Denied>() {
                     Some(Denied) => Outcome::Denied(response.status()),
                     None => Outcome::Answered(response.status()),
                 };
-                shared.gate.settle(pass, outcome, now);
+                shared.gate.settle_answer(pass, outcome, response.headers(), now);
+                pass.shape_response(response.headers_mut());
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
@@ -212,12 +212,14 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             let Some(mut pass) = link.pass.take() else {
                 return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
             };
-            let outcome = if forwarded || reason.fault() == Fault::Client {
-                Outcome::Answered(reason.status())
+            if forwarded {
+                // What it has cost the upstream, nobody will say.
+                shared.gate.settle(&mut pass, Outcome::Answered(reason.status()), now);
+            } else if reason.fault() == Fault::Client {
+                shared.gate.settle_answer(&mut pass, Outcome::Answered(reason.status()), &HeaderMap::new(), now);
             } else {
-                Outcome::NotForwarded
-            };
-            shared.gate.settle(&mut pass, outcome, now);
+                shared.gate.settle(&mut pass, Outcome::NotForwarded, now);
+            }
             if reason.fault() == Fault::Upstream {
                 shared.gate.note_upstream_failure(&pass, &reason, line.id, now);
             }

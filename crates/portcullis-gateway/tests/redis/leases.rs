@@ -11,7 +11,7 @@ use super::servers::Server;
 use super::support::client::Client;
 use super::support::origin::Origin;
 use super::support::process::Gateway;
-use super::{gate, limit, metric, up};
+use super::{figure, gate, limit, metric, up};
 
 /// The part of what is left that a gate holds at most beyond what requests wait for.
 const SHARE: u64 = 16;
@@ -25,12 +25,6 @@ fn redis() -> Server {
 
 fn leased(window: &str) -> String {
     limit("leased", "a", &format!("quota = \"100 per {window}\"\nalgorithm = \"fixed-window\"\nlease = true"))
-}
-
-fn figure(gateway: &Gateway, name: &str) -> u64 {
-    let metrics = gateway.operator().metrics();
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.unwrap_or_else(|| panic!("no {name}:\n{metrics}")).parse().expect("a number")
 }
 
 #[test]

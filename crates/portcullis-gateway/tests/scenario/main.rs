@@ -43,6 +43,7 @@ pub(crate) mod refresh;
 mod refusals;
 mod registration;
 mod roles;
+mod rows;
 mod schema;
 mod server_sessions;
 mod siege;

@@ -10,6 +10,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 #[path = "../../../portcullis-identity/tests/support/smtp.rs"]
 pub(crate) mod smtp;
+pub(crate) mod tiers;
 pub(crate) mod writers;
 
 use std::io::Write as _;

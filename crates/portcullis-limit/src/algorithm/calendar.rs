@@ -27,7 +27,7 @@ fn around(rate: &Rate, at: Timestamp) -> Stretch {
 }
 
 impl State {
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(super) const fn of([start, end, used]: [u64; 3]) -> Self {
         Self { start, end, used }
     }

@@ -15,7 +15,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(super) const fn of([start, used]: [u64; 2]) -> Self {
         Self { start, used }
     }

@@ -24,7 +24,7 @@ use crate::rate::Rate;
 pub(crate) struct State(pub(super) token_bucket::State);
 
 impl State {
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(super) const fn of(numbers: [u64; 2]) -> Self {
         Self(token_bucket::State::of(numbers))
     }

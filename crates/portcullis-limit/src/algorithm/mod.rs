@@ -87,7 +87,7 @@ impl Cell {
     /// The cell that a store over a network keeps as these numbers, moments in nanoseconds: of a bucket when it is full and
     /// since when it is not, of windows their start and what was admitted, of a calendar start, end and what was admitted.
     /// `None` for a log, whose moments stay in the store ([`LogSummary`]).
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(crate) const fn of(algorithm: Algorithm, [a, b, c]: [u64; 3]) -> Option<Self> {
         Some(match algorithm {
             Algorithm::TokenBucket => Self::TokenBucket(token_bucket::State::of([a, b])),

@@ -29,7 +29,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(super) const fn of([start, current, previous]: [u64; 3]) -> Self {
         Self { start, current, previous }
     }

@@ -22,7 +22,7 @@ pub(super) fn inflow(rate: &Rate, units: u64) -> u64 {
 }
 
 impl State {
-    #[cfg(feature = "redis")]
+    #[cfg(feature = "net")]
     pub(super) const fn of([full_at, lacking_since]: [u64; 2]) -> Self {
         Self { full_at, lacking_since }
     }

@@ -20,7 +20,8 @@ const FEWEST_SHARDS: usize = 256;
 /// keeps others waiting for microseconds only.
 const SHARD_KEYS: usize = 4_096;
 
-/// Cells in this process's memory.
+/// Cells in this process's memory. Idle ones are reclaimed as others come; [`MemoryStore::sweep`] reclaims all that are idle,
+/// for whoever wants the memory back after a rush.
 ///
 /// A key costs 40 to 50 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
 /// quota), so the default bound of a million keys is 50 MB, reserved when the first come and

@@ -1,7 +1,9 @@
 //! Where cells are kept. Every store keeps the same contract, asked of it by one suite of tests.
 
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
-#[cfg(feature = "redis")]
+#[cfg(feature = "net")]
 mod net;
 #[cfg(feature = "redis")]
 mod redis;
@@ -9,6 +11,8 @@ mod shard;
 mod shared;
 mod table;
 
+#[cfg(feature = "memcached")]
+pub use memcached::{MemcachedFigures, MemcachedOptions, MemcachedOptionsError, MemcachedStore, NotCarried};
 pub use memory::MemoryStore;
 #[cfg(feature = "redis")]
 pub use redis::{RedisFigures, RedisOptions, RedisOptionsError, RedisStore};

@@ -22,6 +22,9 @@ pub type Answer = Result<Result<Charge, Denied>, StoreError>;
 /// moments, and how long to wait is reckoned by it. The futures may be polled on any runtime; every one of them ends in
 /// bounded time, whatever the store does, and none of them asks twice for what may already have been done.
 ///
+/// The stores of this crate implement it. One of your own can decide ([`Charge::default`], [`Denied`]), but has no receipts to
+/// give back by: what those hold is between this crate and its stores.
+///
 /// A future that is dropped before it is ready leaves it open whether the charge was made. If it was, it stays: the bound
 /// holds, and a client that hangs up is counted like one that waits.
 pub trait SharedStore: fmt::Debug + Send + Sync {
@@ -185,7 +188,7 @@ pub enum StoreError {
         needs: &'static str,
     },
     /// It has no memory left. Nothing was charged.
-    #[error("{store} has no memory left; raise its maxmemory, and keep maxmemory-policy at noeviction")]
+    #[error("{store} has no memory left; raise what it may take (Redis: maxmemory, memcached: -m)")]
     Full {
         /// Where it is.
         store: Box<str>,
@@ -199,7 +202,9 @@ pub enum StoreError {
         answer: Box<str>,
     },
     /// Under our key is something that we did not put there. Nothing was charged.
-    #[error("{store} holds something else under a key of a limit ({answer}); give the limits a database of their own")]
+    #[error(
+        "{store} holds something else under a key of a limit ({answer}); give the limits a database or a server of their own"
+    )]
     Foreign {
         /// Where it is.
         store: Box<str>,
@@ -212,8 +217,19 @@ pub enum StoreError {
         /// What was to be done.
         what: &'static str,
     },
+    /// It cannot count by this rate exactly. Nothing was charged.
+    #[error("{store} does not count by this limit: {cause}")]
+    NotCarried {
+        /// Where it is.
+        store: Box<str>,
+        /// Why, and what it counts by instead.
+        cause: Box<str>,
+    },
     /// An answer that is not understood.
-    #[error("{store} answered what is not understood ({answer}); is it a Redis of version 6.2 or later?")]
+    #[error(
+        "{store} answered what is not understood ({answer}); is it what the URL says, Redis from 6.2 or memcached from \
+         1.6.10 on?"
+    )]
     Protocol {
         /// Where it is.
         store: Box<str>,
@@ -224,7 +240,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// A word for metrics and events: `unavailable`, `timeout`, `overloaded`, `not-allowed`, `full`, `not-ready`, `foreign`,
-    /// `unsupported` or `protocol`.
+    /// `unsupported`, `not-carried` or `protocol`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -236,6 +252,7 @@ impl StoreError {
             Self::NotReady { .. } => "not-ready",
             Self::Foreign { .. } => "foreign",
             Self::Unsupported { .. } => "unsupported",
+            Self::NotCarried { .. } => "not-carried",
             Self::Protocol { .. } => "protocol",
         }
     }

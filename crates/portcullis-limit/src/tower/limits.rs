@@ -76,8 +76,25 @@ impl Limits {
         }))
     }
 
-    /// The limiter, for its figures, to reset somebody ([`Limiter::reset`] with a [`Key::named`]), or to charge what is no
-    /// request.
+    /// The limiter: for its figures, to charge what is no request, and to start a limit anew for somebody. A key is made of
+    /// what the limit counts by, in this order: an address as such, an extension as a text of the kind `e`, a header of the
+    /// kind `h`, what a function read of the kind `f`.
+    ///
+    /// ```
+    /// # use portcullis_limit::tower::Limits;
+    /// use portcullis_limit::{ClientAddress, Key};
+    ///
+    /// # async fn forgive(limits: &Limits) -> Result<(), portcullis_limit::StoreError> {
+    /// let mut client = Key::named("login");
+    /// client.push_address(ClientAddress::new("192.0.2.1".parse().expect("an address")).key(64));
+    /// limits.limiter().reset("login", &client).await?;
+    ///
+    /// let mut user = Key::named("export");
+    /// user.push_text('e', "alice");
+    /// limits.limiter().reset("export", &user).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn limiter(&self) -> &Arc<Limiter> {
         &self.0.limiter

@@ -85,5 +85,6 @@ pub use event::{LimitEvent, LimitObserver};
 pub use layer::LimitLayer;
 pub use limit::Limit;
 pub use limits::Limits;
+pub use portcullis_core::Problem;
 pub use refusal::{ProblemJson, Refusal, Respond, Why};
 pub use service::{LimitFuture, LimitService};

@@ -77,6 +77,21 @@ pub(crate) trait Subject {
     fn reward(&self, ask: &Ask<'_>, now: Timestamp);
     fn block(&self, ask: &Ask<'_>, how_long: Duration, now: Timestamp) -> Timestamp;
     fn unblock(&self, limit: &str, key: &Key, now: Timestamp) -> bool;
+
+    /// Whether it counts by this rate; where it does not, it promises nothing.
+    fn carries(&self, _: &Rate) -> bool {
+        true
+    }
+
+    /// Whether an operator can reward a key and block it.
+    fn operates(&self) -> bool {
+        true
+    }
+
+    /// Whether its time may be set back while it holds what was counted before.
+    fn may_be_set_back(&self) -> bool {
+        true
+    }
 }
 
 /// What a future of a store in memory is ready with: it never waits, and one that does is a failure.
@@ -141,6 +156,21 @@ impl<'s> Case<'s> {
     /// The same store with other keys.
     pub(crate) fn anew(&self) -> Self {
         Self::new(self.subject)
+    }
+
+    pub(crate) fn operates(&self) -> bool {
+        self.subject.operates()
+    }
+
+    /// The algorithms that the store carries.
+    pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
+        let carried = |algorithm: &Algorithm| self.subject.carries(&rate(*algorithm, 1, window(*algorithm)));
+        Algorithm::ALL.into_iter().filter(carried).collect()
+    }
+
+    /// This algorithm, or one that the store carries.
+    pub(crate) fn carried(&self, algorithm: Algorithm) -> Algorithm {
+        if self.algorithms().contains(&algorithm) { algorithm } else { Algorithm::FixedWindow }
     }
 
     /// A key of a limit with one text in it.

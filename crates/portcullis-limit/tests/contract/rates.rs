@@ -1,11 +1,11 @@
 //! One key that is held to another rate from request to request, as one by reputation is.
 
-use portcullis_limit::{Algorithm, Rate};
+use portcullis_limit::Rate;
 
 use super::{Case, START, rate, window};
 
 pub(crate) fn l12_rates_that_take_turns_admit_no_more_together_than_the_largest_alone(case: &Case<'_>) {
-    for algorithm in Algorithm::ALL {
+    for algorithm in case.algorithms() {
         let (case, window) = (case.anew(), window(algorithm));
         let key = case.key(0, "u");
         let rates: [Rate; 3] = [2, 5, 10].map(|count| rate(algorithm, count, window));

@@ -305,7 +305,7 @@ fn l2_what_does_not_speak_as_redis_does_is_an_error() {
 
 #[test]
 fn l10_a_failover_by_sentinels_is_followed_within_two_seconds_of_its_end() {
-    let mut watched = servers::watched();
+    let mut watched = servers::watched(Some("s3ntinel"));
     let (store, runtime) = store(&watched.options().timeout(WAIT));
     let rate = rate(Algorithm::FixedWindow, 100, DAY);
     let charge = || runtime.block_on(store.charge(&[ask(&rate, &key("u"), 1)]));

@@ -202,7 +202,7 @@ fn l11_a_store_that_was_emptied_or_restarted_is_closed_until_its_window_is_over(
 
 #[test]
 fn l11_a_failover_closes_leases_and_the_operators_word_opens_them() {
-    let mut watched = servers::watched();
+    let mut watched = servers::watched(None);
     watched.master.cli(&["set", "rl::epoch", "open"]);
     let (rate, key) = (rate(Algorithm::SlidingWindowCounter, 100, DAYS), key("u"));
     let node = Node::new(&watched.options().timeout(Duration::from_secs(1)));

@@ -184,7 +184,7 @@ fn l2_a_redis_cluster_of_three_nodes_keeps_the_contract() {
 
 #[test]
 fn l2_a_master_that_sentinels_watch_keeps_the_contract() {
-    let watched = servers::watched();
+    let watched = servers::watched(Some("s3ntinel"));
     keeps_the_contract(&watched.options().timeout(Duration::from_secs(5)));
     // The Sentinels have a password of their own, and are not let down by a wrong one.
     let (wrong, runtime) = store(&watched.options().sentinel_login(None, Secret::new("hunter2".into())));

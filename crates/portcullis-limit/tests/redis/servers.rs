@@ -92,10 +92,20 @@ impl Server {
         }
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. One that stops it has stopped all its threads when this returns: each of them goes on until its
+    /// own turn on a processor comes.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().expect("it runs").id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
+        let is_stopped = |task: fs::DirEntry| {
+            let state = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            state.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        };
+        while signal == "-STOP"
+            && !fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten().all(is_stopped)
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Runs `redis-cli` on it, and tells what it prints.
@@ -106,7 +116,7 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 }
@@ -149,27 +159,36 @@ pub(crate) fn cluster(replicas: usize) -> Vec<Server> {
     nodes
 }
 
-/// The password of the Sentinels, which is not that of the servers.
-pub(crate) const SENTINEL_PASSWORD: &str = "s3ntinel";
-
 /// Three Sentinels that watch a master and its replica as `mymaster`.
 pub(crate) struct Watched {
     pub(crate) master: Server,
     pub(crate) replica: Server,
     pub(crate) sentinels: Vec<Server>,
+    password: Option<&'static str>,
 }
 
 impl Watched {
-    pub(crate) fn options(&self) -> RedisOptions {
+    pub(crate) fn url(&self) -> String {
         let hosts: Vec<String> = self.sentinels.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
-        let options = RedisOptions::parse(&format!("redis-sentinel://{}/mymaster", hosts.join(","))).expect("a URL");
-        options.sentinel_login(None, Secret::new(SENTINEL_PASSWORD.to_owned()))
+        format!("redis-sentinel://{}/mymaster", hosts.join(","))
+    }
+
+    pub(crate) fn options(&self) -> RedisOptions {
+        let options = RedisOptions::parse(&self.url()).expect("a URL");
+        match self.password {
+            Some(password) => options.sentinel_login(None, Secret::new(password.to_owned())),
+            None => options,
+        }
     }
 }
 
-pub(crate) fn watched() -> Watched {
-    let master = Server::start(&[]);
-    let replica = Server::start(&["--replicaof", "127.0.0.1", &master.port.to_string()]);
+/// `password` is that of the Sentinels, which is not that of the servers.
+pub(crate) fn watched(password: Option<&'static str>) -> Watched {
+    // Without it a master waits five seconds for more replicas before it sends its data.
+    let at_once = ["--repl-diskless-sync-delay", "0"];
+    let master = Server::start(&at_once);
+    let replica = Server::start(&at_once);
+    replica.cli(&["replicaof", "127.0.0.1", &master.port.to_string()]);
     let sentinels: Vec<Server> = (0..3)
         .map(|_| {
             let port = free_port();
@@ -177,10 +196,11 @@ pub(crate) fn watched() -> Watched {
             let file = directory.path().join("sentinel.conf");
             let text = format!(
                 "port {port}\nbind 127.0.0.1\nsentinel monitor mymaster 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds mymaster 400\nsentinel failover-timeout mymaster 2000\n\
-                 requirepass {SENTINEL_PASSWORD}\nsentinel sentinel-pass {SENTINEL_PASSWORD}\n",
+                 sentinel down-after-milliseconds mymaster 400\nsentinel failover-timeout mymaster 2000\n",
                 master.port
             );
+            let login = password.map(|word| format!("requirepass {word}\nsentinel sentinel-pass {word}\n"));
+            let text = text + &login.unwrap_or_default();
             fs::write(&file, text).expect("a file");
             let options = vec![file.display().to_string(), "--sentinel".to_owned()];
             let mut sentinel = Server { port, child: None, directory, program: "redis-server", options };
@@ -188,14 +208,15 @@ pub(crate) fn watched() -> Watched {
             sentinel
         })
         .collect();
+    let login: Vec<&str> = password.iter().flat_map(|word| ["-a", word]).collect();
     let knows = |sentinel: &Server| {
-        let said = sentinel.cli(&["-a", SENTINEL_PASSWORD, "sentinel", "master", "mymaster"]);
+        let said = sentinel.cli(&[&login[..], &["sentinel", "master", "mymaster"]].concat());
         let value = |name: &str| said.lines().skip_while(|line| *line != name).nth(1).map(str::to_owned);
         value("num-slaves").as_deref() == Some("1") && value("num-other-sentinels").as_deref() == Some("2")
     };
     wait_until("the Sentinels know each other", || sentinels.iter().all(knows));
     wait_until("the replica follows", || replica.cli(&["info", "replication"]).contains("master_link_status:up"));
-    Watched { master, replica, sentinels }
+    Watched { master, replica, sentinels, password }
 }
 
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {

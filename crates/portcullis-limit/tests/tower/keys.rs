@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{HeaderName, HeaderValue, Method, Request};
 use portcullis_limit::tower::{By, Limit, LimitEvent, LimitLayer};
-use portcullis_limit::{ForwardHeader, TrustedHops};
+use portcullis_limit::{ClientAddress, ForwardHeader, Key, TrustedHops};
 
 use crate::support::{answer, app, from, limits, number, rate, status};
 
@@ -132,6 +132,35 @@ async fn l3_parts_combine_and_everyone_is_one() {
         ("192.0.2.4", "d", 429),
     ] {
         assert_eq!(status(&app, from(address, &[("x-api-key", key)])).await, expected, "{address} {key}");
+    }
+}
+
+#[tokio::test]
+async fn l6_one_client_starts_anew_by_the_key_that_the_documentation_tells() {
+    let (limits, _) = limits();
+    let limit = |name: &'static str, part| Limit::new(name, rate("1 per 1h")).by(part);
+    let parts = [
+        limit("address", By::address()),
+        limit("extension", By::extension::<UserId>()),
+        limit("header", By::unverified_header(KEY)),
+        limit("function", By::function(|request| Some(request.uri.path().to_owned()))),
+    ];
+    let mut keys: Vec<Key> = parts.iter().map(|limit| Key::named(limit.name())).collect();
+    keys[0].push_address(ClientAddress::new("2001:db8::".parse().unwrap()).key(64));
+    keys[1].push_text('e', "7");
+    keys[2].push_text('h', "alice");
+    keys[3].push_text('f', "/");
+    for (limit, key) in parts.into_iter().zip(keys) {
+        let name = limit.name().to_owned();
+        let (app, _) = app(LimitLayer::new(&limits).limit(limit));
+        let ask = || {
+            let mut request = from("2001:db8::1", &[("x-api-key", "alice")]);
+            request.extensions_mut().insert(UserId(7));
+            status(&app, request)
+        };
+        assert_eq!((ask().await, ask().await), (200, 429), "{name}");
+        assert!(limits.limiter().reset(&name, &key).await.unwrap(), "{name}");
+        assert_eq!((ask().await, ask().await), (200, 429), "{name}");
     }
 }
 

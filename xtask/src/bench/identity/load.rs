@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::client::Client;
 use super::stage::{ACCOUNTS, login};
+use crate::bench::client::Client;
 
 /// Clients that log in at once.
 const LOGINS: usize = 4;

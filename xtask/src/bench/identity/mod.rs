@@ -1,7 +1,6 @@
 //! What accounts cost: logins and refreshes a second on both engines, what a flood of logins does to everybody else, and the
 //! memory of a process with very many accounts.
 
-mod client;
 mod load;
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../../../../crates/portcullis-identity/tests/support/postgres.rs"]
@@ -12,10 +11,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use client::Client;
 use load::{Latency, Told};
 use stage::{ACCOUNTS, Stage};
 
+use super::client::Client;
 use super::figure::{Bar, Figure, table};
 use super::upstream;
 use crate::process::{self, free_port};

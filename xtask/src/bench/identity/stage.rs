@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::client::Client;
+use crate::bench::client::Client;
 use crate::process::{Process, free_port};
 
 /// Accounts in every database.

@@ -1,25 +1,70 @@
-//! What limits cost in memory: the time of a check and the bytes of a key, here and in the `governor` crate's keyed limiter,
-//! from a thousand to ten million live keys.
-//!
-//! Each run is a process of `crates/portcullis-limit/benches/checks.rs`, built with whole-program optimisation like what is
-//! shipped. Contenders alternate within a round.
+//! What limits cost: a check in memory ([`memory`]), the gateway with limits in Redis ([`gateway`]), and decisions beside those
+//! of the packages that others take ([`decisions`]).
 
-use std::collections::HashMap;
+mod decisions;
+mod gateway;
+mod memory;
+mod paced;
+mod programs;
+mod redis;
+
+use std::fmt::Write as _;
 use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::figure::{Bar, Figure, table};
+use self::programs::Programs;
+use super::figure::{Figure, table};
 use crate::run;
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub(crate) struct Options {
     rounds: usize,
+    /// How long a run of [`memory`] and [`decisions`] measures, and one of the gateway by whole seconds.
     millis: u64,
+    parts: Vec<Part>,
+    /// Another binary of the gateway than the release build.
+    binary: Option<PathBuf>,
+}
+
+/// One table of the results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Memory,
+    Decisions,
+    /// The last, because it keeps this process on one core.
+    Gateway,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Memory, Self::Decisions, Self::Gateway];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Gateway => "gateway",
+            Self::Decisions => "decisions",
+        }
+    }
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Memory => "A check in memory",
+            Self::Gateway => "The gateway with limits in Redis",
+            Self::Decisions => "Decisions beside the packages of others",
+        }
+    }
+
+    fn parse(word: &str) -> Result<Self, String> {
+        let known = Self::ALL.map(Self::word);
+        let found = Self::ALL.into_iter().find(|part| part.word() == word);
+        found.ok_or_else(|| format!("there is no part \"{word}\"; there are {}", known.join(", ")))
+    }
 }
 
 impl Options {
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
-        let mut options = Self { rounds: 5, millis: 1_000 };
+        let mut options = Self { rounds: 5, millis: 1_000, parts: Part::ALL.to_vec(), binary: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let value = words.next().ok_or_else(|| format!("\"{word}\" needs a value"))?;
@@ -30,6 +75,8 @@ impl Options {
             match *word {
                 "--rounds" => options.rounds = usize::try_from(number(99)?).unwrap_or(1),
                 "--millis" => options.millis = number(60_000)?,
+                "--only" => options.parts = value.split(',').map(Part::parse).collect::<Result<_, _>>()?,
+                "--binary" => options.binary = Some(value.into()),
                 other => return Err(format!("bench limits knows no \"{other}\"; see cargo xtask help")),
             }
         }
@@ -37,143 +84,52 @@ impl Options {
     }
 }
 
-/// One process of the bench.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Run {
-    contender: &'static str,
-    keys: u64,
-    threads: u64,
-}
-
-/// What a process measured.
-#[derive(Clone, Copy, Debug)]
+/// What a part measured, and what has to be said beside it.
 struct Measured {
-    nanos: f64,
-    bytes: f64,
+    figures: Vec<Figure>,
+    /// Who was measured and who was left out, one sentence each.
+    notes: Vec<String>,
 }
 
-const THOUSAND: u64 = 1_000;
-const MILLION: u64 = 1_000_000;
-
-/// In the order in which a round runs them: those that are compared stand beside each other.
-const RUNS: &[Run] = &[
-    Run { contender: "charge", keys: THOUSAND, threads: 1 },
-    Run { contender: "check", keys: THOUSAND, threads: 1 },
-    Run { contender: "governor", keys: THOUSAND, threads: 1 },
-    Run { contender: "check-with-clock", keys: THOUSAND, threads: 1 },
-    Run { contender: "governor-with-clock", keys: THOUSAND, threads: 1 },
-    Run { contender: "check", keys: THOUSAND, threads: 2 },
-    Run { contender: "governor", keys: THOUSAND, threads: 2 },
-    Run { contender: "charge", keys: MILLION, threads: 1 },
-    Run { contender: "check", keys: MILLION, threads: 1 },
-    Run { contender: "governor", keys: MILLION, threads: 1 },
-    Run { contender: "check", keys: MILLION, threads: 2 },
-    Run { contender: "governor", keys: MILLION, threads: 2 },
-    Run { contender: "charge", keys: 10 * MILLION, threads: 1 },
-    Run { contender: "check", keys: 10 * MILLION, threads: 1 },
-    Run { contender: "governor", keys: 10 * MILLION, threads: 1 },
-];
-
-/// What 120 bits and a byte beside them take of a slot: they stand for the key.
-const IDENTITY_BYTES: f64 = 16.0;
-
-/// Measures, prints, and writes the table below the target directory.
+/// Measures, prints, and writes the tables below the target directory.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let directory = run::target_dir()?.join("bench/limits");
     fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    run::cargo(&["bench", "--package", "portcullis-limit", "--bench", "checks", "--no-run"])?;
-    let mut figures = figures();
-    for round in 1..=options.rounds {
-        let mut measured = HashMap::new();
-        for run in RUNS {
-            let Measured { nanos, bytes } = measure(run, options.millis)?;
-            let Run { contender, keys, threads } = run;
-            println!(
-                "round {round}  {contender:<20}{keys:>9} keys {threads} threads {nanos:>8.1} ns {bytes:>7.1} bytes a key"
-            );
-            measured.insert(*run, Measured { nanos, bytes });
-        }
-        for (figure, value) in &mut figures {
-            figure.values.push(value(&measured));
-        }
-    }
-    let figures: Vec<Figure> = figures.into_iter().map(|(figure, _)| figure).collect();
-    let text = table(&figures);
-    println!("\n{text}");
+    let mut text = format!(
+        "Measured by `cargo xtask bench limits --rounds {} --millis {}` on {}; load average at the start {}.\n",
+        options.rounds,
+        options.millis,
+        super::machine(),
+        load_average(),
+    );
     let results = directory.join("results.md");
-    fs::write(&results, text).map_err(|error| format!("{}: {error}", results.display()))?;
-    println!("written: {}", results.display());
+    for part in Part::ALL.into_iter().filter(|part| options.parts.contains(part)) {
+        println!("{}", part.title());
+        let measured = measure(part, options, &directory)?;
+        let _ = write!(text, "\n### {}\n\n{}", part.title(), table(&measured.figures));
+        for note in measured.notes {
+            let _ = write!(text, "\n{note}\n");
+        }
+        let _ = writeln!(text, "\nLoad average when this part was done: {}.", load_average());
+        // After each part, so that one that fails takes nothing away from those before it.
+        fs::write(&results, &text).map_err(|error| format!("{}: {error}", results.display()))?;
+    }
+    println!("\n{text}\nwritten: {}", results.display());
     Ok(())
 }
 
-fn measure(run: &Run, millis: u64) -> Result<Measured, String> {
-    let words = [run.contender.to_owned(), run.keys.to_string(), run.threads.to_string(), millis.to_string()];
-    let mut arguments = vec!["bench", "--quiet", "--package", "portcullis-limit", "--bench", "checks", "--"];
-    arguments.extend(words.iter().map(String::as_str));
-    parsed(&run::cargo_output(&arguments)?)
-}
-
-/// `<nanoseconds> <bytes>`, alone on the last line.
-fn parsed(output: &str) -> Result<Measured, String> {
-    let line = output.lines().last().unwrap_or_default();
-    let mut numbers = line.split(' ').map(str::parse);
-    match (numbers.next(), numbers.next(), numbers.next()) {
-        (Some(Ok(nanos)), Some(Ok(bytes)), None) => Ok(Measured { nanos, bytes }),
-        _ => Err(format!("the bench printed {line:?} in place of two numbers")),
+fn measure(part: Part, options: &Options, directory: &Path) -> Result<Measured, String> {
+    match part {
+        Part::Memory => memory::run(options, &Programs::build()?),
+        Part::Gateway => gateway::run(options, directory),
+        Part::Decisions => decisions::run(options, &Programs::build()?, directory),
     }
 }
 
-/// How a figure follows from what a round measured.
-type Value = Box<dyn Fn(&HashMap<Run, Measured>) -> f64>;
-
-fn figures() -> Vec<(Figure, Value)> {
-    fn of(round: &HashMap<Run, Measured>, contender: &'static str, keys: u64, threads: u64) -> Measured {
-        let missing = Measured { nanos: f64::NAN, bytes: f64::NAN };
-        round.get(&Run { contender, keys, threads }).copied().unwrap_or(missing)
-    }
-    let nanos = |what, contender, keys, threads, bar| {
-        let value: Value = Box::new(move |round| of(round, contender, keys, threads).nanos);
-        (Figure { what, unit: "ns", bar, values: Vec::new() }, value)
-    };
-    let over = |what, ours, theirs, keys, threads, bar| {
-        let value: Value =
-            Box::new(move |round| of(round, ours, keys, threads).nanos / of(round, theirs, keys, threads).nanos);
-        (Figure { what, unit: "×", bar, values: Vec::new() }, value)
-    };
-    let bytes = |what, contender, keys, less: f64, bar| {
-        let value: Value = Box::new(move |round| of(round, contender, keys, 1).bytes - less);
-        (Figure { what, unit: "bytes", bar, values: Vec::new() }, value)
-    };
-    let (ten, even) = (10 * MILLION, Bar::AtMost(1.0));
-    vec![
-        nanos("a charge that can be given back, 1 thousand keys", "charge", THOUSAND, 1, Bar::AtMost(100.0)),
-        nanos("the same, 1 million", "charge", MILLION, 1, Bar::None),
-        nanos("the same, 10 million", "charge", ten, 1, Bar::AtMost(300.0)),
-        nanos("a check, 1 thousand keys", "check", THOUSAND, 1, Bar::AtMost(100.0)),
-        nanos("the same, 1 million", "check", MILLION, 1, Bar::None),
-        nanos("the same, 10 million", "check", ten, 1, Bar::AtMost(300.0)),
-        nanos("governor, 1 thousand keys", "governor", THOUSAND, 1, Bar::None),
-        nanos("governor, 1 million", "governor", MILLION, 1, Bar::None),
-        nanos("governor, 10 million", "governor", ten, 1, Bar::None),
-        over("a check over governor, 1 thousand keys", "check", "governor", THOUSAND, 1, even),
-        over("the same, 1 million", "check", "governor", MILLION, 1, even),
-        over("the same, 10 million", "check", "governor", ten, 1, even),
-        over(
-            "each reading its own clock, 1 thousand",
-            "check-with-clock",
-            "governor-with-clock",
-            THOUSAND,
-            1,
-            Bar::None,
-        ),
-        nanos("a check, two threads, 1 thousand keys", "check", THOUSAND, 2, Bar::None),
-        over("the same over governor", "check", "governor", THOUSAND, 2, even),
-        nanos("a check, two threads, 1 million keys", "check", MILLION, 2, Bar::None),
-        over("the same over governor", "check", "governor", MILLION, 2, even),
-        bytes("resident for a key beyond its identity, 1 million", "check", MILLION, IDENTITY_BYTES, Bar::AtMost(64.0)),
-        bytes("the same, 10 million", "check", ten, IDENTITY_BYTES, Bar::AtMost(64.0)),
-        bytes("governor with the key it holds, 10 million", "governor", ten, 0.0, Bar::None),
-    ]
+/// Of the last minute.
+fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -181,24 +137,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_bench_prints_is_read_or_told() {
-        let measured = parsed("a warning\n41.5 -2.0\n").unwrap();
-        assert_eq!((measured.nanos, measured.bytes), (41.5, -2.0));
-        assert!(parsed("").is_err() && parsed("1.0").is_err() && parsed("1.0 2.0 3.0").is_err());
-    }
-
-    #[test]
-    fn every_figure_follows_from_what_a_round_runs() {
-        let round: HashMap<Run, Measured> =
-            RUNS.iter().map(|run| (*run, Measured { nanos: 50.0, bytes: 60.0 })).collect();
-        for (figure, value) in figures() {
-            assert!(value(&round).is_finite(), "{}", figure.what);
-        }
-    }
-
-    #[test]
     fn the_command_line_is_understood_or_told() {
         assert_eq!(Options::parse(&["--rounds", "3"]).unwrap().rounds, 3);
+        assert_eq!(Options::parse(&["--only", "memory,gateway"]).unwrap().parts, [Part::Memory, Part::Gateway]);
+        assert!(Options::parse(&["--only", "disk"]).is_err());
         assert!(Options::parse(&["--millis", "0"]).is_err());
         assert!(Options::parse(&["--quick"]).is_err());
     }

@@ -39,7 +39,7 @@ impl Peer for Caddy {
         }
         let directory = template::directory(room, self.name(), setup, listen)?;
         let text = template::render(
-            &template::source(room, "caddy/Caddyfile")?,
+            &template::source(&room.sources, "caddy/Caddyfile")?,
             &[
                 ("ip", &listen.ip().to_string()),
                 ("port", &listen.port().to_string()),

@@ -75,7 +75,7 @@ impl Peer for Envoy {
     fn command(&self, setup: Setup, listen: SocketAddr, room: &Room) -> Result<Command, String> {
         let directory = template::directory(room, self.name(), setup, listen)?;
         let word = template::word(setup);
-        let part = |which: &str| template::source(room, &format!("envoy/{word}-{which}.yaml"));
+        let part = |which: &str| template::source(&room.sources, &format!("envoy/{word}-{which}.yaml"));
         let (filters, routes, local_replies) = if setup == Setup::Bare {
             (String::new(), String::new(), String::new())
         } else {
@@ -91,7 +91,7 @@ impl Peer for Envoy {
             })
         };
         let text = template::render(
-            &template::source(room, "envoy/envoy.yaml")?,
+            &template::source(&room.sources, "envoy/envoy.yaml")?,
             &[
                 ("filters", &filters),
                 ("routes", &routes),

@@ -34,13 +34,15 @@ impl Peer for Haproxy {
         let (tables, rules) = if setup == Setup::Bare {
             (String::new(), String::new())
         } else {
-            let part = |which: &str| template::source(room, &format!("haproxy/{}-{which}.cfg", template::word(setup)));
+            let part = |which: &str| {
+                template::source(&room.sources, &format!("haproxy/{}-{which}.cfg", template::word(setup)))
+            };
             (part("tables")?, part("rules")?)
         };
         let headers =
             template::security_headers(|name, value| format!("    http-after-response set-header {name} \"{value}\""));
         let text = template::render(
-            &template::source(room, "haproxy/haproxy.cfg")?,
+            &template::source(&room.sources, "haproxy/haproxy.cfg")?,
             &[
                 ("tables", &tables),
                 ("rules", &rules),

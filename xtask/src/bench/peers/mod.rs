@@ -9,7 +9,10 @@ mod nginx;
 mod node;
 mod template;
 
+use std::path::PathBuf;
+
 use super::peer::Peer;
+use crate::run;
 
 /// Every peer, in the order of the tables.
 pub(crate) fn all() -> Vec<Box<dyn Peer>> {
@@ -22,4 +25,12 @@ pub(crate) fn all() -> Vec<Box<dyn Peer>> {
         Box::new(fastify::Fastify),
         Box::new(caddy::Caddy),
     ]
+}
+
+/// Installs the packages of node, and tells where the scripts lie beside them and the versions of these.
+///
+/// # Errors
+/// Why they cannot be had on this machine.
+pub(crate) fn node_packages(packages: &[&str]) -> Result<(PathBuf, String), String> {
+    node::install(&run::root().join("bench/peers"), &run::target_dir()?.join("bench"), packages)
 }

@@ -39,12 +39,15 @@ impl Peer for Nginx {
         }
         let directory = template::directory(room, self.name(), setup, listen)?;
         let (zone, locations) = if setup == Setup::Flood {
-            (template::source(room, "nginx/flood-zone.conf")?, template::source(room, "nginx/flood-locations.conf")?)
+            (
+                template::source(&room.sources, "nginx/flood-zone.conf")?,
+                template::source(&room.sources, "nginx/flood-locations.conf")?,
+            )
         } else {
             (String::new(), String::new())
         };
         let text = template::render(
-            &template::source(room, "nginx/nginx.conf")?,
+            &template::source(&room.sources, "nginx/nginx.conf")?,
             &[
                 ("limit_zone", &zone),
                 ("locations", &locations),

@@ -15,13 +15,21 @@ const TOOLS: [Tool; 2] = [Tool::new("node", "nodejs"), Tool::new("npm", "npm")];
 const OLDEST: u32 = 20;
 
 /// The scripts and lists that are copied beside `node_modules`.
-const FILES: [&str; 6] = ["package.json", "package-lock.json", "settings.js", "express.js", "fastify.js", "redis.js"];
+const FILES: [&str; 7] =
+    ["package.json", "package-lock.json", "settings.js", "express.js", "fastify.js", "redis.js", "decisions.js"];
 
 /// Installs node and the packages of the lock file, and tells the version of one of them and of node.
 ///
 /// # Errors
 /// What is missing, or why it could not be installed.
 pub(super) fn prepare(room: &Room, package: &str) -> Result<String, String> {
+    let (_, versions) = install(&room.sources, &room.directory, &[package])?;
+    // A table has the package's name beside it.
+    Ok(versions.trim_start_matches(package).trim_start().to_owned())
+}
+
+/// The same for several packages, with the directory where the scripts lie beside them.
+pub(super) fn install(sources: &Path, directory: &Path, packages: &[&str]) -> Result<(PathBuf, String), String> {
     tools::ensure(&TOOLS)?;
     let node = template::version(Path::new("node"), "--version")?;
     let node = node.trim_start_matches('v');
@@ -29,21 +37,21 @@ pub(super) fn prepare(room: &Room, package: &str) -> Result<String, String> {
     if major < OLDEST {
         return Err(format!("needs node {OLDEST} or later, and this is {node}"));
     }
-    let home = home(room);
-    let lock = template::source(room, "node/package-lock.json")?;
+    let home = home(directory);
+    let lock = template::source(sources, "node/package-lock.json")?;
     // Written last, so that a broken installation is done again.
     let installed = home.join("installed-lock.json");
-    if fs::read_to_string(&installed).is_ok_and(|before| before == lock) {
-        copy(room, &home)?;
-    } else {
+    copy(sources, &home)?;
+    if fs::read_to_string(&installed).ok().as_ref() != Some(&lock) {
         println!("installing the packages of node");
-        copy(room, &home)?;
         let mut install = Command::new("npm");
         install.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&home);
         template::quiet(install)?;
         template::write(&installed, &lock)?;
     }
-    Ok(format!("{} on node {node}", locked(&lock, package)?))
+    let named = |package: &&str| Ok(format!("{package} {}", locked(&lock, package)?));
+    let versions: Vec<String> = packages.iter().map(named).collect::<Result<_, String>>()?;
+    Ok((home, format!("{} on node {node}", versions.join(", "))))
 }
 
 /// The command that runs a script with the settings of the setup.
@@ -51,9 +59,9 @@ pub(super) fn prepare(room: &Room, package: &str) -> Result<String, String> {
 /// # Errors
 /// What could not be copied.
 pub(super) fn command(room: &Room, script: &str, setup: Setup, listen: SocketAddr) -> Result<Command, String> {
-    let home = home(room);
+    let home = home(&room.directory);
     // The scripts may have changed since the packages were installed.
-    copy(room, &home)?;
+    copy(&room.sources, &home)?;
     let headers = serde_json::to_string(&SECURITY_HEADERS).map_err(|error| error.to_string())?;
     let mut command = Command::new("node");
     command
@@ -73,14 +81,14 @@ pub(super) fn command(room: &Room, script: &str, setup: Setup, listen: SocketAdd
     Ok(command)
 }
 
-fn home(room: &Room) -> PathBuf {
-    room.directory.join("peers").join("node")
+fn home(directory: &Path) -> PathBuf {
+    directory.join("peers").join("node")
 }
 
-fn copy(room: &Room, home: &Path) -> Result<(), String> {
+fn copy(sources: &Path, home: &Path) -> Result<(), String> {
     fs::create_dir_all(home).map_err(|error| format!("{} could not be made: {error}", home.display()))?;
     for file in FILES {
-        template::write(&home.join(file), &template::source(room, &format!("node/{file}"))?)?;
+        template::write(&home.join(file), &template::source(sources, &format!("node/{file}"))?)?;
     }
     Ok(())
 }
@@ -104,7 +112,7 @@ mod tests {
     fn the_lock_pins_every_package_by_its_hash_and_names_no_registry() {
         let (_guard, room) = testing::room();
         let lock: serde_json::Value =
-            serde_json::from_str(&template::source(&room, "node/package-lock.json").unwrap()).unwrap();
+            serde_json::from_str(&template::source(&room.sources, "node/package-lock.json").unwrap()).unwrap();
         for (path, package) in lock["packages"].as_object().unwrap().iter().filter(|(path, _)| !path.is_empty()) {
             assert!(package["integrity"].is_string(), "{path} has no hash");
             assert!(package.get("resolved").is_none(), "{path} names a registry");

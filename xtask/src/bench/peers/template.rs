@@ -14,8 +14,8 @@ pub(super) const UNAUTHORIZED_BODY: &str = r#"{"type":"about:blank","title":"Una
 pub(super) const FORBIDDEN_BODY: &str = r#"{"type":"about:blank","title":"Forbidden","status":403}"#;
 
 /// Reads a file of the tree's `bench/peers`.
-pub(super) fn source(room: &Room, path: &str) -> Result<String, String> {
-    let file = room.sources.join(path);
+pub(super) fn source(sources: &Path, path: &str) -> Result<String, String> {
+    let file = sources.join(path);
     fs::read_to_string(&file).map_err(|error| format!("{} could not be read: {error}", file.display()))
 }
 

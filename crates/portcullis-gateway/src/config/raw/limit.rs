@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{At, DurationText, KeyText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong, Text};
+use super::{
+    At, CostChoice, CountChoice, DurationText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText,
+    ShortOrLong, Text,
+};
 
 /// What holds for all limits.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -83,15 +86,19 @@ pub(crate) struct LimitTable {
     /// Whose midnights begin a period, by its name in the IANA database, such as `Europe/Berlin` (only for `calendar`).
     /// Default: `UTC`.
     pub(crate) time_zone: Option<At<Text>>,
-    /// Which requests stay counted once they are answered. Default: `all`.
-    pub(crate) count: Option<At<CountName>>,
-    /// What one request costs. Default: 1.
-    pub(crate) cost: Option<At<u64>>,
+    /// Which requests stay counted once they are answered: a word, a list of status codes such as `[401, 403, "5xx"]`, or all
+    /// but some, `{ except = [304, 404] }`. Default: `all`.
+    pub(crate) count: Option<At<CountChoice>>,
+    /// What one request costs: a number, `{ "GET /export" = 10, otherwise = 1 }` by the request, or
+    /// `{ header = "X-Rows", at_most = 100 }` by a header of the answer. Default: 1.
+    pub(crate) cost: Option<At<CostChoice>>,
     /// Roles that are held to `ceiling` instead.
     pub(crate) exempt: Option<OneOrMany<Text>>,
-    /// What exempt roles are held to; needed where there are any, because a stolen admin token must not be unlimited.
+    /// Networks whose requests are held to `ceiling` instead and counted for themselves: an office, a health check.
+    pub(crate) exempt_addresses: Option<OneOrMany<NetworkText>>,
+    /// What is exempt is held to this; needed where anything is, because a stolen admin token must not be unlimited.
     pub(crate) ceiling: Option<At<QuotaText>>,
-    /// Lets exempt roles pass without any limit.
+    /// Lets what is exempt pass without any limit.
     pub(crate) danger_no_ceiling: Option<At<bool>>,
     /// Whether it refuses, only reports, or slows down. Default: `enforce`.
     pub(crate) mode: Option<At<ModeName>>,

@@ -6,6 +6,7 @@ mod limit;
 mod mail;
 mod operate;
 mod route;
+mod settle;
 mod transport;
 mod value;
 
@@ -24,6 +25,7 @@ pub(crate) use limit::{
 pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
+pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
 pub(crate) use transport::{ClientTable, UpstreamTable};
 pub(crate) use value::{
     At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong,

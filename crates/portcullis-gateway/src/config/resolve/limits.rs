@@ -4,20 +4,19 @@ use std::ops::Range;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
-use portcullis::{Count, KeyPart, LimitHeaders, LimitRule, Mode, QuotaChoice, Scope};
+use portcullis::{KeyPart, LimitHeaders, LimitRule, Mode, Scope};
 use portcullis_auth::Issuer;
-use portcullis_limit::{MAX_DELAY, Outage, Rate};
+use portcullis_limit::{MAX_DELAY, Outage};
 
 use super::context::Context;
 use super::lease::{self, Obstacle, lease};
 use super::preset;
 use super::quota::Keeping;
 use super::routes::{Roles, patterns, role_reference};
-use super::store;
+use super::{exempt, settle, store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    At, CountName, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName,
-    Raw, ScopeName, Table,
+    At, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName, Raw, Table,
 };
 use crate::config::settings::LimitStore;
 use crate::config::words::{alternatives, closest};
@@ -36,6 +35,8 @@ pub(super) struct Around<'a> {
     pub(super) issuers: &'a [Issuer],
     /// Whether the identity endpoints are served.
     pub(super) identity: bool,
+    /// Whether any hop is believed about a client's address.
+    pub(super) trusts_hops: bool,
 }
 
 pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Limits {
@@ -162,17 +163,12 @@ fn limit(
         Some(at) => keeping.of_ceiling().rate(cx, at.get().as_str(), &at.span()),
         None => base.as_ref().and_then(|base| base.ceiling),
     };
-    check_ceiling(cx, raw, &exempt, ceiling.as_ref(), path);
-    let cost = cx.number(raw.cost.as_ref(), base.as_ref().map_or(1, |base| base.cost), 1..=1_000_000);
-    let quota = quota?;
-    if let Some(at) = &raw.cost
-        && smallest(&quota) < cost
-    {
-        let found =
-            Diagnostic::error(at.span(), "one request costs more than the whole quota, so none could ever pass");
-        cx.push(found);
-    }
-    let lease = lease(cx, raw, obstacle, &quota, ceiling.as_ref());
+    let exempt_addresses = exempt::addresses(cx, raw, base.as_ref(), around.trusts_hops);
+    exempt::check_ceiling(cx, raw, !exempt.is_empty() || !exempt_addresses.is_empty(), ceiling.as_ref(), path);
+    let count = settle::count(cx, raw, base.as_ref());
+    let room = quota.as_ref().map_or(u64::MAX, |quota| settle::room(quota, ceiling.as_ref()));
+    let cost = settle::cost(cx, raw, base.as_ref(), room);
+    let lease = quota.as_ref().is_some_and(|quota| lease(cx, raw, obstacle, quota, ceiling.as_ref()));
     let mode = mode(cx, raw, path, &span);
     let message =
         raw.message.as_ref().and_then(|at| cx.text(at)).or_else(|| base.as_ref().and_then(|base| base.message.clone()));
@@ -180,24 +176,14 @@ fn limit(
         name: name?,
         patterns,
         key,
-        quota,
-        count: match raw.count.as_ref().map(At::get) {
-            None => base.as_ref().map_or(Count::All, |base| base.count),
-            Some(CountName::All) => Count::All,
-            Some(CountName::Failures) => Count::Failures,
-            Some(CountName::Denials) => Count::Denials,
-            Some(CountName::Successes) => Count::Successes,
-        },
+        quota: quota?,
+        count,
         cost,
         exempt,
+        exempt_addresses,
         ceiling,
         mode: mode?,
-        scope: match raw.scope.as_ref().map(At::get) {
-            None => base.as_ref().map_or(Scope::Everyone, |base| base.scope),
-            Some(ScopeName::Everyone) => Scope::Everyone,
-            Some(ScopeName::Anonymous) => Scope::Anonymous,
-            Some(ScopeName::Verification) => Scope::Verification,
-        },
+        scope: settle::scope(raw, base.as_ref()),
         outage: match raw.outage.as_ref().map(At::get) {
             None => base.as_ref().map_or(Outage::Local, |base| base.outage),
             Some(OutageName::Local) => Outage::Local,
@@ -224,41 +210,6 @@ fn mode(cx: &mut Context<'_>, raw: &LimitTable, path: &str, span: &Range<usize>)
         return None;
     }
     Some(Mode::Delay(cx.duration(raw.delay.as_ref(), MAX_DELAY, Duration::from_millis(1)..=MAX_DELAY)))
-}
-
-/// Admin is not exempt from every limit: a stolen admin token would be unlimited.
-fn check_ceiling(cx: &mut Context<'_>, raw: &LimitTable, exempt: &[Box<str>], ceiling: Option<&Rate>, path: &str) {
-    let allowed = raw.danger_no_ceiling.as_ref().filter(|at| *at.get());
-    let span = raw.exempt.as_ref().and_then(|list| list.0.first()).map(At::span);
-    if let Some(at) = allowed {
-        let found = Diagnostic::warning(at.span(), "exempt roles pass without any limit");
-        cx.push(found.hint("a stolen token of such a role is unlimited; a high ceiling costs nothing"));
-    } else if !exempt.is_empty()
-        && ceiling.is_none()
-        && !cx.is_damaged(&format!("{path}.ceiling"))
-        && raw.ceiling.is_none()
-    {
-        let found =
-            Diagnostic::error(span.clone(), "exempt roles need a ceiling: a stolen token must not be unlimited");
-        cx.push(found.hint("add for example: ceiling = \"3000 per minute\""));
-    }
-    if exempt.is_empty()
-        && let Some(at) = &raw.ceiling
-    {
-        cx.push(
-            Diagnostic::error(at.span(), "a ceiling without exempt roles means nothing")
-                .hint("add exempt = [\"admin\"]"),
-        );
-    }
-}
-
-fn smallest(quota: &QuotaChoice) -> u64 {
-    match quota {
-        QuotaChoice::Fixed(rate) => rate.capacity(),
-        QuotaChoice::ByPlan { plans, otherwise } => {
-            plans.values().chain([otherwise]).map(Rate::capacity).min().unwrap_or(u64::MAX)
-        }
-    }
 }
 
 fn key(cx: &mut Context<'_>, list: &OneOrMany<KeyText>, span: &Range<usize>, issuers: &[Issuer]) -> Vec<KeyPart> {

@@ -2,6 +2,7 @@
 //! its place, and goes on with the default.
 
 mod context;
+mod exempt;
 mod identity;
 mod issuers;
 mod lease;
@@ -13,6 +14,7 @@ mod preset;
 mod quota;
 mod routes;
 mod secrets;
+mod settle;
 mod store;
 mod transport;
 
@@ -67,7 +69,9 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let around =
         routes::Around { roles: &roles, upstreams: &upstreams, defaults: &defaults, identity: identity.is_some() };
     let rules = routes::routes(cx, &raw, &around);
-    let around = limits::Around { roles: &roles, issuers: &issuers, identity: identity.is_some() };
+    let hops = raw.client.as_ref().and_then(|table| table.get().trusted_hops.as_ref());
+    let trusts_hops = hops.is_some_and(|list| !list.0.is_empty());
+    let around = limits::Around { roles: &roles, issuers: &issuers, identity: identity.is_some(), trusts_hops };
     let limits = limits::limits(cx, &raw, &around);
     let headers = operate::headers(cx, &raw);
     let admin = operate::admin(cx, &raw, &listen);

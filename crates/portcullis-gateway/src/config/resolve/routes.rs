@@ -233,7 +233,7 @@ fn is_identity_path(pattern: &Pattern) -> bool {
 }
 
 /// The place of a pattern in the route tree: names of variable segments do not count.
-fn place(pattern: &Pattern, folds: bool) -> String {
+pub(super) fn place(pattern: &Pattern, folds: bool) -> String {
     let path = pattern.as_str().rsplit(char::is_whitespace).next().unwrap_or_default();
     let segments: Vec<&str> = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect();
     let mut path = segments.join("/");

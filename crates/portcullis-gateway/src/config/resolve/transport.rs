@@ -11,7 +11,7 @@ use portcullis_core::{ForwardHeader, TrustedHops};
 
 use super::context::Context;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{At, ClientTable, OneOrMany, Raw, Table, UpstreamTable, UrlText};
+use crate::config::raw::{At, ClientTable, NetworkText, OneOrMany, Raw, Table, UpstreamTable, UrlText};
 use crate::config::settings::{TransportSettings, UpstreamSettings};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -168,23 +168,36 @@ fn size(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// A network, or one address as a network of its own.
+pub(super) fn network(cx: &mut Context<'_>, at: &At<NetworkText>) -> Option<IpNet> {
+    let text = at.get().as_str();
+    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let Ok(network) = network else {
+        let found = Diagnostic::error(at.span(), format!("{text:?} is not a network"));
+        cx.push(found.expected("for example \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\""));
+        return None;
+    };
+    if network.trunc() != network {
+        let found = Diagnostic::error(at.span(), format!("{text:?} has bits behind its prefix"));
+        cx.push(found.hint(format!("write \"{}\"", network.trunc())));
+        return None;
+    }
+    Some(network)
+}
+
+/// Whether a network is more than anybody has who is not a part of the internet.
+pub(super) const fn is_wide(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() < 8,
+        IpNet::V6(network) => network.prefix_len() < 16,
+    }
+}
+
 fn trusted_hops(cx: &mut Context<'_>, client: &ClientTable) -> TrustedHops {
     let mut networks = Vec::new();
     for at in client.trusted_hops.iter().flat_map(|list| &list.0) {
-        let text = at.get().as_str();
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let Ok(network) = network else {
-            let found = Diagnostic::error(at.span(), format!("{text:?} is not a network"));
-            cx.push(found.expected("for example \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\""));
-            continue;
-        };
-        if network.trunc() != network {
-            let found = Diagnostic::error(at.span(), format!("{text:?} has bits behind its prefix"));
-            cx.push(found.hint(format!("write \"{}\"", network.trunc())));
-            continue;
-        }
-        let wide = if network.addr().is_ipv4() { 8 } else { 16 };
-        if network.prefix_len() < wide {
+        let Some(network) = network(cx, at) else { continue };
+        if is_wide(&network) {
             let found = Diagnostic::warning(at.span(), format!("{network} trusts a large part of the internet"));
             cx.push(
                 found.hint(

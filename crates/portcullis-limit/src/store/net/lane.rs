@@ -35,7 +35,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 pub(in crate::store) struct Lane<Q: Question> {
     queue: mpsc::Sender<Call<Q>>,
     shared: Arc<Shared>,
-    host: Box<str>,
 }
 
 #[derive(Debug)]
@@ -71,15 +70,9 @@ impl<Q: Question> Lane<Q> {
             late: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         });
-        let host = target.host().into();
         let driver = Driver { target, calls, waiting: VecDeque::new(), shared: Arc::clone(&shared) };
         runtime.spawn(driver.run());
-        Self { queue, shared, host }
-    }
-
-    /// The host by which it is reached.
-    pub(in crate::store) fn host(&self) -> &str {
-        &self.host
+        Self { queue, shared }
     }
 
     /// Answers that came after their call was given up.

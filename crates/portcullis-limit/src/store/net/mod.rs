@@ -11,9 +11,9 @@ use std::task::Poll;
 
 pub(super) use address::{Address, AddressError};
 pub(super) use lane::Lane;
-pub(super) use refusals::{FRESH, Refusals, with_twins};
 #[cfg(feature = "redis")]
-pub(super) use refusals::{LONGEST, REFUNDABLE};
+pub(super) use refusals::LONGEST;
+pub(super) use refusals::{FRESH, REFUNDABLE, Refusals, with_twins};
 pub(super) use stream::{Dialer, Stream, exchange, in_time};
 
 use super::shared::StoreError;
@@ -65,9 +65,6 @@ pub(super) trait Question: fmt::Debug + Sized + Send + Sync + 'static {
 pub(super) trait Target: fmt::Debug + Send + Sync + 'static {
     /// How it is named in messages.
     fn name(&self) -> Box<str>;
-
-    /// The host by which it is reached, where that is known beforehand.
-    fn host(&self) -> &str;
 
     /// Makes a connection on which questions can be asked.
     fn connect(&self) -> impl Future<Output = Result<Stream, StoreError>> + Send;

@@ -25,6 +25,7 @@ const COSTS: usize = 2;
 /// How long a refusal is remembered whose charges are often given back.
 pub(in crate::store) const REFUNDABLE: Duration = Duration::from_millis(250);
 /// How long a refusal is remembered at most.
+#[cfg(any(feature = "redis", test))]
 pub(in crate::store) const LONGEST: Duration = Duration::from_secs(3600);
 /// How long the resets that were read last are good for.
 pub(in crate::store) const FRESH: Duration = Duration::from_secs(1);

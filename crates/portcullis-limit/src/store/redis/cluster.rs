@@ -44,15 +44,22 @@ struct Nodes {
     connector: Connector,
     timeout: Duration,
     runtime: Handle,
-    lanes: Mutex<HashMap<Address, Arc<Lane<Request>>>>,
+    lanes: Mutex<HashMap<Address, Arc<Node>>>,
     /// Something suggests that the map is old.
     doubted: Notify,
+}
+
+/// A node, and the host by which it is reached.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) lane: Lane<Request>,
+    host: String,
 }
 
 /// The lane of each slot's master.
 #[derive(Debug, Default)]
 struct Map {
-    masters: Vec<Arc<Lane<Request>>>,
+    masters: Vec<Arc<Node>>,
     /// An index into `masters` for each slot.
     slots: Vec<Option<u16>>,
 }
@@ -77,20 +84,20 @@ impl Cluster {
         self.nodes.name()
     }
 
-    /// The lanes to all masters.
-    pub(super) async fn masters(&self, deadline: Instant) -> Result<Vec<Arc<Lane<Request>>>, StoreError> {
+    /// All masters.
+    pub(super) async fn masters(&self, deadline: Instant) -> Result<Vec<Arc<Node>>, StoreError> {
         Ok(self.known(deadline).await?.masters.clone())
     }
 
     /// Asks the node that serves a slot, wherever it has gone.
     pub(super) async fn call(&self, slot: u16, mut request: Request, deadline: Instant) -> Result<Value, StoreError> {
         let map = self.known(deadline).await?;
-        let mut lane = map.lane(slot).ok_or_else(|| {
+        let mut node = map.node(slot).ok_or_else(|| {
             self.nodes.doubted.notify_one();
             self.unavailable(format_args!("no node serves slot {slot}"))
         })?;
         for _ in 0..HOPS {
-            let answer = lane.call(request.clone(), deadline).await;
+            let answer = node.lane.call(request.clone(), deadline).await;
             if matches!(answer, Err(StoreError::Unavailable { .. })) {
                 self.nodes.doubted.notify_one();
             }
@@ -104,31 +111,31 @@ impl Cluster {
             if !asking {
                 self.nodes.doubted.notify_one();
             }
-            let Some(address) = to.split(' ').nth(2).and_then(|to| address(to, lane.host())) else {
+            let Some(address) = to.split(' ').nth(2).and_then(|to| address(to, &node.host)) else {
                 return Ok(answer);
             };
             request.asking = asking;
-            lane = self.nodes.lane(&address);
+            node = self.nodes.node(&address);
         }
         Err(self.unavailable("its nodes send calls to each other"))
     }
 
     /// Tells the node that serves a slot. What a node would send elsewhere, or what there is no node for, is lost.
     pub(super) fn tell(&self, slot: u16, request: Request) {
-        let lane = self.map.borrow().lane(slot);
-        if let Some(lane) = lane {
-            lane.tell(request);
+        let node = self.map.borrow().node(slot);
+        if let Some(node) = node {
+            node.lane.tell(request);
         }
     }
 
     /// Calls that nobody waits for and that were not made.
     pub(super) fn lost(&self) -> u64 {
-        self.nodes.lanes.lock().values().map(|lane| lane.lost()).sum()
+        self.nodes.lanes.lock().values().map(|node| node.lane.lost()).sum()
     }
 
     /// Answers that came after their call was given up.
     pub(super) fn late(&self) -> u64 {
-        self.nodes.lanes.lock().values().map(|lane| lane.late()).sum()
+        self.nodes.lanes.lock().values().map(|node| node.lane.late()).sum()
     }
 
     async fn known(&self, deadline: Instant) -> Result<Arc<Map>, StoreError> {
@@ -152,7 +159,7 @@ impl Cluster {
 }
 
 impl Map {
-    fn lane(&self, slot: u16) -> Option<Arc<Lane<Request>>> {
+    fn node(&self, slot: u16) -> Option<Arc<Node>> {
         let index = (*self.slots.get(usize::from(slot))?)?;
         self.masters.get(usize::from(index)).cloned()
     }
@@ -164,13 +171,14 @@ impl Nodes {
         format!("the Redis cluster at {}", seeds.join(",")).into()
     }
 
-    fn lane(&self, address: &Address) -> Arc<Lane<Request>> {
+    fn node(&self, address: &Address) -> Arc<Node> {
         let mut lanes = self.lanes.lock();
-        let lane = lanes.entry(address.clone()).or_insert_with(|| {
+        let node = lanes.entry(address.clone()).or_insert_with(|| {
             let target = Target::Fixed { address: address.clone(), connector: self.connector.clone() };
-            Arc::new(Lane::new(target, self.timeout, &self.runtime))
+            let lane = Lane::new(target, self.timeout, &self.runtime);
+            Arc::new(Node { lane, host: address.host.clone() })
         });
-        Arc::clone(lane)
+        Arc::clone(node)
     }
 
     /// The map as one node knows it.
@@ -191,7 +199,7 @@ impl Nodes {
         let mut order: Vec<Address> = Vec::new();
         for (from, to, address) in ranges {
             let index = order.iter().position(|held| *held == address).unwrap_or_else(|| {
-                map.masters.push(self.lane(&address));
+                map.masters.push(self.node(&address));
                 order.push(address);
                 order.len() - 1
             });

@@ -45,6 +45,7 @@ pub struct RedisStore {
 
 /// What a store has met with since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RedisFigures {
     /// Requests that were refused without a question, because their key was known to be refused.
     pub refused_locally: u64,

@@ -45,6 +45,7 @@ pub struct RedisOptions {
 
 /// Why a URL does not say where Redis is. No message repeats a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RedisOptionsError {
     /// Another scheme.
     #[error(
@@ -194,7 +195,8 @@ impl RedisOptions {
         self
     }
 
-    /// How long an answer is waited for: 40 ms unless told otherwise, at least 1 ms and at most 10 s.
+    /// How long an answer is waited for: 40 ms unless told otherwise, at least 1 ms and at most 10 s. A decision waits for the
+    /// shorter of this and the patience of [`crate::Limiter::sharing`].
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.clamp(Duration::from_millis(1), Duration::from_secs(10));

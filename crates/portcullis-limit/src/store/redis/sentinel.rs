@@ -24,13 +24,6 @@ impl crate::store::net::Target for Target {
         }
     }
 
-    fn host(&self) -> &str {
-        match self {
-            Self::Fixed { address, .. } => &address.host,
-            Self::Master { .. } => "",
-        }
-    }
-
     async fn connect(&self) -> Result<Stream, StoreError> {
         match self {
             Self::Fixed { address, connector } => connector.connect(address).await,

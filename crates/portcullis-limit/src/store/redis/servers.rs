@@ -87,7 +87,7 @@ impl Servers {
             Self::One { .. } => Ok(vec![self.lane().call(info(), deadline).await?]),
             Self::Cluster(cluster) => {
                 let masters = cluster.masters(deadline).await?;
-                join(masters.iter().map(|lane| lane.call(info(), deadline))).await.into_iter().collect()
+                join(masters.iter().map(|node| node.lane.call(info(), deadline))).await.into_iter().collect()
             }
         }
     }

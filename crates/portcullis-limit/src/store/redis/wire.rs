@@ -6,6 +6,9 @@ use crate::store::net::Malformed;
 
 /// The longest line, bulk text or array of a reply. Ours are far shorter; what is longer is not Redis, or not ours.
 const MAX_LENGTH: usize = 1 << 20;
+/// The longest reply of which a part is there: what a large cluster says of its slots is shorter. A list of texts could go on
+/// for ever, each of a length that is allowed, and whatever comes is read from the reply's beginning.
+const LONGEST_REPLY: usize = 2 << 20;
 /// How deep replies are nested: `CLUSTER SLOTS` has a list of ranges with lists of nodes with lists of facts.
 const MAX_DEPTH: u8 = 5;
 
@@ -46,7 +49,10 @@ impl Value {
 /// Reads one reply from the front: it and its length; `None` while more must come.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Value, usize)>, Malformed> {
     let mut reader = Reader { bytes, at: 0 };
-    Ok(reader.value(0)?.map(|value| (value, reader.at)))
+    match reader.value(0)? {
+        None if bytes.len() > LONGEST_REPLY => Err(Malformed),
+        value => Ok(value.map(|value| (value, reader.at))),
+    }
 }
 
 struct Reader<'b> {
@@ -212,6 +218,9 @@ mod tests {
             assert_eq!(parse(wire.as_bytes()), Err(Malformed), "{wire:.30}");
         }
         assert_eq!(parse(b":1\n"), Err(Malformed));
+        let endless = format!("*1000000\r\n{}", "$4\r\nabcd\r\n".repeat(LONGEST_REPLY / 10));
+        assert_eq!(parse(&endless.as_bytes()[..LONGEST_REPLY]), Ok(None));
+        assert_eq!(parse(endless.as_bytes()), Err(Malformed));
     }
 
     #[test]

@@ -1,0 +1,201 @@
+//! Exactly the quota, through several gates at once, and no more for whoever hammers or comes by many addresses.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::crowd::ALGORITHMS;
+use crate::servers::Server;
+use crate::support::PROJECT_ROUTES;
+use crate::support::client::{Client, Reply};
+use crate::support::origin::Origin;
+use crate::support::process::{Gateway, Setup};
+use crate::{gate, gates, limit, up};
+
+/// A gate whose decisions wait for Redis for longer than a machine that is busy with other tests delays them.
+pub(crate) fn patient_gate(origin: &Origin, redis: &Server, rest: &str) -> Gateway {
+    let store = format!("[limits]\nstore = \"{}\"\npatience = \"1s\"\n\n{rest}", redis.url());
+    Setup::before(origin).with(PROJECT_ROUTES).with(&store).start()
+}
+
+/// A thousand requests at once at a limit of a hundred, of every algorithm, through four processes: once, or as often as a
+/// longer run asks for.
+#[test]
+fn l14_a_thousand_at_once_through_four_gates_are_exactly_a_hundred_of_every_algorithm() {
+    let rounds = std::env::var("PORTCULLIS_ROUNDS").map_or(1, |rounds| rounds.parse().expect("a number"));
+    for round in 1..=rounds {
+        let (origin, redis) = (Origin::echo(), Server::start(&[]));
+        // No window ends while this runs.
+        let limits = ALGORITHMS.map(|algorithm| {
+            let window = if algorithm == "calendar" { "year" } else { "30d" };
+            let more = if algorithm == "leaky-bucket" { "burst = 100\n" } else { "" };
+            limit(algorithm, algorithm, &format!("quota = \"100 per {window}\"\nalgorithm = \"{algorithm}\"\n{more}"))
+        });
+        let gates: [Gateway; 4] = gates(|_| patient_gate(&origin, &redis, &limits.concat()));
+        let address = gates[0].client().address;
+        for algorithm in ALGORITHMS {
+            let told: Vec<u16> = std::thread::scope(|scope| {
+                let crowd: Vec<_> = (0..20)
+                    .map(|number| {
+                        let listen = gates[number % 4].listen;
+                        scope.spawn(move || -> Vec<u16> {
+                            let client = Client::at(listen, address);
+                            let path = format!("/public/{algorithm}");
+                            (0..50).map(|_| client.get(&path).send().status).collect()
+                        })
+                    })
+                    .collect();
+                crowd.into_iter().flat_map(|one| one.join().expect("nobody panics")).collect()
+            });
+            let count = |status: u16| told.iter().filter(|told| **told == status).count();
+            let admitted = origin.requests().iter().filter(|seen| seen.target.ends_with(algorithm)).count();
+            assert_eq!((count(200), count(429), admitted), (100, 900, 100), "round {round}, {algorithm}");
+        }
+        let keys = redis.cli(&["--scan", "--pattern", "rl:*"]);
+        assert_eq!(keys.lines().filter(|key| !key.starts_with("rl::")).count(), 6);
+        if rounds > 1 {
+            println!("round {round} of {rounds}: exactly 100 of 1,000 of every algorithm");
+        }
+    }
+}
+
+#[test]
+fn l7_every_gate_tells_the_same_standing_and_a_reset_at_one_counts_at_all() {
+    let (origin, redis) = (Origin::echo(), Server::start(&[]));
+    let limits = limit("shared", "a", "quota = \"5 per hour\"");
+    let gates = [gate(&origin, &redis, &limits), gate(&origin, &redis, &limits)];
+    gates.iter().for_each(up);
+    let address = gates[0].client().address;
+    let ask = |number: usize| Client::at(gates[number].listen, address).get("/public/a").send();
+    let remaining = |reply: &Reply| reply.header("x-ratelimit-remaining").map(str::to_owned);
+    for left in ["4", "3", "2", "1", "0"] {
+        let reply = ask(left.parse::<usize>().unwrap() % 2).expect(200);
+        assert_eq!(remaining(&reply).as_deref(), Some(left));
+    }
+    let (here, there) = (ask(0).expect(429), ask(1).expect(429));
+    assert_eq!(here.header("x-ratelimit-reset"), there.header("x-ratelimit-reset"));
+    let address = address.to_string();
+    let output = gates[0].command(&["limits", "show", "shared", "--address", &address]);
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("shared: 0 of 5 left"), "{output:?}");
+    assert!(gates[0].command(&["limits", "reset", "shared", "--address", &address]).status.success());
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while ask(1).status != 200 {
+        assert!(Instant::now() < deadline, "the other gate still refuses from memory");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The server's clock and this machine's, at one moment.
+struct Clock {
+    micros: i128,
+    at: Instant,
+}
+
+impl Clock {
+    fn of(server: &Server) -> Self {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).expect("it listens");
+        let at = Instant::now();
+        stream.write_all(b"TIME\r\n").expect("it reads");
+        // An array of two texts: seconds and microseconds.
+        let lines: Vec<String> = BufReader::new(stream).lines().take(5).map(|line| line.expect("a line")).collect();
+        let number = |line: &str| line.parse::<i128>().expect("a number");
+        Self { micros: number(&lines[2]) * 1_000_000 + number(&lines[4]), at }
+    }
+
+    /// How long after a moment of this machine's the server's clock shows what a refusal promises; negative if before.
+    fn until(&self, refusal: &Reply, from: Instant) -> i128 {
+        let text = refusal.json()["resetAt"].as_str().expect("a moment").to_owned();
+        let promised = OffsetDateTime::parse(&text, &Rfc3339).expect("a moment").unix_timestamp_nanos() / 1000;
+        promised - self.micros - i128::try_from((from - self.at).as_micros()).expect("it is short")
+    }
+}
+
+/// Ten times as often as it may, for five seconds; how many of its requests passed.
+fn hammer(gates: &[Gateway; 2], clock: &Clock, algorithm: &str) -> usize {
+    // What the two clocks and the rounding of a moment to a millisecond may differ by.
+    const SLACK: i128 = 4_000;
+    let address = gates[0].client().address;
+    let clients = [0, 1].map(|at| Client::at(gates[at].listen, address));
+    let (begun, mut promise, mut passed): (_, Option<Reply>, _) = (Instant::now(), None, 0);
+    for turn in 0.. {
+        let sent = Instant::now();
+        if sent - begun > Duration::from_secs(5) {
+            break;
+        }
+        let reply = clients[turn % 2].get(&format!("/public/{algorithm}")).send();
+        let told = Instant::now();
+        if reply.status == 200 {
+            passed += 1;
+            if let Some(refusal) = promise.take() {
+                let early = clock.until(&refusal, told);
+                assert!(early < SLACK, "{algorithm}: admitted {early} us before what it was told");
+            }
+        } else {
+            let reply = reply.refused(429, "Rate limit exceeded");
+            let late = -clock.until(&reply, sent);
+            assert!(late < SLACK, "{algorithm}: refused {late} us after what it was told");
+            if let Some(before) = &promise {
+                assert_eq!(
+                    before.json()["resetAt"],
+                    reply.json()["resetAt"],
+                    "{algorithm}: a refusal pushed the window"
+                );
+            }
+            promise = Some(reply);
+        }
+        std::thread::sleep(Duration::from_millis(40));
+    }
+    passed
+}
+
+#[test]
+fn l14_whoever_hammers_at_ten_times_the_rate_is_admitted_at_the_very_moment_that_was_promised_first() {
+    let (origin, redis) = (Origin::echo(), Server::start(&[]));
+    let algorithms = ALGORITHMS.into_iter().filter(|algorithm| *algorithm != "calendar");
+    let limits: String = algorithms
+        .clone()
+        .map(|algorithm| {
+            let more = if algorithm == "leaky-bucket" { "burst = 5\n" } else { "" };
+            limit(algorithm, algorithm, &format!("quota = \"5 per 2s\"\nalgorithm = \"{algorithm}\"\n{more}"))
+        })
+        .collect();
+    let gates: [Gateway; 2] = gates(|_| patient_gate(&origin, &redis, &limits));
+    let clock = Clock::of(&redis);
+    std::thread::scope(|scope| {
+        let (gates, clock) = (&gates, &clock);
+        let all: Vec<_> =
+            algorithms.map(|algorithm| (algorithm, scope.spawn(move || hammer(gates, clock, algorithm)))).collect();
+        for (algorithm, one) in all {
+            let passed = one.join().expect("it hammers");
+            // Two or three windows of five, and of a bucket its burst and what flowed in.
+            assert!((10..=20).contains(&passed), "{algorithm}: {passed} passed");
+        }
+    });
+}
+
+#[test]
+fn l3_whoever_rotates_through_an_ipv6_network_has_one_bucket_at_all_gates() {
+    let (origin, redis) = (Origin::echo(), Server::start(&[]));
+    let limits = limit("x", "a", "quota = \"3 per 30d\"\nalgorithm = \"fixed-window\"");
+    let passed = |gates: &[Gateway; 2], network: &str| {
+        let client = [0, 1].map(|at| Client::at(gates[at].listen, Ipv4Addr::new(127, 0, 0, 9)));
+        let ask = |turn: usize| {
+            let address = format!("{network}:{:x}:1:{turn:x}:{:x}", turn * 77, turn + 1);
+            client[turn % 2].get("/public/a").header("X-Forwarded-For", &address).send().status
+        };
+        (0..20).filter(|turn| ask(*turn) == 200).count()
+    };
+    let hops = "[client]\ntrusted_hops = [\"127.0.0.0/8\"]\n";
+    let of_64: [Gateway; 2] = gates(|_| patient_gate(&origin, &redis, &format!("{limits}{hops}")));
+    assert_eq!(passed(&of_64, "2001:db8:1:2"), 3);
+    assert_eq!(passed(&of_64, "2001:db8:1:3"), 3, "a neighbour has its own");
+    let mut keys: Vec<String> = redis.cli(&["--scan", "--pattern", "rl:x:*"]).lines().map(str::to_owned).collect();
+    keys.sort();
+    assert_eq!(keys, ["rl:x:2001:db8:1:2::", "rl:x:2001:db8:1:3::"]);
+    drop(of_64);
+    let of_128: [Gateway; 2] = gates(|_| patient_gate(&origin, &redis, &format!("{limits}{hops}ipv6_prefix = 128\n")));
+    assert_eq!(passed(&of_128, "2001:db8:1:2"), 20, "each address its own, where an operator wants it");
+}
