@@ -104,7 +104,7 @@ fn main() {
     let rate: &'static Rate = Box::leak(Box::new(rate));
     let runtime = Runtime::new().expect("a runtime");
     let store = Generous { limiter: Limiter::default(), begun: Instant::now() };
-    let leasing = Arc::new(Limiter::default().sharing(Arc::new(store), PATIENCE, Arc::new(|_| {})));
+    let leasing = Arc::new(Limiter::default().sharing(Arc::new(store), PATIENCE * 250, Arc::new(|_| {})));
     let kept = Arc::clone(&leasing);
     runtime.spawn(async move { kept.keep().await });
     let memory = Limiter::default();
