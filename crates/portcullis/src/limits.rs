@@ -45,6 +45,8 @@ pub struct LimitRule {
     pub scope: Scope,
     /// What it does while its shared store is away. At our own identity endpoints it never opens.
     pub outage: Outage,
+    /// Whether it is decided out of portions of the quota that are taken from the shared store (L11).
+    pub lease: bool,
     /// What the client is told; `{minutes}` and `{seconds}` stand for the wait, rounded up.
     pub message: Option<Box<str>>,
     /// The limit in whose place it is judged while it only reports ([`LimitRule::can_replace`]).
@@ -180,6 +182,7 @@ impl LimitRule {
             mode: Mode::Enforce,
             scope: Scope::Everyone,
             outage: Outage::Local,
+            lease: false,
             message: None,
             replaces: None,
         }
@@ -395,7 +398,7 @@ impl LimitTable {
                 Outage::Open if facts.identity => Outage::Local,
                 written => written,
             };
-            asks.push(Ask { cost, enforce, refundable, outage, ..Ask::new(limit, key, rate) });
+            asks.push(Ask { cost, enforce, refundable, outage, lease: rule.lease, ..Ask::new(limit, key, rate) });
         }
         asks
     }

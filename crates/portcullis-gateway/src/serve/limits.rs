@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_core::{Clock as _, Event, EventKind, EventSink};
 use portcullis_limit::{
-    Limiter, MemcachedStore, MemoryStore, RedisStore, SharedStore, StoreError, StoreEvent, StoreObserver,
+    LeaseFigures, Limiter, MemcachedStore, MemoryStore, RedisStore, SharedStore, StoreError, StoreEvent, StoreObserver,
 };
 use portcullis_watch::{Metrics, Sample};
 use tokio::runtime::Handle;
@@ -172,6 +172,29 @@ fn show_memory(metrics: &Metrics, limiters: &Limiters) {
     add(metrics, "portcullis_lockout_evictions_total", help, move || evicted.local().evictions());
 }
 
+/// What is leased. A cluster leases nothing, and shows none of it.
+fn show_leases(metrics: &Metrics, limiter: &Arc<Limiter>) {
+    if limiter.leases().is_none() {
+        return;
+    }
+    let show = |name, help, figure: fn(LeaseFigures) -> u64| {
+        let limiter = Arc::clone(limiter);
+        add(metrics, name, help, move || limiter.leases().map_or(0, figure));
+    };
+    let help = "Requests that leased limits decided without asking the store.";
+    show("portcullis_limit_leased_decisions_total", help, |figures| figures.decided);
+    let help = "Keys that portions are leased of at the moment.";
+    show("portcullis_limit_leased_keys", help, |figures| figures.keys);
+    let help = "Units of quotas that are leased and not spent.";
+    show("portcullis_limit_leased_units", help, |figures| figures.held);
+    let help = "Units of quotas that were leased.";
+    show("portcullis_limit_leased_units_taken_total", help, |figures| figures.taken);
+    let help = "Units of quotas that were leased and given back unspent.";
+    show("portcullis_limit_leased_units_given_back_total", help, |figures| figures.given_back);
+    let help = "Requests that leased limits refused because the store may have lost what it had counted.";
+    show("portcullis_limit_lease_closed_total", help, |figures| figures.closed);
+}
+
 fn show_store(metrics: &Metrics, limiter: &Arc<Limiter>, store: &Store, failures: Arc<AtomicU64>) {
     let (up, alone) = (Arc::clone(limiter), Arc::clone(limiter));
     add(metrics, "portcullis_limit_store_up", "Whether the store that instances share is asked: 1, or 0.", move || {
@@ -181,6 +204,7 @@ fn show_store(metrics: &Metrics, limiter: &Arc<Limiter>, store: &Store, failures
     add(metrics, "portcullis_limit_store_failures_total", help, move || failures.load(Ordering::Relaxed));
     let help = "Charges that were decided without the shared store.";
     add(metrics, "portcullis_limit_decided_alone_total", help, move || alone.decided_alone());
+    show_leases(metrics, limiter);
     let (refused, late, lost) = (store.clone(), store.clone(), store.clone());
     let help = "Requests that were refused without a question, because their key was known to be refused.";
     add(metrics, "portcullis_limit_refused_locally_total", help, move || refused.refused_locally());

@@ -54,6 +54,7 @@ pub struct Running {
     events: Option<Arc<EventLog>>,
     mail: MailWay,
     draining: Arc<AtomicBool>,
+    limiter: Arc<Limiter>,
     chores: Vec<JoinHandle<()>>,
     /// Held until everything else has ended.
     _state: StateDir,
@@ -219,6 +220,7 @@ impl Running {
             events,
             mail,
             draining,
+            limiter,
             chores,
             _state: state,
         })
@@ -271,6 +273,8 @@ impl Running {
             let _ = stop.send(());
             drop(tokio::time::timeout(Duration::from_secs(1), server).await);
         }
+        // While there is still somebody who speaks to the store: nobody spends it here any more.
+        self.limiter.release().await;
         for chore in self.chores {
             chore.abort();
         }

@@ -6,6 +6,7 @@ mod crowd;
 mod exact;
 mod hostile;
 mod keys;
+mod leases;
 mod link;
 mod outage;
 mod recovery;

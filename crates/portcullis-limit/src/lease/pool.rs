@@ -125,7 +125,8 @@ impl Pool {
     /// Lets go of what may not be spent any more.
     #[inline]
     fn settle(&mut self, ground: u64, now: Instant) {
-        if self.ground != ground {
+        // Whoever looked at the ground before another has changed it does not bring the old one back.
+        if self.ground < ground {
             self.drop_all();
             self.ground = ground;
         }

@@ -114,6 +114,9 @@ pub(crate) struct LimitTable {
     /// What it does while the store that instances share does not answer. At our own identity endpoints `open` means
     /// `local`. Default: `local`.
     pub(crate) outage: Option<At<OutageName>>,
+    /// Whether this instance takes portions of the quota from the store and decides by itself (only with a Redis that is no
+    /// cluster, and with `fixed-window`, `sliding-window-counter` or `calendar`). Default: `false`.
+    pub(crate) lease: Option<At<bool>>,
     /// What a refused client is told; `{minutes}` and `{seconds}` stand for the wait.
     pub(crate) message: Option<At<Text>>,
 }

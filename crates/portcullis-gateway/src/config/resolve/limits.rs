@@ -12,7 +12,7 @@ use super::context::Context;
 use super::quota::Keeping;
 use super::reputation;
 use super::routes::{Roles, patterns, role_reference};
-use super::{candidates, exempt, preset, settle, store};
+use super::{candidates, exempt, lease, preset, settle, store};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     At, KeyText, LimitHeadersName, LimitTable, LimitsTable, ModeName, OneOrMany, OutageName, PresetName, Raw, Table,
@@ -65,9 +65,11 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         }
         return Limits { rules, headers, max_keys, store };
     }
+    let obstacle = lease::obstacle(table, store.as_ref());
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
         let Some(rule) = limit(cx, table, &format!("limit.{index}"), around) else { continue };
+        lease::check(cx, table.get(), &rule, obstacle);
         reputation::check_scope(cx, table.get(), &rule);
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
@@ -192,6 +194,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
             Some(OutageName::Open) => Outage::Open,
             Some(OutageName::Closed) => Outage::Closed,
         },
+        lease: raw.lease.as_ref().is_some_and(|at| *at.get()),
         message,
         replaces: raw.replaces.as_ref().and_then(|at| cx.name(at)).map(Into::into),
     })

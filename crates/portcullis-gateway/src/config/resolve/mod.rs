@@ -6,6 +6,7 @@ mod context;
 mod exempt;
 mod identity;
 mod issuers;
+mod lease;
 mod limits;
 mod mail;
 mod operate;

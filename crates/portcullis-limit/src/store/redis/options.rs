@@ -154,6 +154,12 @@ impl RedisOptions {
         self.tls
     }
 
+    /// Whether it is a cluster.
+    #[must_use]
+    pub const fn is_cluster(&self) -> bool {
+        matches!(self.arrangement, Arrangement::Cluster)
+    }
+
     /// Whether what is said, the password included, goes unprotected to another machine.
     #[must_use]
     pub fn is_exposed(&self) -> bool {

@@ -1,0 +1,144 @@
+//! Gates that lease portions of their limits from one Redis (L11).
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use portcullis_core::{Clock as _, SystemClock};
+use rustix::process::Signal;
+
+use super::servers::Server;
+use super::support::client::Client;
+use super::support::origin::Origin;
+use super::support::process::Gateway;
+use super::{figure, gate, limit, metric, up};
+
+/// The part of what is left that a gate holds at most beyond what requests wait for.
+const SHARE: u64 = 16;
+
+/// A Redis that an operator says has lost nothing, so that nobody waits for it to settle.
+fn redis() -> Server {
+    let redis = Server::start(&[]);
+    redis.cli(&["set", "rl::epoch", "open"]);
+    redis
+}
+
+fn leased(window: &str) -> String {
+    limit("leased", "a", &format!("quota = \"100 per {window}\"\nalgorithm = \"fixed-window\"\nlease = true"))
+}
+
+#[test]
+fn l11_four_gates_lease_and_admit_at_most_the_quota_even_when_one_is_killed() {
+    let (origin, redis) = (Origin::echo(), redis());
+    let mut gates: Vec<Gateway> = (0..4).map(|_| gate(&origin, &redis, &leased("day"))).collect();
+    gates.iter().for_each(up);
+    let address = gates[0].client().address;
+    let listen: Vec<_> = gates.iter().map(|gate| gate.listen).collect();
+    let (admitted, asked, unanswered) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let victim = Mutex::new(&mut gates[3]);
+    std::thread::scope(|scope| {
+        for number in 0..20 {
+            let (admitted, asked, unanswered, victim) = (&admitted, &asked, &unanswered, &victim);
+            let listen = listen[number % 4];
+            scope.spawn(move || {
+                let client = Client::at(listen, address);
+                for _ in 0..50 {
+                    match client.get("/public/a").try_send() {
+                        Ok(reply) => drop(admitted.fetch_add(u64::from(reply.status == 200), Ordering::Relaxed)),
+                        Err(_) => drop(unanswered.fetch_add(1, Ordering::Relaxed)),
+                    }
+                    if asked.fetch_add(1, Ordering::Relaxed) == 40 {
+                        victim.lock().unwrap().kill();
+                    }
+                }
+            });
+        }
+    });
+    let admitted = admitted.into_inner();
+    println!("{admitted} admitted of 1,000; {} were never answered", unanswered.into_inner());
+    // What the dead one held is lost, and what it had charged for the five who were with it.
+    let least = 100 - 3 * (100 / SHARE) - 5 - 100 / SHARE;
+    assert!((least..=100).contains(&admitted), "{admitted}");
+    // What the living ones hold and do not need comes back.
+    let (begun, mut more) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(3) {
+        more += u64::from(Client::at(listen[0], address).get("/public/a").send().status == 200);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!((100 - 5 - 100 / SHARE..=100).contains(&(admitted + more)), "{admitted} and {more}");
+}
+
+#[test]
+fn l11_after_its_redis_was_emptied_a_leased_limit_is_closed_until_its_window_is_over() {
+    let (origin, redis) = (Origin::echo(), redis());
+    let gateway = gate(&origin, &redis, &leased("10s"));
+    up(&gateway);
+    let client = gateway.client();
+    let into = || SystemClock.now().as_millis() % 10_000;
+    while into() > 1_000 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for _ in 0..20 {
+        client.get("/public/a").send().expect(200);
+    }
+    assert_eq!(redis.cli(&["flushall"]), "OK");
+    let mut more = 0;
+    let refused = loop {
+        let reply = client.get("/public/a").send();
+        if reply.status != 200 {
+            break reply.refused(429, "Rate limit exceeded");
+        }
+        more += 1;
+        assert!(more <= 100 / SHARE, "it counts anew");
+    };
+    assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=11).contains(&wait), "{wait}");
+    assert!(figure(&gateway, "portcullis_limit_lease_closed_total") >= 1);
+    std::thread::sleep(Duration::from_secs(wait));
+    client.get("/public/a").send().expect(200);
+}
+
+#[test]
+fn l11_a_gate_that_stops_gives_back_what_it_holds_and_one_that_is_cut_off_goes_on_with_it() {
+    let (origin, mut redis) = (Origin::echo(), redis());
+    let limits =
+        limit("leased", "a", "quota = \"100000 per day\"\nalgorithm = \"calendar\"\nlease = true\noutage = \"closed\"");
+    let mut gateway = gate(&origin, &redis, &limits);
+    up(&gateway);
+    let client = gateway.client();
+    let mut sent = 0;
+    // Until it has learnt how much it needs.
+    while figure(&gateway, "portcullis_limit_leased_units") < 20 {
+        for _ in 0..50 {
+            client.get("/public/a").send().expect(200);
+            sent += 1;
+        }
+        assert!(sent < 20_000, "it leases nothing");
+    }
+    assert!(figure(&gateway, "portcullis_limit_leased_decisions_total") > sent / 2);
+    redis.signal("-STOP");
+    metric(&gateway, "portcullis_limit_store_up 0");
+    let held = figure(&gateway, "portcullis_limit_leased_units");
+    for _ in 0..held {
+        client.get("/public/a").send().expect(200);
+        sent += 1;
+    }
+    client.get("/public/a").send().refused(503, "Service unavailable");
+    redis.signal("-CONT");
+    up(&gateway);
+    let back = Instant::now();
+    while figure(&gateway, "portcullis_limit_leased_units") < 20 {
+        sent += (0..50).filter(|_| client.get("/public/a").send().status == 200).count() as u64;
+        assert!(back.elapsed() < Duration::from_secs(10), "it leases nothing any more");
+    }
+    gateway.process().signal(Signal::TERM);
+    gateway.process().ended(Duration::from_secs(10));
+    let key = redis.cli(&["--scan", "--pattern", "rl:leased:*"]);
+    let cell = redis.cli(&["get", &key]);
+    let charged: u64 = cell.rsplit(' ').next().unwrap().parse().unwrap();
+    // An answer that came too late has charged what nobody knows of.
+    println!("{sent} sent, {charged} charged");
+    assert!(charged >= sent && charged - sent < 1_000, "{sent} sent, {charged} charged");
+    redis.kill();
+}
