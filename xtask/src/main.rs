@@ -30,9 +30,9 @@ cargo xtask bench [--quick] [--rounds N] [--only W1,W2] [--peers nginx,haproxy] 
                                  measure the CPU time of a request here and in other proxies, in one run
 cargo xtask bench identity [--rounds N] [--seconds N] [--binary FILE]
                                  measure logins, refreshes, what a flood of logins does to others, and memory
-cargo xtask bench limits [--rounds N] [--millis N] [--only memory,gateway,decisions] [--binary FILE]
+cargo xtask bench limits [--rounds N] [--millis N] [--only memory,decisions,growth,gateway] [--binary FILE]
                                  measure a check in memory here and in governor, up to ten million live keys; what limits
-                                 in Redis add to a request; and decisions beside the packages of node
+                                 in Redis add to a request; decisions beside the packages of node; a thousand routes
 cargo xtask bench --instructions compare the instructions of a defended request with the recorded number (part of test)
 cargo xtask bench --record-instructions
                                  record that number anew
@@ -102,7 +102,7 @@ fn test() -> Result<(), String> {
     tools::ensure_api_tools(&run::target_dir()?)?;
     house::check(&run::root())?;
     bench::check_instructions()?;
-    let features =
-        "portcullis-gateway/test-clock,portcullis-limit/test-clock,portcullis-limit/redis,portcullis-limit/tower";
+    let features = "portcullis-gateway/test-clock,portcullis-limit/test-clock,portcullis-limit/redis,portcullis-limit/memcached,\
+         portcullis-limit/tower";
     run::cargo(&["test", "--workspace", "--features", features])
 }

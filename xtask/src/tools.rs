@@ -20,8 +20,8 @@ impl Tool {
 }
 
 /// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer, `valgrind`
-/// counts instructions, and the tests start servers themselves: PostgreSQL for the accounts, Redis for the limits, and one
-/// for mail with certificates that `openssl` makes. The hosted pages are tried in Chromium.
+/// counts instructions, and the tests start servers themselves: PostgreSQL for the accounts, Redis and memcached for the limits, and
+/// one for mail with certificates that `openssl` makes. The hosted pages are tried in Chromium.
 pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "curl", package: "curl" },
     Tool { program: "strace", package: "strace" },
@@ -29,6 +29,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "initdb", package: "postgresql" },
     Tool { program: "redis-server", package: "redis-server" },
     Tool { program: "redis-cli", package: "redis-tools" },
+    Tool { program: "memcached", package: "memcached" },
     Tool { program: "aiosmtpd", package: "python3-aiosmtpd" },
     Tool { program: "openssl", package: "openssl" },
     Tool { program: "chromium", package: "chromium" },

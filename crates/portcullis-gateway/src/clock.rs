@@ -32,6 +32,10 @@ pub struct ProcessClock;
 
 impl Clock for ProcessClock {
     fn now(&self) -> Timestamp {
+        #[cfg(feature = "test-clock")]
+        if let Some(stopped) = stopped() {
+            return stopped;
+        }
         KEPT.reading.load().at(KEPT.elapsed())
     }
 
@@ -158,9 +162,28 @@ static OFFSET_NANOS: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64
 
 #[cfg(feature = "test-clock")]
 fn moved(now: Timestamp) -> Timestamp {
+    if let Some(stopped) = stopped() {
+        return stopped;
+    }
     let offset = OFFSET_NANOS.load(std::sync::atomic::Ordering::SeqCst);
     let by = Duration::from_nanos(offset.unsigned_abs());
     if offset < 0 { now.before(by) } else { now.after(by) }
+}
+
+/// The nanoseconds at which time stands still; zero while it flows.
+#[cfg(feature = "test-clock")]
+static STOPPED_NANOS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+#[cfg(feature = "test-clock")]
+fn stopped() -> Option<Timestamp> {
+    let nanos = STOPPED_NANOS.load(std::sync::atomic::Ordering::SeqCst);
+    (nanos > 0).then(|| Timestamp::from_nanos(nanos))
+}
+
+/// Lets time stand still from now on, but for [`advance`], so that a test knows how much has passed to the last nanosecond.
+#[cfg(feature = "test-clock")]
+pub fn stop() {
+    STOPPED_NANOS.store(ProcessClock.now().as_nanos(), std::sync::atomic::Ordering::SeqCst);
 }
 
 /// Sets the operating system's clock, as the process sees it, forward. Only a test build has this; timers of the runtime are
@@ -168,6 +191,9 @@ fn moved(now: Timestamp) -> Timestamp {
 #[cfg(feature = "test-clock")]
 pub fn advance(by: Duration) {
     let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+    if stopped().is_some() {
+        STOPPED_NANOS.fetch_add(nanos.unsigned_abs(), std::sync::atomic::Ordering::SeqCst);
+    }
     OFFSET_NANOS.fetch_add(nanos, std::sync::atomic::Ordering::SeqCst);
     compare();
 }

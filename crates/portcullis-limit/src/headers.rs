@@ -45,9 +45,24 @@ pub const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// Sets `X-RateLimit-Limit`, `-Remaining` and `-Reset` (epoch seconds, rounded up). What an upstream sent under these
 /// names is replaced.
 pub fn insert(headers: &mut HeaderMap, standing: &Standing) {
-    headers.insert(LIMIT, HeaderValue::from(standing.quota));
-    headers.insert(REMAINING, HeaderValue::from(standing.remaining));
-    headers.insert(RESET, HeaderValue::from(standing.reset_at.as_secs_ceil()));
+    headers.insert(LIMIT, digits(standing.quota));
+    headers.insert(REMAINING, digits(standing.remaining));
+    headers.insert(RESET, digits(standing.reset_at.as_secs_ceil()));
+}
+
+/// A number as a value. Every answer to a limited request has three of them; converted by the `http` crate each would allocate
+/// twice.
+fn digits(number: u64) -> HeaderValue {
+    let (mut text, mut from, mut rest) = ([0; 20], 20, number);
+    loop {
+        from -= 1;
+        text[from] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    HeaderValue::from_bytes(&text[from..]).unwrap_or_else(|_| HeaderValue::from(number))
 }
 
 /// `RateLimit-Policy` of the IETF draft.
@@ -130,6 +145,13 @@ mod tests {
         insert_draft(&mut headers, &standing(), "login", Timestamp::from_millis(999_000));
         assert_eq!(headers[DRAFT_POLICY], r#""login";q=5;w=901"#);
         assert_eq!(headers[DRAFT_STATE], r#""login";r=4;t=2"#);
+    }
+
+    #[test]
+    fn l7_numbers_are_told_as_they_are() {
+        for number in [0, 7, 10, 99, 100, 1_795_234_421, u64::MAX] {
+            assert_eq!(digits(number), HeaderValue::from(number));
+        }
     }
 
     #[test]

@@ -69,11 +69,7 @@ impl Case {
     pub(crate) fn shape(&self, headers: &mut HeaderMap) {
         self.policy.response_headers.apply(headers);
         let unsettled = self.unsettled.iter().map(|unsettled| &unsettled.standing);
-        let closest = self
-            .standing
-            .iter()
-            .chain(unsettled)
-            .reduce(|held, standing| if standing.is_closer_to_refusal_than(held) { standing } else { held });
+        let closest = self.standing.iter().chain(unsettled).reduce(closer_to_refusal);
         if let Some(standing) = closest {
             let name = &self.policy.limits.rule(standing.limit).name;
             self.policy.limit_headers.insert(headers, standing, name);
@@ -140,6 +136,11 @@ impl Case {
         };
         Event { limit, reason: Some(reason.slug()), ..self.event(at, kind, id) }
     }
+}
+
+/// Of two standings the one that is closer to refusal.
+fn closer_to_refusal<'s>(one: &'s Standing, other: &'s Standing) -> &'s Standing {
+    if other.is_closer_to_refusal_than(one) { other } else { one }
 }
 
 /// What stands before the `=` of a `Set-Cookie`.

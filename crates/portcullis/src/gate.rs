@@ -16,7 +16,7 @@ use portcullis_core::{
     ClientAddress, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
     Timestamp, unmapped,
 };
-use portcullis_limit::{Limiter, Patience, Receipts, Refused, Standing, StoreError};
+use portcullis_limit::{Ask, Limiter, Patience, Receipts, Refused, Standing, StoreError};
 
 use crate::body::BodyRule;
 use crate::case::Case;
@@ -367,8 +367,9 @@ impl Gate {
                         }
                         Mode::Enforce => {
                             if phase != Phase::Verification {
-                                let ask = asks.iter().find(|ask| ask.key.limit() == standing.limit);
-                                case.note_standing(standing, ask.filter(|_| rule.settles()));
+                                let of_it = |ask: &&Ask<'_>| ask.key.limit() == standing.limit;
+                                let settled = if rule.settles() { asks.iter().find(of_it) } else { None };
+                                case.note_standing(standing, settled);
                             }
                             if standing.delay.is_zero() {
                                 continue;

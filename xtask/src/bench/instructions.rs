@@ -26,7 +26,7 @@ const USERS: u64 = 10;
 
 /// Counts and compares with the number that the tree records.
 pub(crate) fn check() -> Result<(), String> {
-    let counted = count()?;
+    let counted = count(&release()?)?;
     let path = recorded();
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let known: f64 =
@@ -38,7 +38,7 @@ pub(crate) fn check() -> Result<(), String> {
 
 /// Counts and records.
 pub(crate) fn record() -> Result<(), String> {
-    let counted = count()?;
+    let counted = count(&release()?)?;
     let path = recorded();
     fs::write(&path, format!("{counted:.0}\n")).map_err(|error| format!("{}: {error}", path.display()))?;
     println!("recorded: {counted:.0} instructions for a defended request");
@@ -60,9 +60,14 @@ fn judge(counted: f64, known: f64) -> Result<(), String> {
     ))
 }
 
-/// Instructions of one request of the full defence with a known token, on a connection that stays open.
-fn count() -> Result<f64, String> {
+/// The release build with one route.
+fn release() -> Result<Portcullis, String> {
     run::cargo(&["build", "--release", "--package", "portcullis-gateway"])?;
+    Ok(Portcullis::new(run::target_dir()?.join("release/portcullis")))
+}
+
+/// Instructions of one request of the full defence with a known token, on a connection that stays open.
+pub(super) fn count(own: &Portcullis) -> Result<f64, String> {
     let directory = run::target_dir()?.join("instructions");
     fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let tokens = Tokens::open(&directory.join("tokens"))?;
@@ -74,16 +79,15 @@ fn count() -> Result<f64, String> {
         directory,
     };
     let bearers = (0..USERS).map(|user| tokens.sign(user, &[])).collect::<Result<Vec<_>, _>>()?;
-    let (short, long) = (total(&room, &bearers, SHORT)?, total(&room, &bearers, LONG)?);
+    let (short, long) = (total(own, &room, &bearers, SHORT)?, total(own, &room, &bearers, LONG)?);
     #[expect(clippy::cast_precision_loss, reason = "counts of a short run are far below 2^52")]
     let instructions = long.saturating_sub(short) as f64 / (LONG - SHORT) as f64;
     Ok(instructions)
 }
 
 /// All instructions of a process that serves so many requests.
-fn total(room: &Room, bearers: &[String], requests: u64) -> Result<u64, String> {
+fn total(own: &Portcullis, room: &Room, bearers: &[String], requests: u64) -> Result<u64, String> {
     let listen = free_port()?;
-    let own = Portcullis::new(run::target_dir()?.join("release/portcullis"));
     let served = own.command(Setup::Defended, listen, room)?;
     let out = room.directory.join("callgrind.out");
     let mut command = Command::new("valgrind");

@@ -19,9 +19,10 @@ pub use diagnostic::{Diagnostic, Level, Report};
 pub use load::{LoadError, Loaded, Source};
 pub use outside::{Outside, Process};
 pub use schema::json_schema;
+pub(crate) use settings::rates;
 pub use settings::{
-    AdminSettings, GateSettings, IdentitySettings, LogSettings, MailDelivery, PageSettings, SessionSettings, Settings,
-    TokenSettings, TransportSettings, UpstreamSettings,
+    AdminSettings, GateSettings, IdentitySettings, LimitStore, LogSettings, MailDelivery, PageSettings,
+    SessionSettings, Settings, StoreOptions, TokenSettings, TransportSettings, UpstreamSettings,
 };
 
 /// A commented configuration file to start from.

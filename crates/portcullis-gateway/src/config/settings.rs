@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, ReputationRules, RouteRule};
+use portcullis::{IdentityHeaders, LimitHeaders, LimitRule, Otherwise, QuotaChoice, ReputationRules, RouteRule};
 use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
-use portcullis_limit::RedisOptions;
+use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
 
 /// Everything that one configuration file (or none) means.
 #[derive(Clone, Debug)]
@@ -55,10 +55,30 @@ impl Settings {
 /// A store in which several instances count together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitStore {
-    /// Where it is.
-    pub options: RedisOptions,
+    /// What it is, and where.
+    pub options: StoreOptions,
     /// How long a decision waits for it in all (40 ms).
     pub patience: Duration,
+}
+
+/// What a store is, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreOptions {
+    /// Redis, which carries every algorithm.
+    Redis(RedisOptions),
+    /// memcached, which carries what one count can say ([`portcullis_limit::NotCarried`]).
+    Memcached(MemcachedOptions),
+}
+
+/// Every rate that a limit counts by: for everyone, by plan or by reputation, and the ceiling of those it exempts.
+pub(crate) fn rates(rule: &LimitRule) -> impl Iterator<Item = &Rate> {
+    let (plans, classes, fixed) = match &rule.quota {
+        QuotaChoice::Fixed(rate) => (None, None, rate),
+        QuotaChoice::ByPlan { plans, otherwise } => (Some(plans.values()), None, otherwise),
+        QuotaChoice::ByReputation(rates) => (None, Some(rates.named().map(|(_, rate)| rate)), &rates.good),
+    };
+    let classes = classes.into_iter().flatten();
+    std::iter::once(fixed).chain(plans.into_iter().flatten()).chain(classes).chain(&rule.ceiling)
 }
 
 /// The rules of the gate: together with the keys that tokens are verified by they make a [`portcullis::Policy`].

@@ -291,6 +291,19 @@ fn t11_a_static_issuer_is_read() {
 }
 
 #[test]
+fn l3_a_limit_counts_by_what_our_own_tokens_say_without_an_issuer_that_keeps_it() {
+    let told = |claim: &str| {
+        let text = format!(
+            "{UPSTREAM}[tokens]\nclaims = [\"tier\", \"roles\"]\n[[limit]]\nname = \"x\"\nkey = \"claim:{claim}\"\n\
+             quota = \"5 per minute\"\n"
+        );
+        load(&text, &World::default()).unwrap().report.to_string().contains("no issuer keeps the claim")
+    };
+    // A claim that nobody says, one that is not asked for, and a list are never there: the address stands in, and that is told.
+    assert_eq!(["tier", "plan", "org", "email", "roles"].map(told), [false, false, true, true, true]);
+}
+
+#[test]
 fn a10_a_directory_of_templates_must_be_there_and_hold_some() {
     let told = |files: Vec<(&'static str, String)>| {
         let mail = "[mail]\nhost = \"smtp.example.com\"\nfrom = \"a@example.com\"\ntemplates = \"letters\"\n";

@@ -8,6 +8,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use portcullis::KeyPart;
 use portcullis_auth::{Algorithm, ClaimNames, Issuer};
 use portcullis_core::{EventSink, Timestamp};
 use portcullis_identity::{
@@ -142,8 +143,12 @@ fn identity_config(settings: &Settings, identity: &IdentitySettings) -> Identity
 #[must_use]
 pub fn own_issuer(settings: &Settings, identity: &Identity) -> Issuer {
     let config = identity.config();
-    // A claim that a limit counts by must be kept, for our own tokens as for others'.
-    let kept = settings.gate.issuers.iter().flat_map(|issuer| issuer.claims.keep.iter().cloned()).collect();
+    // A claim that a limit counts by must be kept, for our own tokens as for others'; of ours nobody has to say so.
+    let counted = settings.gate.limits.iter().flat_map(|limit| &limit.key).filter_map(|part| match part {
+        KeyPart::Claim(name) => Some(name.clone()),
+        _ => None,
+    });
+    let kept = counted.collect();
     Issuer {
         name: None,
         iss: (*config.public_url).into(),

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portcullis_core::{Clock as _, Event, EventKind, EventSink};
-use portcullis_limit::{Limiter, MemoryStore, RedisStore, StoreError, StoreEvent, StoreObserver};
+use portcullis_limit::{
+    Limiter, MemcachedStore, MemoryStore, RedisStore, SharedStore, StoreError, StoreEvent, StoreObserver,
+};
 use portcullis_watch::{Metrics, Sample};
 use tokio::runtime::Handle;
 
 use super::attempts;
 use crate::clock::ProcessClock;
-use crate::config::GateSettings;
+use crate::config::{GateSettings, LimitStore, StoreOptions, rates};
 
 /// Those who count, each in a memory of its own, all with the same store behind it.
 pub(super) struct Limiters {
@@ -18,10 +20,57 @@ pub(super) struct Limiters {
     pub(super) gate: Arc<Limiter>,
     /// For attempts to log in: nobody can fill the memory that they are counted in by asking for anything else.
     pub(super) attempts: Arc<Limiter>,
+    /// The store, where it has to know by what limits count.
+    pub(super) introduced: Option<Arc<MemcachedStore>>,
+}
+
+/// The store that instances share.
+#[derive(Clone)]
+enum Store {
+    Redis(Arc<RedisStore>),
+    Memcached(Arc<MemcachedStore>),
+}
+
+impl Store {
+    fn new(settings: &LimitStore) -> Result<Self, StoreError> {
+        let runtime = &Handle::current();
+        Ok(match &settings.options {
+            StoreOptions::Redis(options) => Self::Redis(Arc::new(RedisStore::new(options, runtime)?)),
+            StoreOptions::Memcached(options) => Self::Memcached(Arc::new(MemcachedStore::new(options, runtime)?)),
+        })
+    }
+
+    fn shared(&self) -> Arc<dyn SharedStore> {
+        match self {
+            Self::Redis(store) => Arc::clone(store) as _,
+            Self::Memcached(store) => Arc::clone(store) as _,
+        }
+    }
+
+    fn refused_locally(&self) -> u64 {
+        match self {
+            Self::Redis(store) => store.figures().refused_locally,
+            Self::Memcached(store) => store.figures().refused_locally,
+        }
+    }
+
+    fn late(&self) -> u64 {
+        match self {
+            Self::Redis(store) => store.figures().late,
+            Self::Memcached(store) => store.figures().late,
+        }
+    }
+
+    fn lost_give_backs(&self) -> u64 {
+        match self {
+            Self::Redis(store) => store.figures().lost_give_backs,
+            Self::Memcached(store) => store.figures().lost_give_backs,
+        }
+    }
 }
 
 /// Makes the limiters, and shows their figures. It does not wait for the store: until that answers, each limit does what its
-/// policy for outages says.
+/// policy for outages says. `lockout`: whether attempts to log in are counted at all.
 ///
 /// # Errors
 /// [`StoreError`] where the certificates that shall vouch for the store cannot be used.
@@ -29,28 +78,61 @@ pub(super) fn limiters(
     settings: &GateSettings,
     metrics: &Arc<Metrics>,
     sink: Arc<dyn EventSink>,
+    lockout: bool,
 ) -> Result<Limiters, StoreError> {
     let mut gate = Limiter::new(MemoryStore::with_capacity(settings.max_limit_keys));
     let mut attempts = Limiter::new(MemoryStore::with_capacity(attempts::CELLS));
     let mut shown = None;
+    let mut introduced = None;
     if let Some(shared) = &settings.limit_store {
-        let store = Arc::new(RedisStore::new(&shared.options, &Handle::current())?);
+        let store = Store::new(shared)?;
         let failures = Arc::new(AtomicU64::new(0));
-        gate = gate.sharing(Arc::clone(&store) as _, shared.patience, observer(Arc::clone(&failures), sink));
-        // What becomes of the store is told once, by the gate.
-        let counted = Arc::clone(&failures);
-        let observer: StoreObserver = Arc::new(move |event| {
-            counted.fetch_add(u64::from(matches!(event, StoreEvent::Failed(_))), Ordering::Relaxed);
-        });
-        attempts = attempts.sharing(Arc::clone(&store) as _, shared.patience, observer);
+        gate = gate.sharing(store.shared(), shared.patience, observer(Arc::clone(&failures), sink));
+        match &store {
+            Store::Redis(_) => {
+                // What becomes of the store is told once, by the gate.
+                let counted = Arc::clone(&failures);
+                let observer: StoreObserver = Arc::new(move |event| {
+                    counted.fetch_add(u64::from(matches!(event, StoreEvent::Failed(_))), Ordering::Relaxed);
+                });
+                attempts = attempts.sharing(store.shared(), shared.patience, observer);
+            }
+            Store::Memcached(store) => {
+                if lockout {
+                    tracing::warn!(
+                        "wrong passwords for an account are counted by each instance for itself: memcached cannot carry the \
+                         log that they are counted by, so that several instances together allow their number times as many"
+                    );
+                }
+                // What it does not carry was refused with the file.
+                let _ = introduce(Some(store), settings);
+                introduced = Some(Arc::clone(store));
+            }
+        }
         shown = Some((store, failures));
     }
-    let limiters = Limiters { gate: Arc::new(gate), attempts: Arc::new(attempts) };
+    let limiters = Limiters { gate: Arc::new(gate), attempts: Arc::new(attempts), introduced };
     show_memory(metrics, &limiters);
     if let Some((store, failures)) = shown {
         show_store(metrics, &limiters.gate, &store, failures);
     }
     Ok(limiters)
+}
+
+/// Tells the store by what the limits count, if it has to know.
+///
+/// # Errors
+/// What it says of a limit that it does not carry. A file that names this store is not read with one; but a reload keeps the
+/// store that there was at the start.
+pub(super) fn introduce(store: Option<&Arc<MemcachedStore>>, settings: &GateSettings) -> Result<(), String> {
+    let Some(store) = store else { return Ok(()) };
+    let all = || settings.limits.iter().flat_map(|rule| rates(rule).map(move |rate| (rule, rate)));
+    for (rule, rate) in all() {
+        MemcachedStore::carries(rate).map_err(|why| {
+            format!("the limit \"{}\" cannot be counted in the store that this process began with: {why}", rule.name)
+        })?;
+    }
+    all().try_for_each(|(rule, rate)| store.introduce(&rule.name, rate)).map_err(|why| why.to_string())
 }
 
 /// Counts, records and tells what happens to the store.
@@ -90,7 +172,7 @@ fn show_memory(metrics: &Metrics, limiters: &Limiters) {
     add(metrics, "portcullis_lockout_evictions_total", help, move || evicted.local().evictions());
 }
 
-fn show_store(metrics: &Metrics, limiter: &Arc<Limiter>, store: &Arc<RedisStore>, failures: Arc<AtomicU64>) {
+fn show_store(metrics: &Metrics, limiter: &Arc<Limiter>, store: &Store, failures: Arc<AtomicU64>) {
     let (up, alone) = (Arc::clone(limiter), Arc::clone(limiter));
     add(metrics, "portcullis_limit_store_up", "Whether the store that instances share is asked: 1, or 0.", move || {
         u64::from(up.shared_works() == Some(true))
@@ -99,11 +181,16 @@ fn show_store(metrics: &Metrics, limiter: &Arc<Limiter>, store: &Arc<RedisStore>
     add(metrics, "portcullis_limit_store_failures_total", help, move || failures.load(Ordering::Relaxed));
     let help = "Charges that were decided without the shared store.";
     add(metrics, "portcullis_limit_decided_alone_total", help, move || alone.decided_alone());
-    let (refused, late, lost) = (Arc::clone(store), Arc::clone(store), Arc::clone(store));
+    let (refused, late, lost) = (store.clone(), store.clone(), store.clone());
     let help = "Requests that were refused without a question, because their key was known to be refused.";
-    add(metrics, "portcullis_limit_refused_locally_total", help, move || refused.figures().refused_locally);
+    add(metrics, "portcullis_limit_refused_locally_total", help, move || refused.refused_locally());
     let help = "Charges whose answer came after they had been given up; they stay charged.";
-    add(metrics, "portcullis_limit_store_late_total", help, move || late.figures().late);
+    add(metrics, "portcullis_limit_store_late_total", help, move || late.late());
     let help = "Charges that could not be given back to the shared store; they stay charged.";
-    add(metrics, "portcullis_limit_store_lost_give_backs_total", help, move || lost.figures().lost_give_backs);
+    add(metrics, "portcullis_limit_store_lost_give_backs_total", help, move || lost.lost_give_backs());
+    if let Store::Memcached(store) = store {
+        let (store, help) =
+            (Arc::clone(store), "Items that memcached threw away to make room; counts among them began anew.");
+        add(metrics, "portcullis_limit_store_evictions_total", help, move || store.figures().evictions);
+    }
 }

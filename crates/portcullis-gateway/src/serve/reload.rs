@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portcullis_core::{Clock as _, Event, EventKind, EventSink as _};
 
 use super::identity::own_issuer;
+use super::limits;
 use super::policy::build_policy;
 use super::running::{Running, proxy_settings};
 use crate::clock::ProcessClock;
@@ -34,6 +35,7 @@ fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
     let own = running.identity.as_ref().map(|identity| own_issuer(&settings, identity));
     let policy = build_policy(&settings, own)
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    limits::introduce(running.introduced.as_ref(), &settings.gate)?;
     running.shared.reload(proxy_settings(&settings), policy);
     if let Some(identity) = &running.identity {
         identity.use_roles(settings.gate.roles.clone());

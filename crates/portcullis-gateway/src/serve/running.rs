@@ -9,7 +9,7 @@ use portcullis::{Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
 use portcullis_core::{Clock as _, EventSink};
 use portcullis_identity::{AccountName, Forgets, Identity, IdentityError};
-use portcullis_limit::{Limiter, StoreError};
+use portcullis_limit::{Limiter, MemcachedStore, StoreError};
 use portcullis_watch::{BlockTable, EventLog, EventLogOptions, Metrics, Recorder, Sample};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -46,6 +46,8 @@ pub struct Running {
     pub(super) shared: Arc<Shared>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) identity: Option<Arc<Identity>>,
+    /// The store that has to know by what limits count.
+    pub(super) introduced: Option<Arc<MemcachedStore>>,
     listening: Vec<std::net::SocketAddr>,
     cores: Cores,
     admin: Option<(std::net::SocketAddr, oneshot::Sender<()>, JoinHandle<io::Result<()>>)>,
@@ -121,8 +123,10 @@ impl Running {
         let metrics = Arc::new(Metrics::new());
         let events = start_events(&settings)?;
         let recorder = Arc::new(Recorder::new(Arc::clone(&metrics), events.clone()));
-        let counting =
-            limits::limiters(&settings.gate, &metrics, Arc::clone(&recorder) as _).map_err(StartError::Store)?;
+        let lockout = settings.identity.as_ref().is_some_and(|identity| identity.lockout.is_some());
+        let sink = Arc::clone(&recorder) as Arc<dyn EventSink>;
+        let counting = limits::limiters(&settings.gate, &metrics, sink, lockout).map_err(StartError::Store)?;
+        let introduced = counting.introduced;
         let (limiter, attempts) = (counting.gate, CountedAttempts::new(counting.attempts));
         let (identity, mail) = match &settings.identity {
             Some(_) => {
@@ -208,6 +212,7 @@ impl Running {
             shared,
             recorder,
             identity,
+            introduced,
             listening,
             cores,
             admin,

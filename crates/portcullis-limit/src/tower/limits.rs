@@ -50,7 +50,7 @@ impl Drop for Shared {
 }
 
 impl Default for Limits {
-    /// Limits in this process's memory, for at most about a million clients (50 MB).
+    /// Limits in this process's memory, for at most about a million clients (70 MB).
     fn default() -> Self {
         Self::new(Limiter::default())
     }
@@ -76,7 +76,8 @@ impl Limits {
         }))
     }
 
-    /// The limiter: for its figures, to charge what is no request, and to start a limit anew for somebody. A key is made of
+    /// The limiter: for its figures, to charge what is no request, and to start a limit anew for somebody (or to block, reward or
+    /// penalise them). A key is made of
     /// what the limit counts by, in this order: an address as such, an extension as a text of the kind `e`, a header of the
     /// kind `h`, what a function read of the kind `f`.
     ///

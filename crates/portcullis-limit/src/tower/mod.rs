@@ -43,8 +43,8 @@
 //! the layer for CORS, or browsers do not let scripts read a refusal. In axum what is added later is outside.
 //!
 //! A request is charged when the layer is called, before the handler runs. Whatever happens to it then, it stays charged: its
-//! client hangs up, the handler panics. What is counted by outcome ([`Limit::count_failures`]) is given back once the head of
-//! the answer is there.
+//! client hangs up, the handler panics. What is counted by outcome ([`Limit::count_failures`], [`Limit::cost_of_answer`]) is
+//! given back once the head of the answer is there.
 //!
 //! # Several instances
 //!
@@ -83,7 +83,7 @@ mod service;
 pub use by::By;
 pub use event::{LimitEvent, LimitObserver};
 pub use layer::LimitLayer;
-pub use limit::Limit;
+pub use limit::{AnswerHead, Limit};
 pub use limits::Limits;
 pub use portcullis_core::Problem;
 pub use refusal::{ProblemJson, Refusal, Respond, Why};

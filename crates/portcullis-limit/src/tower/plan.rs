@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::event::LimitEvent;
 use super::layer::{Config, Named};
-use super::limit::Limit;
+use super::limit::{AnswerHead, Limit};
 use super::refusal::{Refusal, RefusedInside, Why};
 use crate::key::Key;
 use crate::limiter::{Ask, Charge, Denied, Receipts, Refused, Standing};
@@ -78,7 +78,9 @@ impl Config {
             Ask {
                 cost: planned.cost,
                 enforce: limit.enforce,
-                refundable: limit.awaits_outcome(),
+                // A layer inside may refuse, which no layer knows beforehand, and then this one gives back. A store that
+                // remembered its refusals for longer than a moment would go on refusing what was given back meanwhile.
+                refundable: true,
                 outage: limit.outage,
                 ..Ask::new(&limit.name, planned.key.clone(), planned.rate.as_ref().unwrap_or(&limit.rate))
             }
@@ -158,9 +160,16 @@ impl Config {
     }
 
     /// Gives back what does not stay counted, and tells the client how it stands.
-    pub(super) fn settle<B>(&self, admitted: &Admitted, response: &mut Response<B>) {
+    pub(super) fn settle<B>(&self, admitted: &mut Admitted, response: &mut Response<B>) {
         let refused_inside = response.extensions().get::<RefusedInside>().is_some();
-        self.give_back(admitted, |limit| !refused_inside && limit.counts(response.status()));
+        let answer =
+            AnswerHead { status: response.status(), headers: response.headers(), extensions: response.extensions() };
+        self.give_back(
+            admitted,
+            |limit, charged| {
+                if refused_inside { charged } else { limit.refund(charged, &answer) }
+            },
+        );
         // Whoever refuses has told everything.
         let Some(ours) = admitted.standing.as_ref().filter(|_| !refused_inside) else { return };
         let inside = response.extensions_mut().remove::<Told>();
@@ -176,15 +185,30 @@ impl Config {
     }
 
     /// Gives back what a service does not cost that fails without an answer.
-    pub(super) fn settle_failure(&self, admitted: &Admitted) {
-        self.give_back(admitted, |limit| limit.counts(StatusCode::INTERNAL_SERVER_ERROR));
+    pub(super) fn settle_failure(&self, admitted: &mut Admitted) {
+        self.give_back(
+            admitted,
+            |limit, charged| {
+                if limit.counts(StatusCode::INTERNAL_SERVER_ERROR) { 0 } else { charged }
+            },
+        );
     }
 
-    fn give_back(&self, admitted: &Admitted, stays: impl Fn(&Limit) -> bool) {
+    /// Gives back as many units of each charge as `refund` says.
+    fn give_back(&self, admitted: &mut Admitted, refund: impl Fn(&Limit, u64) -> u64) {
+        let mut settled = false;
         for receipt in &admitted.receipts {
-            if !self.named(receipt.limit()).is_none_or(&stays) {
-                self.shared.limiter().give_back(receipt, self.shared.now());
+            let Some(limit) = self.named(receipt.limit()) else { continue };
+            let units = refund(limit, receipt.cost());
+            if units == 0 {
+                continue;
             }
+            // One charge may have two receipts: the store's, and that of the memory which counts along.
+            if let Some(told) = admitted.standing.as_mut().filter(|told| told.limit == receipt.limit() && !settled) {
+                told.settle(units, &receipt.rate);
+                settled = true;
+            }
+            self.shared.limiter().give_back(&receipt.part(units), self.shared.now());
         }
     }
 }

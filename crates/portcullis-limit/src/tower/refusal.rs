@@ -22,7 +22,7 @@ pub struct Refusal {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Why {
-    /// The limit is spent: 429.
+    /// The limit is spent, or an operator has blocked the key ([`crate::Limiter::block`], [`Standing::blocked`]): 429.
     Spent {
         /// How it stands.
         standing: Standing,

@@ -163,10 +163,8 @@ pub(crate) fn l6_what_is_given_back_one_by_one_leaves_what_others_were_charged(c
 }
 
 pub(crate) fn l6_a_part_given_back_at_the_windows_end_leaves_exactly_the_rest(case: &Case<'_>) {
-    for algorithm in case.algorithms() {
-        if matches!(algorithm, Algorithm::TokenBucket | Algorithm::LeakyBucket) {
-            continue;
-        }
+    // A bucket has no window.
+    for algorithm in case.algorithms().into_iter().filter(|algorithm| !algorithm.has_burst()) {
         let window = window(algorithm);
         let rate = rate(algorithm, 20, window);
         // The answer comes in the last moment of the window, in the first of the next, and when all is over.

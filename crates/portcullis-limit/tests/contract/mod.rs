@@ -83,11 +83,6 @@ pub(crate) trait Subject {
         true
     }
 
-    /// Whether an operator can reward a key and block it.
-    fn operates(&self) -> bool {
-        true
-    }
-
     /// Whether its time may be set back while it holds what was counted before.
     fn may_be_set_back(&self) -> bool {
         true
@@ -156,10 +151,6 @@ impl<'s> Case<'s> {
     /// The same store with other keys.
     pub(crate) fn anew(&self) -> Self {
         Self::new(self.subject)
-    }
-
-    pub(crate) fn operates(&self) -> bool {
-        self.subject.operates()
     }
 
     /// The algorithms that the store carries.

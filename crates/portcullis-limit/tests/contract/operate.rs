@@ -10,10 +10,7 @@ use super::{Case, START, TICK, ask, rate, window};
 const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) fn l6_a_penalty_takes_what_is_left_and_never_more(case: &Case<'_>) {
-    if !case.operates() {
-        return;
-    }
-    for algorithm in Algorithm::ALL {
+    for algorithm in case.algorithms() {
         let (rate, key) = (rate(algorithm, 10, window(algorithm)), case.anew().key(0, "u"));
         let left = || case.peek(&ask(&rate, &key, 0), START).remaining;
         assert_eq!(case.take(&ask(&rate, &key, 4), START), 4, "{algorithm}");
@@ -29,10 +26,7 @@ pub(crate) fn l6_a_penalty_takes_what_is_left_and_never_more(case: &Case<'_>) {
 }
 
 pub(crate) fn l6_a_reward_gives_back_so_many_units_and_never_more_than_lack(case: &Case<'_>) {
-    if !case.operates() {
-        return;
-    }
-    for algorithm in Algorithm::ALL {
+    for algorithm in case.algorithms() {
         let (rate, key) = (rate(algorithm, 10, window(algorithm)), case.anew().key(0, "u"));
         let left = || case.peek(&ask(&rate, &key, 0), START).remaining;
         // Of a key that nobody has spent nothing lacks.
@@ -57,10 +51,10 @@ pub(crate) fn l6_a_reward_gives_back_so_many_units_and_never_more_than_lack(case
 }
 
 pub(crate) fn l6_a_reward_reaches_what_was_counted_in_the_window_before(case: &Case<'_>) {
-    if !case.operates() {
+    let algorithm = Algorithm::SlidingWindowCounter;
+    if !case.algorithms().contains(&algorithm) {
         return;
     }
-    let algorithm = Algorithm::SlidingWindowCounter;
     for (count, units, millis) in [(10, 2, 1_000), (97, 13, 20_001), (1_000_000, 77_777, 31_234), (7, 3, 59_000)] {
         let (rate, key) = (rate(algorithm, count, window(algorithm)), case.anew().key(0, "u"));
         case.charge_one(&rate, &key, count, START).expect("there is room");
@@ -81,10 +75,7 @@ pub(crate) fn l6_a_reward_reaches_what_was_counted_in_the_window_before(case: &C
 }
 
 pub(crate) fn l6_a_blocked_key_is_refused_until_that_moment_and_then_begins_anew(case: &Case<'_>) {
-    if !case.operates() {
-        return;
-    }
-    for algorithm in Algorithm::ALL {
+    for algorithm in case.algorithms() {
         let (rate, case) = (rate(algorithm, 10, window(algorithm)), case.anew());
         let (key, other) = (case.key(0, "u"), case.key(0, "other"));
         let until = START.after(HOUR);
@@ -108,10 +99,7 @@ pub(crate) fn l6_a_blocked_key_is_refused_until_that_moment_and_then_begins_anew
 }
 
 pub(crate) fn l6_a_block_takes_the_place_of_all_that_was_counted(case: &Case<'_>) {
-    if !case.operates() {
-        return;
-    }
-    for algorithm in Algorithm::ALL {
+    for algorithm in case.algorithms() {
         let (rate, case) = (rate(algorithm, 10, window(algorithm)), case.anew());
         let (key, other) = (case.key(0, "u"), case.key(1, "u"));
         let charge = case.charge_one(&rate, &key, 4, START).expect("there is room");
@@ -133,27 +121,21 @@ pub(crate) fn l6_a_block_takes_the_place_of_all_that_was_counted(case: &Case<'_>
 }
 
 pub(crate) fn l6_a_block_holds_whatever_the_rate_becomes(case: &Case<'_>) {
-    if !case.operates() {
-        return;
-    }
-    for before in Algorithm::ALL {
+    for before in case.algorithms() {
         let key = case.anew().key(0, "u");
         case.block(&ask(&rate(before, 2, window(before)), &key, 0), HOUR, START);
-        for after in Algorithm::ALL {
+        for after in case.algorithms() {
             let rate = rate(after, 100, window(after));
             let denied = case.charge_one(&rate, &key, 1, START.after(HOUR - TICK)).expect_err("it is blocked");
             assert!(denied.standing.blocked, "{before}, then {after}");
         }
-        let rate = rate(Algorithm::SlidingWindowLog, 3, HOUR);
+        let rate = rate(case.carried(Algorithm::SlidingWindowLog), 3, HOUR);
         assert_eq!(case.drain(&rate, &key, START.after(HOUR)), 3, "{before}");
     }
 }
 
 pub(crate) fn l6_a_block_is_lifted_by_hand_or_by_a_reset_and_nothing_else_is(case: &Case<'_>) {
-    if !case.operates() {
-        return;
-    }
-    for algorithm in Algorithm::ALL {
+    for algorithm in case.algorithms() {
         let (rate, key) = (rate(algorithm, 10, window(algorithm)), case.anew().key(0, "u"));
         let left = |now: Timestamp| case.peek(&ask(&rate, &key, 0), now).remaining;
         assert!(!case.unblock(&key, START), "{algorithm}");
@@ -174,10 +156,7 @@ pub(crate) fn l6_a_block_is_lifted_by_hand_or_by_a_reset_and_nothing_else_is(cas
 }
 
 pub(crate) fn l6_a_block_is_never_shorter_than_the_refusal_that_stands(case: &Case<'_>) {
-    if !case.operates() {
-        return;
-    }
-    for algorithm in Algorithm::ALL {
+    for algorithm in case.algorithms() {
         let (rate, key) = (rate(algorithm, 1, window(algorithm)), case.anew().key(0, "u"));
         case.charge_one(&rate, &key, 1, START).expect("there is room");
         let refused = case.charge_one(&rate, &key, 1, START).expect_err("there is none");

@@ -162,8 +162,9 @@ fn l14_random_faults_never_admit_more_than_the_quota_of_each_run_of_memcached() 
                     server.signal("-STOP");
                     let (store, runtime) = &clients[below(3) as usize];
                     let stack: Vec<_> = rates.iter().zip(&keys).map(|(rate, key)| ask(rate, key, 1)).collect();
-                    if let Ok(answer) = runtime.block_on(store.charge(&stack)) {
-                        assert!(answer.is_err(), "it hangs, and can only be known to refuse");
+                    // A thread of it may still answer, before the signal has reached them all.
+                    if let Ok(Ok(_)) = runtime.block_on(store.charge(&stack)) {
+                        admitted = admitted.map(|units| units + 1);
                     }
                     server.signal("-CONT");
                 }

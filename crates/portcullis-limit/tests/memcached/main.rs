@@ -13,14 +13,15 @@ mod windows;
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use contract::{Case, Subject};
 use portcullis_core::Timestamp;
 use portcullis_limit::{
-    Algorithm, Answer, Ask, Charge, Denied, Key, MemcachedOptions, MemcachedStore, Rate, Receipt, SharedStore as _,
-    Standing,
+    Algorithm, Answer, Ask, Charge, Denied, Key, Limiter, MemcachedOptions, MemcachedStore, Rate, Receipt,
+    SharedStore as _, Standing,
 };
 use servers::Server;
 use tokio::runtime::Runtime;
@@ -113,7 +114,9 @@ pub(crate) fn at_once(store: &MemcachedStore, runtime: &Runtime, asks: &[Vec<Ask
 
 /// A store whose time stands where a test sets it.
 struct Remote {
-    store: MemcachedStore,
+    store: Arc<MemcachedStore>,
+    /// Over the same store, for what a limiter makes of several questions.
+    limiter: Limiter,
     runtime: Runtime,
 }
 
@@ -142,28 +145,28 @@ impl Subject for Remote {
         self.runtime.block_on(self.store.reset(limit, key)).expect("the store answers")
     }
 
+    fn take(&self, ask: &Ask<'_>, now: Timestamp) -> u64 {
+        self.store.set_time(now);
+        self.runtime.block_on(self.limiter.take(ask, now)).expect("the store answers")
+    }
+
+    fn reward(&self, ask: &Ask<'_>, now: Timestamp) {
+        self.store.set_time(now);
+        self.runtime.block_on(self.limiter.reward(ask, now)).expect("the store answers");
+    }
+
+    fn block(&self, ask: &Ask<'_>, how_long: Duration, now: Timestamp) -> Timestamp {
+        self.store.set_time(now);
+        self.runtime.block_on(self.limiter.block(ask, how_long, now)).expect("the store answers")
+    }
+
+    fn unblock(&self, limit: &str, key: &Key, now: Timestamp) -> bool {
+        self.store.set_time(now);
+        self.runtime.block_on(self.limiter.unblock(limit, key, now)).expect("the store answers")
+    }
+
     fn carries(&self, rate: &Rate) -> bool {
         MemcachedStore::carries(rate).is_ok()
-    }
-
-    fn take(&self, _: &Ask<'_>, _: Timestamp) -> u64 {
-        unreachable!("it says that it does not")
-    }
-
-    fn reward(&self, _: &Ask<'_>, _: Timestamp) {
-        unreachable!("it says that it does not")
-    }
-
-    fn block(&self, _: &Ask<'_>, _: Duration, _: Timestamp) -> Timestamp {
-        unreachable!("it says that it does not")
-    }
-
-    fn unblock(&self, _: &str, _: &Key, _: Timestamp) -> bool {
-        unreachable!("it says that it does not")
-    }
-
-    fn operates(&self) -> bool {
-        false
     }
 
     /// Its time is how long it runs.
@@ -175,7 +178,9 @@ impl Subject for Remote {
 fn keeps_the_contract(options: &MemcachedOptions) {
     let (store, runtime) = store(options);
     runtime.block_on(store.ping()).expect("the servers are there");
-    let subject = Remote { store, runtime };
+    let store = Arc::new(store);
+    let limiter = Limiter::default().sharing(Arc::clone(&store) as _, Duration::from_secs(5), Arc::new(|_| {}));
+    let subject = Remote { store, limiter, runtime };
     assert_eq!(Case::new(&subject).algorithms(), CARRIED);
     macro_rules! of_memcached {
         ($($name:ident),*) => {

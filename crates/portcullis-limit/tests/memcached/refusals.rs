@@ -104,3 +104,33 @@ fn l6_what_is_given_back_to_memcached_is_seen_at_once_here_and_in_a_moment_elsew
     wait_until("it is seen", || other.charge(&asks).is_ok());
     assert!(began.elapsed() < Duration::from_millis(600), "{:?}", began.elapsed());
 }
+
+#[test]
+fn l6_a_block_in_memcached_holds_for_every_instance_and_ends_for_every_instance() {
+    let server = memcached(&[]);
+    let (node, other) = (Node::new(&server), Node::new(&server));
+    let (rate, key) = (rate(Algorithm::FixedWindow, 5, DAY), key("u"));
+    let asks = [ask(&rate, &key, 1)];
+    let charge = node.charge(&asks).expect("there is room");
+    let until = node.runtime.block_on(node.store.block("tested", &key, DAY * 40)).expect("it answers");
+    for node in [&node, &other] {
+        let denied = node.charge(&asks).expect_err("it is blocked");
+        assert!(denied.standing.blocked && denied.standing.reset_at >= until, "{denied:?}");
+        assert!(denied.retry_after > DAY * 39, "{denied:?}");
+    }
+    node.store.give_back(charge.receipts()[0].clone());
+    other.charge(&asks).expect_err("it is blocked all the same");
+    assert_eq!(node.runtime.block_on(node.store.unblock("tested", &key)), Ok(true));
+    let began = Instant::now();
+    wait_until("it is seen", || other.charge(&asks).is_ok());
+    assert!(began.elapsed() < Duration::from_millis(1_100), "{:?}", began.elapsed());
+    let standing = node.charge(&asks).expect("it was lifted").standings()[0].clone();
+    assert_eq!(standing.remaining, 3, "nothing was counted while it was blocked, and nothing before");
+    // What lies there and is no block of ours stops nobody unseen: it is an error.
+    say(&server, "ms rl:tested:u=u;blocked 3 T600\r\nyes");
+    let error = node.runtime.block_on(node.store.charge(&asks)).expect_err("it is not ours");
+    assert_eq!(error.kind(), "foreign", "{error}");
+    // Now, and not only once it is gone, can it be lifted.
+    assert_eq!(node.runtime.block_on(node.store.unblock("tested", &key)), Ok(false));
+    node.charge(&asks).expect("it is gone");
+}

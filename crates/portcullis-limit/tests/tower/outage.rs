@@ -56,7 +56,9 @@ impl Hanging {
 }
 
 impl SharedStore for Hanging {
-    fn charge<'a>(&'a self, _: &'a [Ask<'a>]) -> BoxFuture<'a, Answer> {
+    fn charge<'a>(&'a self, asks: &'a [Ask<'a>]) -> BoxFuture<'a, Answer> {
+        // A layer inside may refuse what this one has charged: no instance may remember its refusal for long.
+        assert!(asks.iter().all(|ask| ask.refundable), "{asks:?}");
         self.answer(Ok(Charge::default()))
     }
 

@@ -6,10 +6,10 @@ use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll, Waker};
 
 use http::{Request, Response, StatusCode};
-use portcullis_limit::tower::{Limit, LimitLayer};
+use portcullis_limit::tower::{AnswerHead, Limit, LimitLayer};
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 
-use crate::support::{app, from, limits, rate, status};
+use crate::support::{app, from, limits, number, rate, status};
 
 fn three(name: &str) -> Limit {
     Limit::new(name, rate("3 per 1h"))
@@ -37,6 +37,45 @@ async fn l6_only_the_outcomes_that_are_asked_for_stay_counted() {
         // Whatever the outcome would be: it is charged first.
         assert_eq!(status(&app, from("192.0.2.1", &[("want", free[0])])).await, 429, "{name}");
     }
+}
+
+#[derive(Clone)]
+struct Rows(u64);
+
+#[tokio::test]
+async fn l6_an_answer_says_what_it_cost_up_to_what_was_charged_and_the_client_is_told_what_is_left_then() {
+    let (limits, _) = limits();
+    let bill = |answer: &AnswerHead<'_>| {
+        let header = answer.headers.get("x-rows").and_then(|rows| rows.to_str().ok()?.parse().ok());
+        header.or_else(|| answer.extensions.get::<Rows>().map(|rows| rows.0))
+    };
+    let rows = Limit::new("rows", rate("100 per 1h")).cost(40).cost_of_answer(bill).count_successes();
+    let service = LimitLayer::new(&limits).limit(rows).layer(service_fn(|request: Request<()>| {
+        let mut response = Response::new(Vec::new());
+        match request.headers().get("want").map(|want| want.to_str().unwrap()) {
+            Some("header") => drop(response.headers_mut().insert("x-rows", http::HeaderValue::from(3))),
+            Some("extension") => drop(response.extensions_mut().insert(Rows(7))),
+            Some("more") => drop(response.headers_mut().insert("x-rows", http::HeaderValue::from(1_000))),
+            Some("failure") => *response.status_mut() = StatusCode::BAD_REQUEST,
+            _ => {}
+        }
+        std::future::ready(Ok::<_, Infallible>(response))
+    }));
+    for (want, left) in [
+        ("failure", 100),
+        ("header", 97),
+        ("failure", 97),
+        ("extension", 90),
+        ("more", 50),
+        ("extension", 43),
+        ("nothing", 3),
+    ] {
+        let response = service.clone().oneshot(from("192.0.2.1", &[("want", want)])).await.unwrap();
+        assert_eq!(number(&response, "x-ratelimit-remaining"), left, "{want}");
+    }
+    // There must be room for the most that it may cost.
+    let refused = service.oneshot(from("192.0.2.1", &[("want", "header")])).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
 }
 
 #[tokio::test]

@@ -74,13 +74,7 @@ struct Stage {
 
 pub(super) fn run(options: &Options, directory: &Path) -> Result<Measured, String> {
     tools::ensure(tools::FOR_BENCH)?;
-    let binary = match &options.binary {
-        Some(binary) => binary.clone(),
-        None => {
-            run::cargo(&["build", "--release", "--package", "portcullis-gateway"])?;
-            run::target_dir()?.join("release/portcullis")
-        }
-    };
+    let binary = options.binary()?;
     let stage = Stage::set(binary, directory)?;
     let mut notes = vec![stage.versions()?];
     let mut running = Vec::new();
@@ -171,7 +165,7 @@ impl Stage {
 
     /// Whether the binary takes the configuration that it is about to be started with.
     fn knows_leases(&self, serve: &Command) -> Result<(), String> {
-        let output = Command::new(&self.binary).arg("check").args(serve.get_args().skip(1)).output();
+        let output = Command::new(&self.binary).arg("check").args(serve.get_args().skip(2)).output();
         let output = output.map_err(|error| format!("{}: {error}", self.binary.display()))?;
         if output.status.success() {
             return Ok(());

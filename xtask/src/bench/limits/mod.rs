@@ -1,8 +1,9 @@
 //! What limits cost: a check in memory ([`memory`]), the gateway with limits in Redis ([`gateway`]), and decisions beside those
-//! of the packages that others take ([`decisions`]).
+//! of the packages that others take ([`decisions`]); and whether a request costs more where routes are many ([`growth`]).
 
 mod decisions;
 mod gateway;
+mod growth;
 mod memory;
 mod paced;
 mod programs;
@@ -32,18 +33,20 @@ pub(crate) struct Options {
 enum Part {
     Memory,
     Decisions,
+    Growth,
     /// The last, because it keeps this process on one core.
     Gateway,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Memory, Self::Decisions, Self::Gateway];
+    const ALL: [Self; 4] = [Self::Memory, Self::Decisions, Self::Growth, Self::Gateway];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Gateway => "gateway",
             Self::Decisions => "decisions",
+            Self::Growth => "growth",
         }
     }
 
@@ -52,6 +55,7 @@ impl Part {
             Self::Memory => "A check in memory",
             Self::Gateway => "The gateway with limits in Redis",
             Self::Decisions => "Decisions beside the packages of others",
+            Self::Growth => "A thousand routes",
         }
     }
 
@@ -81,6 +85,15 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// The gateway that is measured, built where none was named.
+    fn binary(&self) -> Result<PathBuf, String> {
+        if let Some(binary) = &self.binary {
+            return Ok(binary.clone());
+        }
+        run::cargo(&["build", "--release", "--package", "portcullis-gateway"])?;
+        Ok(run::target_dir()?.join("release/portcullis"))
     }
 }
 
@@ -121,6 +134,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 fn measure(part: Part, options: &Options, directory: &Path) -> Result<Measured, String> {
     match part {
         Part::Memory => memory::run(options, &Programs::build()?),
+        Part::Growth => growth::run(options),
         Part::Gateway => gateway::run(options, directory),
         Part::Decisions => decisions::run(options, &Programs::build()?, directory),
     }

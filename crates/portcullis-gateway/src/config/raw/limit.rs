@@ -15,8 +15,9 @@ use super::{
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct LimitsTable {
-    /// Where counts are kept: `memory`, which is this instance's, or a Redis that instances share: `redis://HOST`,
-    /// `rediss://…` for TLS, `redis-sentinel://…`, `redis-cluster://…`. Default: `memory`.
+    /// Where counts are kept: `memory`, which is this instance's, or a store that instances share: `redis://HOST`, `rediss://…`
+    /// for TLS, `redis-sentinel://…`, `redis-cluster://…`, or `memcached://HOST[,HOST…]`, `memcacheds://…` for TLS, which
+    /// carries the algorithms `fixed-window` and `calendar` only. Default: `memory`.
     pub(crate) store: Option<At<Text>>,
     /// The file that holds the password of the store; otherwise `PORTCULLIS_LIMITS_PASSWORD` or
     /// `PORTCULLIS_LIMITS_PASSWORD_FILE`.

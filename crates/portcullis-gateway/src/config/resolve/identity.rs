@@ -259,6 +259,12 @@ fn extra_claims(cx: &mut Context<'_>, table: &TokensTable) -> Vec<ExtraClaim> {
     claims
 }
 
+/// The claims of our own tokens that a limit can count by: texts, and no lists.
+pub(super) fn countable_claims(tokens: &TokenSettings) -> Vec<&'static str> {
+    let texts = tokens.claims.iter().filter(|claim| !matches!(claim, ExtraClaim::Permissions | ExtraClaim::Roles));
+    PROMISED_CLAIMS.into_iter().chain(texts.map(|claim| claim.as_str())).collect()
+}
+
 /// Reports tokens that would be too long for those who have to take them.
 pub(super) fn token_length(
     cx: &mut Context<'_>,

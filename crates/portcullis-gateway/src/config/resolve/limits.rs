@@ -33,6 +33,8 @@ pub(super) struct Limits {
 pub(super) struct Around<'a> {
     pub(super) roles: &'a Roles,
     pub(super) issuers: &'a [Issuer],
+    /// The claims of our own tokens.
+    pub(super) claims: &'a [&'a str],
     /// Whether the identity endpoints are served.
     pub(super) identity: bool,
     /// Whether any hop is believed about a client's address.
@@ -58,7 +60,11 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
             cx.push(found.hint("passwords can then be guessed as fast as the machine answers"));
             return Limits { rules: Vec::new(), headers, max_keys, store };
         }
-        return Limits { rules: preset::all(around.identity), headers, max_keys, store };
+        let rules = preset::all(around.identity);
+        if let (Some(store), Some(at)) = (&store, &table.store) {
+            store::refuse_presets(cx, store, &rules, at.span());
+        }
+        return Limits { rules, headers, max_keys, store };
     }
     let mut rules: Vec<LimitRule> = Vec::new();
     for (index, table) in raw.limit.iter().flatten().enumerate() {
@@ -67,6 +73,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
+        }
+        if let Some(store) = &store {
+            store::refuse_what_it_cannot_carry(cx, store, &rule, table);
         }
         rules.push(rule);
     }
@@ -142,7 +151,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
         (written, _) => patterns(cx, written.as_ref(), path, &span).into_iter().map(|(pattern, _)| pattern).collect(),
     };
     let key = match (&raw.key, &base) {
-        (Some(list), _) => key(cx, list, &span, around.issuers),
+        (Some(list), _) => key(cx, list, &span, around),
         (None, Some(base)) => base.key.clone(),
         (None, None) => vec![KeyPart::Address],
     };
@@ -155,7 +164,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
     };
     let ceiling = match &raw.ceiling {
         Some(at) => keeping.of_ceiling().rate(cx, at.get().as_str(), &at.span()),
-        None => base.as_ref().and_then(|base| base.ceiling),
+        None => base.as_ref().and_then(|base| base.ceiling).map(|ceiling| keeping.preset_ceiling(ceiling)),
     };
     let exempt_addresses = exempt::addresses(cx, raw, base.as_ref(), around.trusts_hops);
     exempt::check_ceiling(cx, raw, !exempt.is_empty() || !exempt_addresses.is_empty(), ceiling.as_ref(), path);
@@ -204,7 +213,7 @@ fn mode(cx: &mut Context<'_>, raw: &LimitTable, path: &str, span: &Range<usize>)
     Some(Mode::Delay(cx.duration(raw.delay.as_ref(), MAX_DELAY, Duration::from_millis(1)..=MAX_DELAY)))
 }
 
-fn key(cx: &mut Context<'_>, list: &OneOrMany<KeyText>, span: &Range<usize>, issuers: &[Issuer]) -> Vec<KeyPart> {
+fn key(cx: &mut Context<'_>, list: &OneOrMany<KeyText>, span: &Range<usize>, around: &Around<'_>) -> Vec<KeyPart> {
     let mut parts = Vec::new();
     for at in &list.0 {
         // A part that a request lacks is replaced by its address, so "user or address" is what "user" does anyway.
@@ -224,7 +233,8 @@ fn key(cx: &mut Context<'_>, list: &OneOrMany<KeyText>, span: &Range<usize>, iss
             Some(("header", name)) => name.trim().parse::<HeaderName>().ok().map(KeyPart::Header),
             Some(("claim", name)) if !name.trim().is_empty() => {
                 let name = name.trim();
-                if !issuers.iter().any(|issuer| issuer.claims.keep.iter().any(|kept| &**kept == name)) {
+                let keeps = |issuer: &Issuer| issuer.claims.keep.iter().any(|kept| &**kept == name);
+                if !around.claims.contains(&name) && !around.issuers.iter().any(keeps) {
                     let found = Diagnostic::warning(at.span(), format!("no issuer keeps the claim {name:?}"));
                     cx.push(found.hint("every request then counts by its address; add it to claims = { keep = […] }"));
                 }

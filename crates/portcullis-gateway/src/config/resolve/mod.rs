@@ -71,7 +71,9 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let rules = routes::routes(cx, &raw, &around);
     let hops = raw.client.as_ref().and_then(|table| table.get().trusted_hops.as_ref());
     let trusts_hops = hops.is_some_and(|list| !list.0.is_empty());
-    let around = limits::Around { roles: &roles, issuers: &issuers, identity: identity.is_some(), trusts_hops };
+    let claims = identity.as_ref().map(|identity| identity::countable_claims(&identity.tokens)).unwrap_or_default();
+    let around =
+        limits::Around { roles: &roles, issuers: &issuers, claims: &claims, identity: identity.is_some(), trusts_hops };
     let limits = limits::limits(cx, &raw, &around);
     let reputation = reputation::rules(cx, &raw, &limits.rules);
     let headers = operate::headers(cx, &raw);

@@ -61,6 +61,17 @@ impl<'r> Keeping<'r> {
         Self { burst_of: Some(first), ..self }
     }
 
+    /// The ceiling of a preset beside another algorithm than the preset's: in fixed windows where the limit counts in those of
+    /// a clock or a calendar, as a store may carry nothing else; otherwise as the preset has it.
+    pub(super) fn preset_ceiling(self, ceiling: Rate) -> Rate {
+        match self.algorithm {
+            Algorithm::FixedWindow | Algorithm::Calendar => {
+                Rate::new(ceiling.quota(), Algorithm::FixedWindow, None).unwrap_or(ceiling)
+            }
+            _ => ceiling,
+        }
+    }
+
     /// The quota that is written, or that of the preset.
     pub(super) fn quota(
         self,

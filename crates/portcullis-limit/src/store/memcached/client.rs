@@ -17,7 +17,6 @@ use super::options::MemcachedOptions;
 use super::wire::{Command, Said};
 use crate::algorithm::{Assessment, Cell};
 use crate::calendar::Stretch;
-use crate::key::Key;
 use crate::limiter::{Ask, Charge, Denied, Receipt, Receipts, Standing, Standings};
 use crate::rate::Rate;
 use crate::store::net::{REFUNDABLE, Refusals, join, with_twins};
@@ -25,11 +24,11 @@ use crate::store::{Answer, Identity, StoreError};
 
 /// The item that is set anew with every reset, so that all instances forget what they know of refusals. A limit without a
 /// name could have keys that begin like it, but there is none.
-const RESETS: &str = "rl::resets";
+pub(super) const RESETS: &str = "rl::resets";
 /// The item by whose mark a server is told from what it is after it lost its data.
 const EPOCH: &str = "rl::epoch";
 /// How long both live: renewed with every pulse, they outlast any pause.
-const DAY: i32 = 86_400;
+pub(super) const DAY: i32 = 86_400;
 /// How many kinds of windows are remembered of one limit: as many as its plans have, and what they were before reloads.
 const FRAMES: usize = 256;
 
@@ -37,10 +36,10 @@ const FRAMES: usize = 256;
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) hosts: Vec<Host>,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     pub(super) refusals: Refusals,
     /// In which windows each limit counts, by its name: a reset has to know.
-    frames: RwLock<HashMap<Box<str>, Vec<Frame>>>,
+    pub(super) frames: RwLock<HashMap<Box<str>, Vec<Frame>>>,
     /// What a test makes of the servers' time.
     pub(super) moved: RwLock<Option<Timestamp>>,
 }
@@ -49,6 +48,8 @@ pub(super) struct Client {
 struct Asked<'a> {
     ask: &'a Ask<'a>,
     host: &'a Host,
+    /// The item by which the key may be blocked.
+    block: Box<str>,
     /// The item that is counted, and its window.
     item: Box<str>,
     window: Stretch,
@@ -57,6 +58,13 @@ struct Asked<'a> {
     cost: u64,
     /// Whether it adds to the count; what costs nothing, or can never be admitted, only looks.
     reserves: bool,
+}
+
+/// What a server answers to one ask.
+struct Heard {
+    count: Said,
+    /// Until when the key is blocked, if it is, or was.
+    block: Result<Option<Timestamp>, StoreError>,
 }
 
 /// What is said of one ask.
@@ -157,40 +165,39 @@ impl Client {
         deadline: Instant,
     ) -> Result<Asked<'a>, StoreError> {
         let host = &self.hosts[place(&self.hosts, name)];
-        let now = match self.moved() {
-            Some(moved) => moved,
-            None => host.now(deadline).await?,
-        };
+        let now = self.now(host, deadline).await?;
         let window = frame.around(now);
         let reserves = ask.cost > 0 && cost <= ask.rate.capacity();
-        Ok(Asked { ask, host, item: frame.item(name, window), window, now, cost, reserves })
+        let (block, item) = (frame::block(name), frame.item(name, window));
+        Ok(Asked { ask, host, block, item, window, now, cost, reserves })
     }
 
-    async fn ask(&self, one: &Asked<'_>, deadline: Instant) -> Result<Said, StoreError> {
+    /// Asks for a count, and whether the key is blocked: both go out with one write.
+    async fn ask(&self, one: &Asked<'_>, deadline: Instant) -> Result<Heard, StoreError> {
         let key = one.item.clone();
         let command = if one.reserves {
-            let expiry = self.expiry(one).ok_or_else(|| StoreError::NotReady {
-                store: one.host.name.clone(),
-                answer: "it has no word for the end of this window, as its moments end in January 2038".into(),
-            })?;
+            let expiry = self.expiry(one.now, one.window.end).ok_or_else(|| one.host.no_word_for_the_end())?;
             Command::Reserve { key, cost: one.ask.cost, expiry }
         } else {
             Command::Look { key }
         };
-        one.host.lane.call(command, deadline).await?.or_error(&one.host.name)
+        let lane = &one.host.lane;
+        let block = Command::Look { key: one.block.clone() };
+        let (block, count) = tokio::join!(biased; lane.call(block, deadline), lane.call(command, deadline));
+        // What was reserved is given back, whatever is wrong with the block.
+        let count = count?.or_error(&one.host.name)?;
+        let block = block.and_then(|said| said.or_error(&one.host.name)).and_then(|said| one.host.moment(&said));
+        Ok(Heard { count, block })
     }
 
-    fn expiry(&self, one: &Asked<'_>) -> Option<i32> {
-        if self.moved().is_some() {
-            // A time that a test has set does not flow, and is not the server's.
-            return Some(3600);
-        }
-        frame::expiry(one.now, one.window.end)
+    pub(super) fn expiry(&self, now: Timestamp, end: Timestamp) -> Option<i32> {
+        // A time that a test has set does not flow, and is not the server's.
+        if self.moved().is_some() { Some(3600) } else { frame::expiry(now, end) }
     }
 
     /// What an answer says of an ask; those before it count where they have the same item.
-    fn told(&self, before: &[Asked<'_>], one: &Asked<'_>, said: Said) -> Result<Told, StoreError> {
-        let counted = match said {
+    fn told(&self, before: &[Asked<'_>], one: &Asked<'_>, heard: Heard) -> Result<Told, StoreError> {
+        let counted = match heard.count {
             Said::Absent => 0,
             // A count that became shorter keeps its length by blanks.
             Said::Value(text) => text.trim_end().parse::<u64>().map_err(|_| StoreError::Foreign {
@@ -210,7 +217,10 @@ impl Client {
         let cell =
             Cell::of(rate.algorithm(), if rate.calendar().is_some() { [start, end, used] } else { [start, used, 0] });
         let cell = cell.ok_or_else(|| one.host.protocol("an algorithm that it does not carry"))?;
-        let mut assessment = cell.assess(rate, one.cost, one.now);
+        let mut assessment = match heard.block? {
+            Some(until) if until > one.now => Assessment::blocked(until),
+            _ => cell.assess(rate, one.cost, one.now),
+        };
         // Another instance may take the server's time for a moment earlier. A time that a test has set is the same for all.
         let grain = if self.moved().is_some() { Duration::ZERO } else { GRAIN };
         assessment.retry_at = assessment.retry_at.map(|at| if at == Timestamp::MAX { at } else { at.after(grain) });
@@ -219,52 +229,11 @@ impl Client {
     }
 
     pub(super) fn give_back(&self, receipt: &Receipt) {
-        let Some(item) = receipt.shared.as_deref() else { return };
+        let Some(item) = receipt.shared.as_deref().filter(|_| receipt.cost > 0) else { return };
         let Some(name) = frame::counted(item) else { return };
         self.refusals.forget(name);
         let host = &self.hosts[place(&self.hosts, name)];
         host.lane.tell(Command::Release { key: item.into(), cost: receipt.cost });
-    }
-
-    pub(super) async fn reset(&self, limit: &str, key: &Key) -> Result<bool, StoreError> {
-        let deadline = Instant::now() + self.timeout;
-        let name = frame::name(key, limit);
-        let host = &self.hosts[place(&self.hosts, &name)];
-        let removed = self.remove(host, limit, &name, deadline).await;
-        // Even if it is not known whether it was done. Later than that: whoever reads the mark anew asks after the reset.
-        let value = format!("{:016x}", RandomState::new().hash_one(&name));
-        let resets = &self.hosts[place(&self.hosts, RESETS)];
-        let told = resets.lane.call(Command::Set { key: RESETS, value, expiry: DAY }, deadline).await;
-        self.refusals.forget_all();
-        told?.or_error(&resets.name)?;
-        removed
-    }
-
-    /// Removes the counts of a key in the present window of each kind, and in those beside it: another instance may take the
-    /// present for one of them.
-    async fn remove(&self, host: &Host, limit: &str, name: &str, deadline: Instant) -> Result<bool, StoreError> {
-        let frames = self.frames.read().get(limit).cloned();
-        let frames = frames.ok_or_else(|| StoreError::NotReady {
-            store: host.name.clone(),
-            answer: format!("nothing was counted here by the limit {limit:?} yet, so that its windows are not known")
-                .into(),
-        })?;
-        let now = match self.moved() {
-            Some(moved) => moved,
-            None => host.now(deadline).await?,
-        };
-        let moment = Duration::from_nanos(1);
-        let windows = frames.into_iter().flat_map(|frame| {
-            let present = frame.around(now);
-            let beside = [frame.around(present.start.before(moment)), frame.around(present.end)];
-            [present].into_iter().chain(beside).map(move |window| (frame, window, window == present))
-        });
-        let removed = join(windows.map(|(frame, window, is_present)| async move {
-            let said = host.lane.call(Command::Delete { key: frame.item(name, window) }, deadline).await?;
-            Ok::<_, StoreError>(is_present && said.or_error(&host.name)? == Said::Done)
-        }));
-        let removed = removed.await.into_iter().collect::<Result<Vec<bool>, _>>()?;
-        Ok(removed.contains(&true))
     }
 
     pub(super) async fn ping(&self) -> Result<Identity, StoreError> {
@@ -286,7 +255,7 @@ impl Client {
     }
 
     /// The windows of an ask's rate, which are remembered by the limit's name.
-    fn frame(&self, ask: &Ask<'_>) -> Result<Frame, StoreError> {
+    pub(super) fn frame(&self, ask: &Ask<'_>) -> Result<Frame, StoreError> {
         self.introduce(ask.limit, ask.rate)
             .map_err(|why| StoreError::NotCarried { store: self.hosts[0].name.clone(), cause: why.to_string().into() })
     }
@@ -307,7 +276,15 @@ impl Client {
         Ok(frame)
     }
 
-    fn moved(&self) -> Option<Timestamp> {
+    /// What time it is at a server.
+    pub(super) async fn now(&self, host: &Host, deadline: Instant) -> Result<Timestamp, StoreError> {
+        match self.moved() {
+            Some(moved) => Ok(moved),
+            None => host.now(deadline).await,
+        }
+    }
+
+    pub(super) fn moved(&self) -> Option<Timestamp> {
         if cfg!(feature = "test-clock") { *self.moved.read() } else { None }
     }
 }

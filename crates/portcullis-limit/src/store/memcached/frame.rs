@@ -12,9 +12,9 @@ const LONGEST_NAME: usize = 190;
 const SECOND: u64 = 1_000_000_000;
 /// Up to here a number is seconds from now, beyond it a moment; so says memcached.
 const LONGEST_RELATIVE: u64 = 30 * 86_400;
-/// How much longer than its window an item lives, in seconds. Memcached takes the present for up to a second earlier than it
-/// is, and so do we.
-const MARGIN: u64 = 2;
+/// How much longer than its window an item lives, in seconds. Memcached moves its time once a second, and at times a second late;
+/// what it calls the present may be almost two seconds ago.
+const MARGIN: u64 = 3;
 
 /// Why memcached does not carry a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +95,11 @@ pub(super) fn name(key: &Key, limit: &str) -> String {
     std::iter::once("rl:#".to_owned()).chain(digits).collect()
 }
 
+/// The item by which a key is blocked: it holds until when.
+pub(super) fn block(name: &str) -> Box<str> {
+    format!("{name};blocked").into()
+}
+
 /// What is counted under the name of an item, without its window; `None` where that is no item of ours.
 pub(super) fn counted(item: &str) -> Option<&str> {
     item.split_once(';').map(|(name, _)| name)
@@ -158,17 +163,17 @@ mod tests {
     fn l3_an_item_lives_as_long_as_its_window_however_long_that_is() {
         let now = Timestamp::from_secs(1_795_219_200).after(Duration::from_millis(700));
         let day = Duration::from_secs(86_400);
-        assert_eq!(expiry(now, now), Some(2));
-        assert_eq!(expiry(now, now.after(Duration::from_millis(1))), Some(3));
-        assert_eq!(expiry(now, now.after(day * 30 - Duration::from_secs(2))), Some(2_592_000));
+        assert_eq!(expiry(now, now), Some(3));
+        assert_eq!(expiry(now, now.after(Duration::from_millis(1))), Some(4));
+        assert_eq!(expiry(now, now.after(day * 30 - Duration::from_secs(3))), Some(2_592_000));
         // A second more would be taken for a moment in 1970.
-        assert_eq!(expiry(now, now.after(day * 30)), Some(1_795_219_200 + 2_592_002));
+        assert_eq!(expiry(now, now.after(day * 30)), Some(1_795_219_200 + 2_592_003));
         let year = Frame::Calendar(Calendar::utc(Period::Year)).around(now);
         let told = expiry(now, year.end).unwrap();
         assert!(i64::from(told) >= (year.end.as_nanos() / SECOND) as i64, "{told}");
         // A moment beyond what memcached can say would be taken for one that has passed, and the limit would open.
         let late = Timestamp::from_secs(2_147_483_600);
         assert_eq!(expiry(late, late.after(day * 31)), None);
-        assert_eq!(expiry(late, late.after(day)), Some(86_402));
+        assert_eq!(expiry(late, late.after(day)), Some(86_403));
     }
 }

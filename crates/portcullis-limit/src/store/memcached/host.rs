@@ -103,6 +103,23 @@ impl Host {
         self.evictions.load(Ordering::Relaxed)
     }
 
+    /// The moment that an item holds, if there is one.
+    pub(super) fn moment(&self, said: &Said) -> Result<Option<Timestamp>, StoreError> {
+        let Said::Value(text) = said else { return Ok(None) };
+        let moment = text
+            .parse()
+            .map(Timestamp::from_nanos)
+            .map_err(|_| StoreError::Foreign { store: self.name.clone(), answer: "a block that is no moment".into() });
+        moment.map(Some)
+    }
+
+    pub(super) fn no_word_for_the_end(&self) -> StoreError {
+        StoreError::NotReady {
+            store: self.name.clone(),
+            answer: "it has no word for the end of this, as its moments end in January 2038".into(),
+        }
+    }
+
     pub(super) fn protocol(&self, answer: &str) -> StoreError {
         StoreError::Protocol { store: self.name.clone(), answer: answer.into() }
     }

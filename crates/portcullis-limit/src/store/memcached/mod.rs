@@ -7,7 +7,8 @@
 //! - Each limit of a charge is reserved by one atomic addition, all at once, in one round trip for each server; if one
 //!   refuses, the others are given back. Never more than the quota is admitted; but a neighbour may for a moment see a
 //!   reservation that is then given back, and be refused for it.
-//! - An item is made by the command that counts first, together with the moment when it runs out: two seconds after its
+//! - Whether a key is blocked stands in an item of its own, which is read in the same write.
+//! - An item is made by the command that counts first, together with the moment when it runs out: three seconds after its
 //!   window ends.
 //! - No call is sent twice that may have been run. If an answer is lost, what was reserved stays.
 //! - The time is the servers', which tell whole seconds: instances agree about where a window ends to within a second, less
@@ -23,14 +24,15 @@ mod client;
 mod clock;
 mod frame;
 mod host;
+mod operate;
 mod options;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use frame::NotCarried;
 pub use options::{MemcachedOptions, MemcachedOptionsError};
-#[cfg(feature = "test-clock")]
 use portcullis_core::Timestamp;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -142,6 +144,23 @@ impl SharedStore for MemcachedStore {
 
     fn reset<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(self.inner.reset(limit, key))
+    }
+
+    fn reward<'a>(&'a self, ask: &'a Ask<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.inner.reward(ask))
+    }
+
+    fn block<'a>(
+        &'a self,
+        limit: &'a str,
+        key: &'a Key,
+        how_long: Duration,
+    ) -> BoxFuture<'a, Result<Timestamp, StoreError>> {
+        Box::pin(self.inner.block(limit, key, how_long))
+    }
+
+    fn unblock<'a>(&'a self, limit: &'a str, key: &'a Key) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.inner.unblock(limit, key))
     }
 
     fn ping(&self) -> BoxFuture<'_, Result<Identity, StoreError>> {

@@ -26,7 +26,7 @@ pub(super) enum Command {
     /// Writes where there is nothing.
     Add { key: &'static str, value: String, expiry: i32 },
     /// Writes.
-    Set { key: &'static str, value: String, expiry: i32 },
+    Set { key: Box<str>, value: String, expiry: i32 },
     /// Removes.
     Delete { key: Box<str> },
     /// The server's figures, its time among them.
