@@ -338,6 +338,9 @@ fn l6_an_operator_lists_shows_and_resets_limits_of_the_running_gate() {
         assert!(listed.lines().any(|line| line.starts_with(name)), "{listed}");
     }
     assert!(listed.contains("5 per 15m on POST /auth/login"), "{listed}");
+    let said_of = |name: &str| listed.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_default();
+    assert!(said_of("anonymous").ends_with("(scope anonymous)"), "{listed}");
+    assert!(said_of("auth").ends_with("(count denials)"), "{listed}");
 
     let (code, shown, _) = limits(&["show", "login", "--address", &address]);
     assert!(code == Some(0) && shown.starts_with("login: 0 of 5 left, all of it at 2"), "{shown}");
