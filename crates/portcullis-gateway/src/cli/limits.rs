@@ -95,7 +95,7 @@ pub(super) enum LimitsCommand {
     },
 }
 
-/// Whom a limit counts: say what it counts by. For what is left out, the address stands in.
+/// Whom a limit counts: say what it counts by. For what a request may lack and is left out, the address stands in if it is said.
 #[derive(Debug, Args)]
 pub(super) struct WhomArgs {
     /// The client's address.

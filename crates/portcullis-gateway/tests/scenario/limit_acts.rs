@@ -259,3 +259,33 @@ fn l6_an_operator_shows_resets_and_blocks_what_is_counted_by_claims() {
     let rows = gateway.accounts().texts("SELECT detail FROM audit WHERE action = 'limit_blocked'");
     assert_eq!(rows, ["team: claim email=ann@example.com, claim tier=free for 1h"]);
 }
+
+#[test]
+fn l6_whom_an_operator_does_not_name_is_nobody_and_never_guessed() {
+    let origin = Origin::echo();
+    let routes = "\n[[limit]]\nname = \"routes\"\nmatch = \"GET /public/**\"\nkey = [\"address\", \"route\"]\nquota = \"9 per hour\"\n";
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with(LIMITS).with(routes).start();
+    gateway.create_user("ann@example.com", "viewer");
+    let (ann, _) = gateway.login("ann@example.com");
+    let client = gateway.client();
+    let address = client.address.to_string();
+    client.get("/projects").bearer(&ann).send().expect(200);
+    // With the user, the address is not looked at; alone it is that of whoever proves no user.
+    told(&gateway, &["show", "users", "--user", "ann@example.com"], "users: 9 of 10 left");
+    told(&gateway, &["show", "users", "--user", "ann@example.com", "--address", &address], "users: 9 of 10 left");
+    told(&gateway, &["show", "users", "--address", &address], "users: 10 of 10 left");
+    for (limit, whom, needed) in [
+        ("users", &[][..], "user"),
+        ("status", &[], "address"),
+        ("status", &["--user", "ann@example.com"], "address"),
+        ("routes", &["--route", "GET /public/**"], "address"),
+        ("routes", &["--address", &address], "route"),
+    ] {
+        for act in [&["show"][..], &["reset"], &["unblock"], &["penalty", "--by", "1"], &["block", "--for", "1h"]] {
+            let (code, text) = limits(&gateway, &[&act[..1], &[limit], whom, &act[1..]].concat());
+            let refusal = format!("this limit counts by {needed}; say which");
+            assert!(code == Some(2) && text.contains(&refusal), "{act:?} {limit} {whom:?}: {code:?} {text}");
+        }
+    }
+    assert!(gateway.accounts().texts("SELECT detail FROM audit WHERE action LIKE 'limit%'").is_empty());
+}

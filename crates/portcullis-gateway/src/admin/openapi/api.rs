@@ -131,7 +131,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
         .answers(&[json::<Comparisons>(200, "What they said of the same requests.")]),
     operation("GET /api/limits/{name}", "limitStanding", "How a limit stands towards somebody")
-        .about("Nothing is charged. Say what the limit counts by; the address stands in for what is left out.")
+        .about(
+            "Nothing is charged. Say what the limit counts by; for what a request may lack and is left out, `address` stands in if \
+             it is said.",
+        )
         .with(&[
             LIMIT,
             in_query::<String>("address", "The client's address."),
