@@ -201,3 +201,23 @@ fn l7_whoever_waits_exactly_as_long_as_told_is_admitted_by_every_algorithm() {
     }
     assert!(waited.iter().all(|count| *count > 2), "each was met: {waited:?}");
 }
+
+#[test]
+fn l7_what_costs_nothing_is_not_told_of_that_limit() {
+    let origin = Origin::echo();
+    let cost = "cost = { \"GET /public/free\" = 0, \"GET /public/both\" = 0, otherwise = 1 }";
+    let other = limit("other", "9 per hour", "").replace("/public/**", "/public/both");
+    let gateway = gate(&origin, "both", &(limit("budget", "3 per hour", cost) + &other));
+    let client = gateway.client();
+    for path in ["/public/free", "/public/free"] {
+        let reply = client.get(path).send().expect(200);
+        assert!(LEGACY.iter().chain(&DRAFT).all(|name| reply.headers(name).is_empty()), "{:?}", reply.headers);
+    }
+    tells(&client.get("/public/dear").send().expect(200), "both", ("budget", 3, 2), 3600);
+    tells(&client.get("/public/both").send().expect(200), "both", ("other", 9, 8), 3600);
+    // Not even when it is used up: it does not cover them.
+    (0..2).for_each(|_| drop(client.get("/public/dear").send().expect(200)));
+    client.get("/public/dear").send().expect(429);
+    let reply = client.get("/public/free").send().expect(200);
+    assert!(LEGACY.iter().chain(&DRAFT).all(|name| reply.headers(name).is_empty()), "{:?}", reply.headers);
+}
