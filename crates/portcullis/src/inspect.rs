@@ -167,7 +167,7 @@ impl Gate {
         let (rule, key) = key_of(policy, name, whom)?;
         let repute = whom.address.map_or_else(Repute::default, |address| self.repute(address, now));
         let rate = rule.rate_for(whom.principal.as_deref(), whom.client(), &repute).ok_or(InspectError::Exempt)?;
-        Ok(Ask { cost, outage: rule.outage, ..Ask::new(name, key, rate) })
+        Ok(Ask { cost, outage: rule.outage, lease: rule.lease, ..Ask::new(name, key, rate) })
     }
 }
 

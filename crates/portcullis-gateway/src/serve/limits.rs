@@ -151,6 +151,13 @@ fn observer(failures: Arc<AtomicU64>, sink: Arc<dyn EventSink>) -> StoreObserver
             tracing::info!("the store of the limits is back");
             record(EventKind::LimitStoreBack, "answers");
         }
+        StoreEvent::Forgot => {
+            tracing::error!(
+                "the store of the limits may have lost what it had counted; limits with `lease` are closed for the window of \
+                 the loss (docs/limits.md, Leases)"
+            );
+            record(EventKind::LimitStoreForgot, "lost");
+        }
     })
 }
 

@@ -71,7 +71,7 @@ fn l11_four_gates_lease_and_admit_at_most_the_quota_even_when_one_is_killed() {
 #[test]
 fn l11_after_its_redis_was_emptied_a_leased_limit_is_closed_until_its_window_is_over() {
     let (origin, redis) = (Origin::echo(), redis());
-    let gateway = gate(&origin, &redis, &leased("10s"));
+    let mut gateway = gate(&origin, &redis, &leased("10s"));
     up(&gateway);
     let client = gateway.client();
     let into = || SystemClock.now().as_millis() % 10_000;
@@ -95,6 +95,9 @@ fn l11_after_its_redis_was_emptied_a_leased_limit_is_closed_until_its_window_is_
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=11).contains(&wait), "{wait}");
     assert!(figure(&gateway, "portcullis_limit_lease_closed_total") >= 1);
+    let shown = gateway.command(&["limits", "show", "leased", "--address", &client.address.to_string()]);
+    assert!(String::from_utf8_lossy(&shown.stdout).starts_with("leased: 0 of 100 left"), "{shown:?}");
+    assert!(gateway.process().output().contains("may have lost what it had counted"));
     std::thread::sleep(Duration::from_secs(wait));
     client.get("/public/a").send().expect(200);
 }
