@@ -61,6 +61,8 @@ struct Limit {
     #[serde(rename = "exemptAddresses")]
     exempt_addresses: Vec<String>,
     ceiling: Option<String>,
+    /// Whether gates take portions of the quota from the shared store and decide by themselves.
+    lease: bool,
 }
 
 impl Limit {
@@ -103,6 +105,7 @@ impl Limit {
             exempt: rule.exempt.iter().map(ToString::to_string).collect(),
             exempt_addresses: rule.exempt_addresses.iter().map(ToString::to_string).collect(),
             ceiling: rule.ceiling.as_ref().map(shown),
+            lease: rule.lease,
         }
     }
 }

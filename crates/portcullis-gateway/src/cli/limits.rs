@@ -298,6 +298,17 @@ fn table(answer: &Value) -> String {
             words("key"),
             words("match")
         );
+        let exempt = [words("exempt"), words("exemptAddresses")];
+        let exempt = exempt.iter().filter(|names| !names.is_empty()).map(String::as_str).collect::<Vec<_>>().join(", ");
+        if !exempt.is_empty() {
+            let _ = match limit["ceiling"].as_str() {
+                Some(ceiling) => write!(text, " ({ceiling} for {exempt})"),
+                None => write!(text, " (not for {exempt})"),
+            };
+        }
+        if limit["lease"] == true {
+            text.push_str(" (leased)");
+        }
         if let Some(live) = limit["replaces"].as_str() {
             let _ = write!(text, " (in place of {live}: portcullis limits compare)");
         }
@@ -346,6 +357,21 @@ mod tests {
         let told = table(&answer);
         assert!(told.ends_with("free 60 per 1m; otherwise 60 per 1m on /**, GET /x"), "{told}");
     }
+
+    #[test]
+    fn the_table_tells_who_is_exempt_and_what_is_leased() {
+        let answer = serde_json::json!({ "limits": [
+            { "name": "login", "quota": { "quota": "5 per 15m" }, "match": ["/**"], "lease": true, "ceiling": "9 per 15m",
+              "exempt": ["admin"], "exemptAddresses": ["198.51.100.0/24"] },
+            { "name": "user", "quota": { "quota": "60 per 1m" }, "match": ["/**"], "lease": false, "ceiling": null,
+              "exempt": [], "exemptAddresses": ["192.0.2.7/32"] },
+        ] });
+        let told = table(&answer);
+        let [login, user]: [&str; 2] = told.lines().skip(1).collect::<Vec<_>>().try_into().unwrap();
+        assert!(login.ends_with("5 per 15m on /** (9 per 15m for admin, 198.51.100.0/24) (leased)"), "{told}");
+        assert!(user.ends_with("60 per 1m on /** (not for 192.0.2.7/32)"), "{told}");
+    }
+
     #[test]
     fn the_table_of_comparisons_tells_each_pair() {
         let answer = serde_json::json!({ "comparisons": [{
