@@ -250,7 +250,9 @@ impl From<InspectError> for Refused {
             InspectError::Needs(_) | InspectError::Exempt | InspectError::NoUnits | InspectError::BlockLength => {
                 return invalid(detail);
             }
-            InspectError::Store(StoreError::Unsupported { .. }) => {
+            InspectError::NoSharedStore
+            | InspectError::NothingLeased
+            | InspectError::Store(StoreError::Unsupported { .. }) => {
                 Self::new(StatusCode::NOT_IMPLEMENTED, "Not supported", "not_supported")
             }
             InspectError::Store(_) => {

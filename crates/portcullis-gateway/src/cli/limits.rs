@@ -93,6 +93,14 @@ pub(super) enum LimitsCommand {
         #[command(flatten)]
         deployment: Deployment,
     },
+    /// Say that the Redis of the limits has lost nothing, so that leased limits which are closed open again.
+    ///
+    /// On every gate that shares it, within a second. They are closed for a window after Redis was emptied, restarted or replaced
+    /// by a replica. If it has lost something all the same, that is counted anew: say it only if you know.
+    Reopen {
+        #[command(flatten)]
+        deployment: Deployment,
+    },
 }
 
 /// Whom a limit counts: say what it counts by. For what is left out, the address stands in.
@@ -153,6 +161,8 @@ pub enum LimitTask {
     Block(String, WhomBody, HumanDuration),
     /// Lift that.
     Unblock(String, WhomBody),
+    /// Say that the store lost nothing.
+    Reopen,
 }
 
 /// Turns what was typed into what to do.
@@ -176,6 +186,7 @@ pub(super) fn dispatch(
             (LimitTask::Block(limit, whom.into(), how_long), deployment)
         }
         LimitsCommand::Unblock { limit, whom, deployment } => (LimitTask::Unblock(limit, whom.into()), deployment),
+        LimitsCommand::Reopen { deployment } => (LimitTask::Reopen, deployment),
     };
     let settings = load(&deployed(deployment), console)?;
     console.say(commands.manage_limits(settings, task)?);
@@ -222,6 +233,14 @@ pub(super) async fn run(operator: &Operator, task: LimitTask) -> Result<String, 
                 format!("{limit} does not block them any more")
             } else {
                 format!("{limit} did not block them")
+            })
+        }
+        LimitTask::Reopen => {
+            let answer = operator.post("/api/limit-store/reopen", &Value::Null).await?;
+            Ok(if answer["reopened"] == true {
+                "the store of the limits lost nothing, as you say: leases are open within a second".to_owned()
+            } else {
+                "the store of the limits knows of no loss: leases were open".to_owned()
             })
         }
     }
