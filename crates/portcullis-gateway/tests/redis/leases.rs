@@ -187,3 +187,34 @@ fn l11_an_operator_who_knows_that_nothing_was_lost_opens_leases_again() {
     redis.signal("-CONT");
     assert!(code == Some(1) && told.contains("did not answer"), "{code:?} {told}");
 }
+
+#[test]
+fn l9_l11_a_candidate_is_judged_in_the_place_of_a_leased_limit_as_in_that_of_another() {
+    let (origin, redis) = (Origin::echo(), redis());
+    let candidate = |name: &str, quota: &str, lease: bool| {
+        let rest = format!("quota = \"{quota} per day\"\nalgorithm = \"fixed-window\"\nlease = {lease}");
+        limit(name, "a", &format!("{rest}\nmode = \"report\"\nreplaces = \"live\""))
+    };
+    let live = limit("live", "a", "quota = \"40 per day\"\nalgorithm = \"fixed-window\"\nlease = true");
+    let file =
+        live + &candidate("less", "30", true) + &candidate("more", "50", true) + &candidate("plain", "30", false);
+    let gateway = gate(&origin, &redis, &file);
+    up(&gateway);
+    let client = gateway.client();
+    let passed = (0..60).filter(|_| client.get("/public/a").send().status == 200).count();
+    assert_eq!(passed, 40);
+    let told = limits(&gateway, &["compare"]).1;
+    let compared = |name: &str| {
+        let line = told.lines().find(|line| line.split_whitespace().nth(1) == Some(name)).unwrap();
+        line.split_whitespace().skip(2).take(5).map(|number| number.parse().unwrap()).collect::<Vec<u64>>()
+    };
+    // Requests, both admit, both refuse, only the live one, only the candidate.
+    assert_eq!(compared("less"), [60, 30, 20, 0, 10], "{told}");
+    assert_eq!(compared("plain"), [60, 30, 20, 0, 10], "{told}");
+    assert_eq!(compared("more"), [60, 40, 10, 10, 0], "{told}");
+    // What they hold goes back, so that each count is that of the same limit alone.
+    for (name, left) in [("live", "0 of 40"), ("less", "0 of 30"), ("plain", "0 of 30"), ("more", "0 of 50")] {
+        let (_, shown) = limits(&gateway, &["show", name, "--address", &client.address.to_string()]);
+        assert!(shown.starts_with(&format!("{name}: {left} left")), "{shown}");
+    }
+}
