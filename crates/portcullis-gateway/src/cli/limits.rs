@@ -28,6 +28,9 @@ pub(super) enum LimitsCommand {
         deployment: Deployment,
     },
     /// Tell how a limit stands towards somebody; nothing is charged.
+    ///
+    /// Networks that a limit exempts are counted apart. Without --address somebody elsewhere is meant, by the commands that change
+    /// something too.
     Show {
         /// The limit's name.
         limit: String,
@@ -248,6 +251,11 @@ pub(super) async fn run(operator: &Operator, task: LimitTask) -> Result<String, 
 
 /// How a limit stands, in a sentence.
 fn standing(shown: &Value) -> String {
+    let assumed = shown["assumed"].as_str().map(|assumed| format!(" (from {assumed}; tell another with --address)"));
+    told_standing(shown) + &assumed.unwrap_or_default()
+}
+
+fn told_standing(shown: &Value) -> String {
     let limit = shown["limit"].as_str().unwrap_or_default();
     if shown["exempt"] == true {
         return format!("{limit} does not hold for them: their role is exempt");

@@ -131,7 +131,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
         .answers(&[json::<Comparisons>(200, "What they said of the same requests.")]),
     operation("GET /api/limits/{name}", "limitStanding", "How a limit stands towards somebody")
-        .about("Nothing is charged. Say what the limit counts by; the address stands in for what is left out.")
+        .about(
+            "Nothing is charged. Say what the limit counts by; the address stands in for what is left out. Networks that a \
+             limit exempts are counted apart: without an address somebody elsewhere is meant.",
+        )
         .with(&[
             LIMIT,
             in_query::<String>("address", "The client's address."),
