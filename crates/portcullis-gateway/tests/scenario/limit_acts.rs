@@ -205,3 +205,16 @@ fn l6_only_the_operator_changes_what_a_limit_holds_against_somebody() {
         assert!(reply.text().contains(detail), "{act} {body}: {}", reply.text());
     }
 }
+
+#[test]
+fn l11_where_nothing_is_leased_there_is_nothing_to_open_again_and_nothing_is_written_down() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    let (code, text) = limits(&gateway, &["reopen"]);
+    assert!(code == Some(1) && text.contains("the limits count in this gate's own memory"), "{code:?} {text}");
+    let stranger = Client::at(gateway.admin, std::net::Ipv4Addr::LOCALHOST);
+    stranger.post("/api/limit-store/reopen").send().expect(401);
+    let reply = stranger.post("/api/limit-store/reopen").bearer(&gateway.operator().token).send().expect(501);
+    assert_eq!(reply.json()["error"], "Not supported", "{}", reply.text());
+    assert!(gateway.accounts().texts("SELECT detail FROM audit WHERE action LIKE 'lease%'").is_empty());
+}

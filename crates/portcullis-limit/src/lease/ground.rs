@@ -90,6 +90,11 @@ impl Ground {
     }
 }
 
+/// Whether nothing is closed by what a store says of itself.
+pub(crate) fn is_open(pulse: &Pulse) -> bool {
+    pulse.lost.is_none() && pulse.since.after(SETTLES) <= pulse.at
+}
+
 impl Known {
     /// Whether the store's clock went on from here as ours did.
     fn flows_into(&self, later: &Pulse, asked: Instant, told: Instant) -> bool {

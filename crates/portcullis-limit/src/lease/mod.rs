@@ -37,6 +37,7 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub(crate) use self::ground::is_open;
 use self::ground::{DRIFT, Footing, Ground, JITTER};
 use self::pool::{Pool, Said, View};
 use crate::key::Key;

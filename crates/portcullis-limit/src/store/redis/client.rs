@@ -23,7 +23,7 @@ use crate::store::{Answer, Identity, Pulse, StoreError, Taken};
 /// name could have keys that begin like it, but there is none.
 pub(super) const RESETS: &str = "rl::resets";
 /// The key of the mark that tells a store from what it is after it lost its data.
-const EPOCH_KEY: &str = "rl::epoch";
+pub(super) const EPOCH_KEY: &str = "rl::epoch";
 
 /// A store as its tasks and callers share it.
 #[derive(Debug)]

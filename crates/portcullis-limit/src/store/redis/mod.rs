@@ -160,4 +160,8 @@ impl Lender for RedisStore {
     fn take<'a>(&'a self, ask: &'a Ask<'a>, mark: &'a Identity) -> BoxFuture<'a, Result<Taken, StoreError>> {
         Box::pin(self.inner.take(ask, mark.as_str()))
     }
+
+    fn reopen(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.inner.reopen())
+    }
 }
