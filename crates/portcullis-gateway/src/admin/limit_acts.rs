@@ -256,7 +256,8 @@ fn described(whom: &WhomBody) -> String {
         ("header", header.map(|(name, _)| name.trim())),
     ];
     let said = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
-    said.collect::<Vec<_>>().join(", ")
+    let claims = whom.claim.iter().map(|claim| format!("claim {claim}"));
+    said.chain(claims).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -269,8 +270,10 @@ mod tests {
             address: Some(std::net::IpAddr::from([192, 0, 2, 1])),
             user: Some("ann@example.com".into()),
             header: Some("X-Api-Key: secret".into()),
+            claim: vec!["tenant=acme".into(), "team=a=b".into()],
             ..WhomBody::default()
         };
-        assert_eq!(described(&whom), "address 192.0.2.1, user ann@example.com, header X-Api-Key");
+        let told = "address 192.0.2.1, user ann@example.com, header X-Api-Key, claim tenant=acme, claim team=a=b";
+        assert_eq!(described(&whom), told);
     }
 }

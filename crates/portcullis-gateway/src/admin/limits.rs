@@ -15,6 +15,7 @@ use portcullis_identity::{AccountName, IdentityError};
 use portcullis_limit::{Rate, StoreError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Map;
 
 use super::caller::{Caller, answered, invalid};
 use super::{Admin, Shared};
@@ -208,6 +209,41 @@ pub struct WhomBody {
     /// `NAME: VALUE` of a header by which the limit counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
+    /// `NAME=VALUE` of each claim by which the limit counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claim: Vec<String>,
+}
+
+impl WhomBody {
+    /// From a query, where only `claim` may be written more than once; `None` if it says anything else.
+    fn of_query(pairs: Vec<(String, String)>) -> Option<Self> {
+        let mut members = Map::new();
+        let mut claims = Vec::new();
+        for (name, value) in pairs {
+            if name == "claim" {
+                claims.push(value);
+            } else if members.insert(name, value.into()).is_some() {
+                return None;
+            }
+        }
+        let rest: Self = serde_json::from_value(members.into()).ok()?;
+        Some(Self { claim: claims, ..rest })
+    }
+
+    /// The claims by their names.
+    fn claims(&self) -> Result<BTreeMap<Box<str>, Box<str>>, Refused> {
+        let mut claims = BTreeMap::new();
+        for text in &self.claim {
+            let (name, value) = text
+                .split_once('=')
+                .filter(|(name, _)| !name.is_empty())
+                .ok_or_else(|| invalid("`claim` is written NAME=VALUE"))?;
+            if claims.insert(name.into(), value.into()).is_some() {
+                return Err(invalid(format!("the claim {name:?} is written twice")));
+            }
+        }
+        Ok(claims)
+    }
 }
 
 /// How a limit stands towards somebody.
@@ -294,7 +330,7 @@ impl Admin {
 
     async fn principal(&self, written: &WhomBody) -> Result<Option<Principal>, Refused> {
         let named = [&written.user, &written.role, &written.plan, &written.session, &written.api_key];
-        if named.iter().all(|part| part.is_none()) {
+        if named.iter().all(|part| part.is_none()) && written.claim.is_empty() {
             return Ok(None);
         }
         let (mut role, mut plan) = (written.role.clone(), written.plan.clone());
@@ -312,7 +348,7 @@ impl Admin {
                 account.id
             }
             (Some(subject), Some(_)) => subject.clone(),
-            // A limit by plan or by role counts whoever has it.
+            // A limit by plan, by role or by a claim counts whoever has it.
             (None, _) => "anybody".to_owned(),
         };
         let parts = PrincipalParts {
@@ -327,7 +363,7 @@ impl Admin {
             version: 0,
             expires: Timestamp::MAX,
             scheme: if written.api_key.is_some() { Scheme::ApiKey } else { Scheme::Bearer },
-            claims: BTreeMap::new(),
+            claims: written.claims()?,
         };
         Principal::new(parts).map(Some).map_err(|error| invalid(error.to_string()))
     }
@@ -362,13 +398,13 @@ pub(super) async fn show(
     State(admin): Shared,
     caller: Caller,
     name: Name,
-    asked: Result<Query<WhomBody>, QueryRejection>,
+    asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     answered(caller, async {
-        let Query(written) = asked.map_err(|_| {
+        let written = asked.ok().and_then(|Query(pairs)| WhomBody::of_query(pairs)).ok_or_else(|| {
             invalid(
                 "the query may have `address`, `user`, `issuer`, `role`, `plan`, `session`, `apiKey`, `route` and \
-                 `header`, once each",
+                 `header`, once each, and `claim`",
             )
         })?;
         let (gate, limit) = (admin.gate()?, name_of(name)?);

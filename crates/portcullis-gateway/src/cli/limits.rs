@@ -136,12 +136,15 @@ pub(super) struct WhomArgs {
     /// A header by which the limit counts.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Option<String>,
+    /// A claim by which the limit counts, as tokens say it; once for each.
+    #[arg(long, value_name = "NAME=VALUE")]
+    claim: Vec<String>,
 }
 
 impl From<WhomArgs> for WhomBody {
     fn from(args: WhomArgs) -> Self {
-        let WhomArgs { address, user, issuer, role, plan, session, api_key, route, header } = args;
-        Self { address, user, issuer, role, plan, session, api_key, route, header }
+        let WhomArgs { address, user, issuer, role, plan, session, api_key, route, header, claim } = args;
+        Self { address, user, issuer, role, plan, session, api_key, route, header, claim }
     }
 }
 
@@ -359,9 +362,13 @@ fn escaped(text: &str) -> String {
 /// What somebody is described by, as a query.
 fn query_of(whom: &WhomBody) -> Result<String, Failure> {
     let members = serde_json::to_value(whom).map_err(Failure::run)?;
-    let pairs = members.as_object().into_iter().flatten();
-    let pairs = pairs.map(|(name, value)| format!("{name}={}", escaped(value.as_str().unwrap_or_default())));
-    Ok(pairs.collect::<Vec<_>>().join("&"))
+    let mut pairs = Vec::new();
+    for (name, value) in members.as_object().into_iter().flatten() {
+        // What may be said more than once is a list, and in a query a pair for each.
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        pairs.extend(values.iter().map(|value| format!("{name}={}", escaped(value.as_str().unwrap_or_default()))));
+    }
+    Ok(pairs.join("&"))
 }
 
 #[cfg(test)]
@@ -373,6 +380,8 @@ mod tests {
         assert_eq!(escaped("a/../b?c=d&e\r\nf é"), "a%2F..%2Fb%3Fc%3Dd%26e%0D%0Af%20%C3%A9");
         let whom = WhomBody { user: Some("a&role=admin".into()), ..WhomBody::default() };
         assert_eq!(query_of(&whom).unwrap(), "user=a%26role%3Dadmin");
+        let whom = WhomBody { claim: vec!["tenant=a&b".into(), "team=c".into()], ..WhomBody::default() };
+        assert_eq!(query_of(&whom).unwrap(), "claim=tenant%3Da%26b&claim=team%3Dc");
     }
 
     #[test]

@@ -146,6 +146,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             in_query::<String>("apiKey", "The id of an API key."),
             in_query::<String>("route", "The route's pattern as the configuration spells it."),
             in_query::<String>("header", "`NAME: VALUE` of a header by which the limit counts."),
+            in_query::<Vec<String>>("claim", "`NAME=VALUE` of each claim by which the limit counts."),
         ])
         .answers(&[json::<Standing>(200, "How it stands.")])
         .refuses(&[NOT_DESCRIBED, NO_LIMIT]),
