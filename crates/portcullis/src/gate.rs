@@ -233,7 +233,7 @@ impl Gate {
         // 6. The limits that shield what is expensive: password hashing here, signature checks below. A store over a network
         // is asked for them with those that come next, so that a request whose token is known asks it once.
         let covering = policy.limits.covering(facts.method, path.as_str());
-        let mut limits = Limits { covering, before: None };
+        let mut limits = Limits { covering, before: None, looked_up: false };
         if self.limiter.shared_works() != Some(true) {
             limits.before = Some(self.charge(policy, &[Phase::Before], &limits.covering, facts, case, trace).await?);
         }
@@ -244,14 +244,18 @@ impl Gate {
             case.principal.clone_from(principal);
         }
 
-        // 8. The limits by identity, or for nobody. A refusal gives back what was taken before.
+        // 8. The limits by identity, or for nobody. A refusal gives back what was taken before from whoever is who
+        // they say.
         let phases: &[Phase] = if limits.before.is_some() { &[Phase::After] } else { &[Phase::Before, Phase::After] };
         let mut receipts = limits.before.take().unwrap_or_default();
         match self.charge(policy, phases, &limits.covering, facts, case, trace).await {
             Ok(after) => receipts.extend(after),
             Err(reason) => {
-                for receipt in &receipts {
-                    self.limiter.give_back(receipt, facts.now);
+                // What was looked up in vain stays counted: a later limit that refuses must not make guessing free.
+                match &identity {
+                    Err(wrong) => self.settle_refused(&receipts, case, wrong, facts.now),
+                    Ok(None) if limits.looked_up => self.settle_limited(policy, &receipts, facts.now),
+                    Ok(_) => receipts.iter().for_each(|receipt| self.limiter.give_back(receipt, facts.now)),
                 }
                 return Err(reason);
             }
@@ -316,6 +320,7 @@ impl Gate {
         // A verification that was made is never given back.
         receipts.retain(|receipt| policy.limits.phase(receipt.limit()) == Phase::Before);
         limits.before.get_or_insert(receipts);
+        limits.looked_up = true;
         Ok(())
     }
 
@@ -419,6 +424,8 @@ pub(crate) struct Limits {
     covering: Covering,
     /// What those before authentication were charged; `None` while that is put off.
     before: Option<Receipts>,
+    /// Whether something dear was admitted to find out whose the credential is.
+    looked_up: bool,
 }
 
 /// What stands at the end of the pipeline.

@@ -7,6 +7,7 @@ mod costs;
 mod house;
 mod limits;
 mod reputation;
+mod shield;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use portcullis::{KeyPart, Otherwise, Policy, PolicyError, Stage};
