@@ -240,8 +240,15 @@ impl Gate {
 
         // 7. Who is it? Nothing presented, valid and invalid are three different answers.
         let identity = self.authenticate(policy, route, &mut limits, facts, case, trace).await;
-        if let Ok(principal) = &identity {
-            case.principal.clone_from(principal);
+        match &identity {
+            Ok(principal) => case.principal.clone_from(principal),
+            // A limit that shields the look-up refused, and was compared with its candidate: no limit judges a request twice.
+            Err(reason @ (Reason::LimitReached(_) | Reason::LimitsUnavailable)) => {
+                let held = limits.before.take().unwrap_or_default();
+                self.settle_refused(&held, case, reason, facts.now);
+                return Err(reason.clone());
+            }
+            Err(_) => {}
         }
 
         // 8. The limits by identity, or for nobody. A refusal gives back what was taken before from whoever is who

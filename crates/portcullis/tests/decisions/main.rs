@@ -7,6 +7,7 @@ mod costs;
 mod house;
 mod limits;
 mod reputation;
+mod shared;
 mod shield;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
