@@ -342,8 +342,32 @@ fn table(answer: &Value) -> String {
         if let Some(live) = limit["replaces"].as_str() {
             let _ = write!(text, " (in place of {live}: portcullis limits compare)");
         }
+        text.push_str(&choices(limit));
     }
     text
+}
+
+/// What has no column, where it is not as it is by default: nothing would be said of most limits.
+fn choices(limit: &Value) -> String {
+    let mut told = Vec::new();
+    let cost = limit["cost"].as_object().into_iter().flatten().filter_map(|(what, cost)| Some((what, cost.as_u64()?)));
+    let cost: Vec<String> = cost
+        .filter(|(what, cost)| *what != "cost" || *cost != 1)
+        .map(|(what, cost)| match what.as_str() {
+            "cost" => cost.to_string(),
+            header if header.starts_with("header:") => format!("{header} at most {cost}"),
+            pattern => format!("{pattern} {cost}"),
+        })
+        .collect();
+    if !cost.is_empty() {
+        told.push(format!("cost {}", cost.join(", ")));
+    }
+    for (name, default) in [("count", "all"), ("scope", "everyone"), ("outage", "local")] {
+        if let Some(word) = limit[name].as_str().filter(|word| *word != default) {
+            told.push(format!("{name} {word}"));
+        }
+    }
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
 }
 
 /// A text as one segment of a path.
@@ -418,5 +442,29 @@ mod tests {
         let line = told.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(line, ["login", "next", "10", "4", "3", "2", "1", "2026-11-21T00:00:00Z"], "{told}");
         assert!(comparisons(&serde_json::json!({ "comparisons": [] })).starts_with("no limit is compared"));
+    }
+
+    #[test]
+    fn the_table_tells_what_else_is_not_as_by_default() {
+        let limit = |name: &str, cost: Value, rest: [&str; 3]| {
+            let [count, scope, outage] = rest;
+            json!({ "name": name, "quota": { "quota": "9 per 1m" }, "match": ["/**"], "cost": cost, "count": count,
+                    "scope": scope, "outage": outage })
+        };
+        let plain = ["all", "everyone", "local"];
+        let told = table(&json!({ "limits": [
+            limit("plain", json!({ "cost": 1 }), plain),
+            limit("dear", json!({ "cost": 10 }), ["failures", "anonymous", "closed"]),
+            limit("routes", json!({ "GET /export": 10, "otherwise": 1 }), ["401, 403, 500-599", "everyone", "open"]),
+            limit("rows", json!({ "header:x-rows": 100, "otherwise": 1 }), plain),
+        ] }));
+        let ends: Vec<_> = told.lines().skip(1).filter_map(|line| Some(line.split_once("on /**")?.1)).collect();
+        let expected = [
+            "",
+            " (cost 10; count failures; scope anonymous; outage closed)",
+            " (cost GET /export 10, otherwise 1; count 401, 403, 500-599; outage open)",
+            " (cost header:x-rows at most 100, otherwise 1)",
+        ];
+        assert_eq!(ends, expected, "{told}");
     }
 }
