@@ -62,6 +62,8 @@ struct Limit {
     #[serde(rename = "exemptAddresses")]
     exempt_addresses: Vec<String>,
     ceiling: Option<String>,
+    /// Whether gates take portions of the quota from the shared store and decide by themselves.
+    lease: bool,
 }
 
 impl Limit {
@@ -104,6 +106,7 @@ impl Limit {
             exempt: rule.exempt.iter().map(ToString::to_string).collect(),
             exempt_addresses: rule.exempt_addresses.iter().map(ToString::to_string).collect(),
             ceiling: rule.ceiling.as_ref().map(shown),
+            lease: rule.lease,
         }
     }
 }
@@ -258,18 +261,28 @@ pub(super) struct Standing {
     /// Until when they are refused whatever they have left, because an operator blocked them.
     #[schemars(extend("format" = "date-time"))]
     blocked_until: Option<String>,
+    /// What was taken for granted because it was not told: "an address that is not exempt" where the limit exempts some.
+    assumed: Option<&'static str>,
 }
 
 impl Standing {
     /// `None` is that of somebody who is exempt.
     pub(super) fn of(limit: String, standing: Option<portcullis_limit::Standing>) -> Self {
         let Some(standing) = standing else {
-            return Self { limit, exempt: true, quota: 0, remaining: 0, reset_at: None, blocked_until: None };
+            return Self {
+                limit,
+                exempt: true,
+                quota: 0,
+                remaining: 0,
+                reset_at: None,
+                blocked_until: None,
+                assumed: None,
+            };
         };
         let reset_at = Some(standing.reset_at.to_rfc3339());
         let blocked_until = reset_at.clone().filter(|_| standing.blocked);
         let (quota, remaining) = (standing.quota, standing.remaining);
-        Self { limit, exempt: false, quota, remaining, reset_at, blocked_until }
+        Self { limit, exempt: false, quota, remaining, reset_at, blocked_until, assumed: None }
     }
 }
 
@@ -283,7 +296,9 @@ impl From<InspectError> for Refused {
             InspectError::Needs(_) | InspectError::Exempt | InspectError::NoUnits | InspectError::BlockLength => {
                 return invalid(detail);
             }
-            InspectError::Store(StoreError::Unsupported { .. }) => {
+            InspectError::NoSharedStore
+            | InspectError::NothingLeased
+            | InspectError::Store(StoreError::Unsupported { .. }) => {
                 Self::new(StatusCode::NOT_IMPLEMENTED, "Not supported", "not_supported")
             }
             InspectError::Store(_) => {
@@ -393,8 +408,11 @@ pub(super) async fn show(
             )
         })?;
         let (gate, limit) = (admin.gate()?, name_of(name)?);
+        let exempts = |rule: &LimitRule| *rule.name == *limit && !rule.exempt_addresses.is_empty();
+        let elsewhere = written.address.is_none() && gate.limits().iter().any(exempts);
         let standing = gate.limit_standing(&limit, &admin.whom(written).await?, admin.clock.now()).await?;
-        Ok(answer::json(StatusCode::OK, &Standing::of(limit, standing)))
+        let assumed = elsewhere.then_some("an address that is not exempt");
+        Ok(answer::json(StatusCode::OK, &Standing { assumed, ..Standing::of(limit, standing) }))
     })
     .await
 }

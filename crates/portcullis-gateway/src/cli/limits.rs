@@ -28,6 +28,9 @@ pub(super) enum LimitsCommand {
         deployment: Deployment,
     },
     /// Tell how a limit stands towards somebody; nothing is charged.
+    ///
+    /// Networks that a limit exempts are counted apart. Without --address somebody elsewhere is meant, by the commands that change
+    /// something too.
     Show {
         /// The limit's name.
         limit: String,
@@ -90,6 +93,14 @@ pub(super) enum LimitsCommand {
         limit: String,
         #[command(flatten)]
         whom: WhomArgs,
+        #[command(flatten)]
+        deployment: Deployment,
+    },
+    /// Say that the Redis of the limits has lost nothing, so that leased limits which are closed open again.
+    ///
+    /// On every gate that shares it, within a second. They are closed for a window after Redis was emptied, restarted or replaced
+    /// by a replica. If it has lost something all the same, that is counted anew: say it only if you know.
+    Reopen {
         #[command(flatten)]
         deployment: Deployment,
     },
@@ -156,6 +167,8 @@ pub enum LimitTask {
     Block(String, WhomBody, HumanDuration),
     /// Lift that.
     Unblock(String, WhomBody),
+    /// Say that the store lost nothing.
+    Reopen,
 }
 
 /// Turns what was typed into what to do.
@@ -179,6 +192,7 @@ pub(super) fn dispatch(
             (LimitTask::Block(limit, whom.into(), how_long), deployment)
         }
         LimitsCommand::Unblock { limit, whom, deployment } => (LimitTask::Unblock(limit, whom.into()), deployment),
+        LimitsCommand::Reopen { deployment } => (LimitTask::Reopen, deployment),
     };
     let settings = load(&deployed(deployment), console)?;
     console.say(commands.manage_limits(settings, task)?);
@@ -227,11 +241,24 @@ pub(super) async fn run(operator: &Operator, task: LimitTask) -> Result<String, 
                 format!("{limit} did not block them")
             })
         }
+        LimitTask::Reopen => {
+            let answer = operator.post("/api/limit-store/reopen", &Value::Null).await?;
+            Ok(if answer["reopened"] == true {
+                "the store of the limits lost nothing, as you say: leases are open within a second".to_owned()
+            } else {
+                "the store of the limits knows of no loss: leases were open".to_owned()
+            })
+        }
     }
 }
 
 /// How a limit stands, in a sentence.
 fn standing(shown: &Value) -> String {
+    let assumed = shown["assumed"].as_str().map(|assumed| format!(" (from {assumed}; tell another with --address)"));
+    told_standing(shown) + &assumed.unwrap_or_default()
+}
+
+fn told_standing(shown: &Value) -> String {
     let limit = shown["limit"].as_str().unwrap_or_default();
     if shown["exempt"] == true {
         return format!("{limit} does not hold for them: their role is exempt");
@@ -301,6 +328,17 @@ fn table(answer: &Value) -> String {
             words("key"),
             words("match")
         );
+        let exempt = [words("exempt"), words("exemptAddresses")];
+        let exempt = exempt.iter().filter(|names| !names.is_empty()).map(String::as_str).collect::<Vec<_>>().join(", ");
+        if !exempt.is_empty() {
+            let _ = match limit["ceiling"].as_str() {
+                Some(ceiling) => write!(text, " ({ceiling} for {exempt})"),
+                None => write!(text, " (not for {exempt})"),
+            };
+        }
+        if limit["lease"] == true {
+            text.push_str(" (leased)");
+        }
         if let Some(live) = limit["replaces"].as_str() {
             let _ = write!(text, " (in place of {live}: portcullis limits compare)");
         }
@@ -379,6 +417,21 @@ mod tests {
         let told = table(&answer);
         assert!(told.ends_with("free 60 per 1m; otherwise 60 per 1m on /**, GET /x"), "{told}");
     }
+
+    #[test]
+    fn the_table_tells_who_is_exempt_and_what_is_leased() {
+        let answer = serde_json::json!({ "limits": [
+            { "name": "login", "quota": { "quota": "5 per 15m" }, "match": ["/**"], "lease": true, "ceiling": "9 per 15m",
+              "exempt": ["admin"], "exemptAddresses": ["198.51.100.0/24"] },
+            { "name": "user", "quota": { "quota": "60 per 1m" }, "match": ["/**"], "lease": false, "ceiling": null,
+              "exempt": [], "exemptAddresses": ["192.0.2.7/32"] },
+        ] });
+        let told = table(&answer);
+        let [login, user]: [&str; 2] = told.lines().skip(1).collect::<Vec<_>>().try_into().unwrap();
+        assert!(login.ends_with("5 per 15m on /** (9 per 15m for admin, 198.51.100.0/24) (leased)"), "{told}");
+        assert!(user.ends_with("60 per 1m on /** (not for 192.0.2.7/32)"), "{told}");
+    }
+
     #[test]
     fn the_table_of_comparisons_tells_each_pair() {
         let answer = serde_json::json!({ "comparisons": [{

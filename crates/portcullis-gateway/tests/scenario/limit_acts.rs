@@ -207,6 +207,19 @@ fn l6_only_the_operator_changes_what_a_limit_holds_against_somebody() {
 }
 
 #[test]
+fn l11_where_nothing_is_leased_there_is_nothing_to_open_again_and_nothing_is_written_down() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    let (code, text) = limits(&gateway, &["reopen"]);
+    assert!(code == Some(1) && text.contains("the limits count in this gate's own memory"), "{code:?} {text}");
+    let stranger = Client::at(gateway.admin, std::net::Ipv4Addr::LOCALHOST);
+    stranger.post("/api/limit-store/reopen").send().expect(401);
+    let reply = stranger.post("/api/limit-store/reopen").bearer(&gateway.operator().token).send().expect(501);
+    assert_eq!(reply.json()["error"], "Not supported", "{}", reply.text());
+    assert!(gateway.accounts().texts("SELECT detail FROM audit WHERE action LIKE 'lease%'").is_empty());
+}
+
+#[test]
 fn l6_an_operator_shows_resets_and_blocks_what_is_counted_by_claims() {
     let origin = Origin::echo();
     let limit = "[tokens]\nclaims = [\"email\", \"tier\"]\n\n[[limit]]\nname = \"team\"\nmatch = \"GET /projects\"\n\

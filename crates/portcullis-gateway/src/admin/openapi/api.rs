@@ -7,7 +7,7 @@ use crate::admin::accounts::{
 };
 use crate::admin::export::{Export, JSON_LINES};
 use crate::admin::keys::{Keys, Rotated};
-use crate::admin::limit_acts::{BlockBody, Blocked, Reset, Taken, Unblocked, UnitsBody};
+use crate::admin::limit_acts::{BlockBody, Blocked, Reopened, Reset, Taken, Unblocked, UnitsBody};
 use crate::admin::limits::{Comparisons, Limits, Standing, WhomBody};
 use crate::openapi::{Operation, Parameter, in_path, in_query, json, media, nothing, operation};
 
@@ -133,7 +133,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("GET /api/limits/{name}", "limitStanding", "How a limit stands towards somebody")
         .about(
             "Nothing is charged. Say what the limit counts by; for what a request may lack and is left out, `address` stands in if \
-             it is said.",
+             it is said. Networks that a limit exempts are counted apart: without an address somebody elsewhere is meant.",
         )
         .with(&[
             LIMIT,
@@ -183,6 +183,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .json::<WhomBody>()
         .answers(&[json::<Unblocked>(200, "They are not blocked any more.")])
         .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT, CANNOT]),
+    operation("POST /api/limit-store/reopen", "reopenLeases", "Say that the store of the limits has lost nothing")
+        .about(
+            "Leased limits that are closed because it may have open again, on every instance within a second. If it has lost \
+             something all the same, they count that anew. It is taken down in the audit trail.",
+        )
+        .answers(&[json::<Reopened>(200, "Leases are open.")])
+        .refuses(&[(501, "Nothing is leased from the store of the limits, or they count in memory.")]),
     operation("POST /api/export", "export", "Every account, as the JSON lines that \"users import\" reads")
         .about(
             "It is taken down in the audit trail. It comes as it is read and may take two minutes at most; a connection that \
