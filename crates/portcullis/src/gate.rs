@@ -1,6 +1,5 @@
 //! The gate: the order of its checks is the security property, so all of them stand in one function body.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use crate::limits::{self, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
-use crate::reputation::{Reputation, Repute};
+use crate::reputation::{Reputation, Repute, is_of_another_site};
 use crate::trace::{Silent, Stage, Trace};
 
 /// What the gate answers.
@@ -142,7 +141,7 @@ impl Gate {
     pub async fn decide_traced<T: Trace>(&self, facts: &Facts<'_>, trace: &mut T) -> Verdict {
         // 1. One snapshot: a reload never splits a request.
         let policy = self.policy.load();
-        let mut case = Case::new(Arc::clone(&policy), facts.peer);
+        let mut case = Case::new(Arc::clone(&policy), facts);
         match self.judge(&policy, facts, &mut case, trace).await {
             Ok(Admission { target, rewritten, body, receipts, delay }) => {
                 Verdict::Pass(Pass { case, target, rewritten, body, receipts, delay })
@@ -159,7 +158,7 @@ impl Gate {
     #[must_use]
     pub fn refuse(&self, facts: &Facts<'_>, reason: Reason) -> Refusal {
         let policy = self.policy.load_full();
-        let mut case = Case::new(Arc::clone(&policy), facts.peer);
+        let mut case = Case::new(Arc::clone(&policy), facts);
         case.client = policy.trusted_hops.client(facts.peer, facts.headers);
         self.events.record(case.refused(facts.now, &reason, facts.id));
         self.note_refusal(facts, &case, &reason);
@@ -457,10 +456,11 @@ fn limited(policy: &Policy, standing: &Standing, retry_after: Duration) -> Reaso
 }
 
 impl Case {
-    fn new(policy: Arc<Policy>, peer: IpAddr) -> Self {
+    fn new(policy: Arc<Policy>, facts: &Facts<'_>) -> Self {
+        let cross_site = is_of_another_site(&policy, facts.headers);
         Self {
             policy,
-            client: ClientAddress::new(unmapped(peer)),
+            client: ClientAddress::new(unmapped(facts.peer)),
             route: None,
             principal: None,
             standing: None,
@@ -468,6 +468,7 @@ impl Case {
             slow: None,
             patience: Patience::default(),
             stale_cookie: None,
+            cross_site,
         }
     }
 }
