@@ -11,8 +11,7 @@ use portcullis_auth::OpaqueVerifier;
 use portcullis_auth::access;
 use portcullis_core::ports::{Blocklist, Holders, Nobody, Revocations, Standing as Validity};
 use portcullis_core::{
-    ClientAddress, Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId,
-    Timestamp, unmapped,
+    Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Timestamp,
 };
 use portcullis_limit::{Ask, Limiter, Patience, Receipts, Refused, Standing, StoreError};
 
@@ -158,8 +157,7 @@ impl Gate {
     #[must_use]
     pub fn refuse(&self, facts: &Facts<'_>, reason: Reason) -> Refusal {
         let policy = self.policy.load_full();
-        let mut case = Case::new(Arc::clone(&policy), facts);
-        case.client = policy.trusted_hops.client(facts.peer, facts.headers);
+        let case = Case::new(Arc::clone(&policy), facts);
         self.events.record(case.refused(facts.now, &reason, facts.id));
         self.note_refusal(facts, &case, &reason);
         Refusal { case, reason, id: facts.id }
@@ -210,8 +208,8 @@ impl Gate {
         let path = NormalizedPath::parse(facts.target.path()).map_err(Reason::AmbiguousPath)?;
         trace.remark(Stage::Path, || path.to_string());
 
-        // 3. The client's address from trusted hops, right to left.
-        case.client = policy.trusted_hops.client(facts.peer, facts.headers);
+        // 3. The client's address from trusted hops, right to left. The case had it from the start, because the refusal of a
+        // path is held against its client, not against the proxy before us.
         trace.remark(Stage::Client, || case.client.ip().to_string());
 
         // 4. The blocklist.
@@ -457,10 +455,11 @@ fn limited(policy: &Policy, standing: &Standing, retry_after: Duration) -> Reaso
 
 impl Case {
     fn new(policy: Arc<Policy>, facts: &Facts<'_>) -> Self {
+        let client = policy.trusted_hops.client(facts.peer, facts.headers);
         let cross_site = is_of_another_site(&policy, facts.headers);
         Self {
             policy,
-            client: ClientAddress::new(unmapped(facts.peer)),
+            client,
             route: None,
             principal: None,
             standing: None,

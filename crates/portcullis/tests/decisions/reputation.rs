@@ -9,7 +9,7 @@ use portcullis::{
     Target, Whom,
 };
 use portcullis_auth::access::Requirement;
-use portcullis_core::{EventKind, Principal, Timestamp};
+use portcullis_core::{EventKind, ForwardHeader, Principal, Timestamp, TrustedHops};
 
 use crate::house::*;
 
@@ -389,4 +389,14 @@ fn l12_a_page_of_another_site_does_not_spoil_the_name_of_its_visitors() {
         house.send("203.0.113.5", "GET /nowhere", &site("cross-site"), Duration::ZERO);
     }
     assert_eq!(house.class("203.0.113.5", Duration::ZERO), Class::Suspect);
+}
+
+#[test]
+fn l12_behind_a_proxy_a_path_that_is_refused_is_its_clients_doing() {
+    let house = quiet();
+    let proxy = TrustedHops::new(vec!["10.0.0.0/8".parse().unwrap()], ForwardHeader::default());
+    let parts = parts(&house.key, projects(), vec![limited()]);
+    house.gate.reload(Policy::new(PolicyParts { trusted_hops: proxy, ..parts }).unwrap());
+    assert_eq!(house.send("10.0.0.1", "GET /a%2fb", &[("x-forwarded-for", OFFICE)], Duration::ZERO), 400);
+    assert_eq!((house.score(OFFICE), house.score("10.0.0.1")), (50.0, 0.0));
 }
