@@ -95,6 +95,22 @@ impl Gate {
         }
     }
 
+    /// Whether a request brings a credential that is known to be good. Nothing is verified for that, and nobody asked: where it
+    /// is not known, that says nothing.
+    pub(crate) fn brings_what_is_good(&self, policy: &Policy, facts: &Facts<'_>) -> bool {
+        let Presented::Token { token, scheme } = credential::presented(facts.headers, &policy.cookies) else {
+            return false;
+        };
+        let known = match scheme {
+            Scheme::Bearer | Scheme::Cookie => policy.verifier.recall(token, scheme, facts.now),
+            Scheme::ApiKey | Scheme::Session => match self.opaque().lookup(token, scheme, facts.now) {
+                Seen::Known(principal, _) => Some(principal),
+                Seen::Malformed(_) | Seen::Unknown(_) => None,
+            },
+        };
+        known.is_some_and(|principal| self.still_good(principal, facts.now).is_ok())
+    }
+
     /// Asks the keeper of API keys and sessions, and then the record of revocations about what it said.
     async fn ask_keeper(
         &self,

@@ -5,6 +5,9 @@
 //! candidate is still charged, or says that it would refuse; where any other limit of the phase refuses, it is not, as it
 //! would not be. So its count is that of the same limit, enforced alone, on those requests which every other limit of its
 //! phase admits. What limits of a later phase would have said of a request that the live one refused, nobody asks.
+//!
+//! A refusal that is remembered costs a shared store nothing, its comparison does: a flood must not reach the store because
+//! somebody tries a limit out. So only so many refused requests a second are compared there, and the others are told of.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +30,11 @@ pub(crate) struct Candidate {
     pub(crate) counts: Arc<Counts>,
 }
 
+/// How many refused requests of a second each candidate is asked about in a shared store, by one gate.
+const ASKED_A_SECOND: u64 = 1_000;
+/// Where the number of those stands below their second.
+const SECOND: u32 = 24;
+
 /// What the two said of the same requests.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -34,6 +42,10 @@ pub(crate) struct Counts {
     said: [[AtomicU64; 2]; 2],
     /// When the first of them came, in nanoseconds; 0 before.
     since: AtomicU64,
+    /// The latest second in which a shared store was asked about a refused request, and how often it was.
+    asked: AtomicU64,
+    /// Refused requests of which nobody knows what the candidate would have said.
+    not_compared: AtomicU64,
 }
 
 /// What a live limit and the one that may replace it said of the same requests, since the first of them. A limit that does
@@ -52,6 +64,9 @@ pub struct Comparison {
     pub only_limit_refuses: u64,
     /// Requests that the live one admitted and the candidate would have refused.
     pub only_candidate_refuses: u64,
+    /// Requests that the live one refused and nobody asked the candidate about: more came than a shared store is asked about
+    /// (1,000 a second), or it did not answer in time. They are not charged to the candidate either.
+    pub not_compared: u64,
     /// When the first of them came; `None` while there is none.
     pub since: Option<Timestamp>,
 }
@@ -66,6 +81,21 @@ impl Counts {
         }
     }
 
+    /// Whether a shared store may be asked about one more refused request.
+    fn may_ask(&self, now: Timestamp) -> bool {
+        let second = now.as_secs() << SECOND;
+        let one_more = |held: u64| {
+            // Cores that tell the time a little apart do not begin a second anew.
+            let held = held.max(second);
+            (held & ((1 << SECOND) - 1) < ASKED_A_SECOND).then(|| held + 1)
+        };
+        self.asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn note_not_compared(&self) {
+        self.not_compared.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn told(&self, limit: &Arc<str>, candidate: &Arc<str>) -> Comparison {
         let count = |live: usize, candidate: usize| self.said[live][candidate].load(Ordering::Relaxed);
         let since = Some(self.since.load(Ordering::Relaxed)).filter(|since| *since > 0);
@@ -76,6 +106,7 @@ impl Counts {
             both_refuse: count(1, 1),
             only_limit_refuses: count(1, 0),
             only_candidate_refuses: count(0, 1),
+            not_compared: self.not_compared.load(Ordering::Relaxed),
             since: since.map(Timestamp::from_nanos),
         }
     }
@@ -122,8 +153,8 @@ impl Gate {
         }
     }
 
-    /// Judges the candidates for the limit that refused a request, as if that one were not there. Its client waits for the
-    /// store a second time, within the patience that the request has left.
+    /// Judges the candidates for the limit that refused a request, as if that one were not there. Its client waits for a
+    /// shared store a second time, within the patience that the request has left, unless many are refused in this second.
     pub(crate) async fn compare_refused(
         &self,
         policy: &Policy,
@@ -134,21 +165,34 @@ impl Gate {
     ) {
         let live = denied.standing.limit;
         let mut others_admit = None;
+        let costs_questions = self.limiter().shared_works() == Some(true);
         for candidate in policy.limits.candidates().iter().filter(|candidate| candidate.live == live) {
+            if costs_questions && !candidate.counts.may_ask(facts.now) {
+                candidate.counts.note_not_compared();
+                continue;
+            }
             if others_admit.is_none() {
                 let others: SmallVec<[Ask<'_>; 4]> =
                     asks.iter().filter(|ask| ask.enforce && ask.key.limit() != live).cloned().collect();
                 others_admit = self.limiter().would_admit(&others, facts.now, &mut case.patience).await;
             }
-            if others_admit != Some(true) {
-                // Another limit refuses too, or nobody can say: the candidate is not asked, as it would not be.
-                return;
+            match others_admit {
+                Some(true) => {}
+                // Another limit refuses too: the candidate is not asked, as it would not be.
+                Some(false) => return,
+                None => {
+                    candidate.counts.note_not_compared();
+                    continue;
+                }
             }
             let would_refuse = match asks.iter().find(|ask| ask.key.limit() == candidate.id) {
                 None => false,
                 Some(ask) => {
                     let ask = std::slice::from_ref(ask);
-                    let Ok(charge) = self.limiter().charge(ask, facts.now, &mut case.patience).await else { continue };
+                    let Ok(charge) = self.limiter().charge(ask, facts.now, &mut case.patience).await else {
+                        candidate.counts.note_not_compared();
+                        continue;
+                    };
                     let would_refuse = candidate.would_refuse(&charge);
                     self.settle_limited(policy, charge.receipts(), facts.now);
                     would_refuse

@@ -28,6 +28,8 @@ pub struct Case {
     pub(crate) patience: Patience,
     /// The cookie that is good no more, by its scheme: it is taken back with the answer (T8).
     pub(crate) stale_cookie: Option<Scheme>,
+    /// Whether a browser says that another site's page made it ask; looked at only where a limit goes by reputation.
+    pub(crate) cross_site: bool,
 }
 
 /// How a limit stands as long as everything that it charged counts.

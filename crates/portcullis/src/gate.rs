@@ -1,6 +1,5 @@
 //! The gate: the order of its checks is the security property, so all of them stand in one function body.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,7 @@ use portcullis_auth::OpaqueVerifier;
 use portcullis_auth::access;
 use portcullis_core::ports::{Blocklist, Holders, Nobody, Revocations, Standing as Validity};
 use portcullis_core::{
-    ClientAddress, Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId,
-    Timestamp, unmapped,
+    Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Timestamp,
 };
 use portcullis_limit::{Ask, Limiter, Patience, Receipts, Refused, Standing, StoreError};
 
@@ -24,7 +22,7 @@ use crate::limits::{self, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
 use crate::refusal::Refusal;
-use crate::reputation::{Reputation, Repute};
+use crate::reputation::{Reputation, Repute, is_of_another_site};
 use crate::trace::{Silent, Stage, Trace};
 
 /// What the gate answers.
@@ -142,7 +140,7 @@ impl Gate {
     pub async fn decide_traced<T: Trace>(&self, facts: &Facts<'_>, trace: &mut T) -> Verdict {
         // 1. One snapshot: a reload never splits a request.
         let policy = self.policy.load();
-        let mut case = Case::new(Arc::clone(&policy), facts.peer);
+        let mut case = Case::new(Arc::clone(&policy), facts);
         match self.judge(&policy, facts, &mut case, trace).await {
             Ok(Admission { target, rewritten, body, receipts, delay }) => {
                 Verdict::Pass(Pass { case, target, rewritten, body, receipts, delay })
@@ -159,8 +157,7 @@ impl Gate {
     #[must_use]
     pub fn refuse(&self, facts: &Facts<'_>, reason: Reason) -> Refusal {
         let policy = self.policy.load_full();
-        let mut case = Case::new(Arc::clone(&policy), facts.peer);
-        case.client = policy.trusted_hops.client(facts.peer, facts.headers);
+        let case = Case::new(Arc::clone(&policy), facts);
         self.events.record(case.refused(facts.now, &reason, facts.id));
         self.note_refusal(facts, &case, &reason);
         Refusal { case, reason, id: facts.id }
@@ -211,8 +208,8 @@ impl Gate {
         let path = NormalizedPath::parse(facts.target.path()).map_err(Reason::AmbiguousPath)?;
         trace.remark(Stage::Path, || path.to_string());
 
-        // 3. The client's address from trusted hops, right to left.
-        case.client = policy.trusted_hops.client(facts.peer, facts.headers);
+        // 3. The client's address from trusted hops, right to left. The case had it from the start, because the refusal of a
+        // path is held against its client, not against the proxy before us.
         trace.remark(Stage::Client, || case.client.ip().to_string());
 
         // 4. The blocklist.
@@ -457,10 +454,12 @@ fn limited(policy: &Policy, standing: &Standing, retry_after: Duration) -> Reaso
 }
 
 impl Case {
-    fn new(policy: Arc<Policy>, peer: IpAddr) -> Self {
+    fn new(policy: Arc<Policy>, facts: &Facts<'_>) -> Self {
+        let client = policy.trusted_hops.client(facts.peer, facts.headers);
+        let cross_site = is_of_another_site(&policy, facts.headers);
         Self {
             policy,
-            client: ClientAddress::new(unmapped(peer)),
+            client,
             route: None,
             principal: None,
             standing: None,
@@ -468,6 +467,7 @@ impl Case {
             slow: None,
             patience: Patience::default(),
             stale_cookie: None,
+            cross_site,
         }
     }
 }

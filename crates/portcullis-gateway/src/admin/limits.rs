@@ -133,6 +133,9 @@ struct Compared {
     only_limit_refuses: u64,
     /// Requests that would be refused if the candidate took over.
     only_candidate_refuses: u64,
+    /// Requests beyond these that the limit refused and the candidate was not asked about: more came than a shared store is
+    /// asked about (1,000 a second), or it did not answer in time.
+    not_compared: u64,
     /// When the first of them came: since the start, or since a reload changed one of the two.
     #[schemars(extend("format" = "date-time"))]
     since: Option<String>,
@@ -140,7 +143,7 @@ struct Compared {
 
 impl From<Comparison> for Compared {
     fn from(pair: Comparison) -> Self {
-        let Comparison { both_admit, both_refuse, only_limit_refuses, only_candidate_refuses, .. } = pair;
+        let Comparison { both_admit, both_refuse, only_limit_refuses, only_candidate_refuses, not_compared, .. } = pair;
         Self {
             limit: pair.limit.to_string(),
             candidate: pair.candidate.to_string(),
@@ -149,6 +152,7 @@ impl From<Comparison> for Compared {
             both_refuse,
             only_limit_refuses,
             only_candidate_refuses,
+            not_compared,
             since: pair.since.map(Timestamp::to_rfc3339),
         }
     }

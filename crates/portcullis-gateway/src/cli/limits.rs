@@ -297,6 +297,13 @@ fn comparisons(answer: &Value) -> String {
             number("onlyCandidateRefuses")
         );
     }
+    for pair in pairs {
+        let not_compared = pair["notCompared"].as_u64().unwrap_or_default();
+        if let (1.., Some(candidate)) = (not_compared, pair["candidate"].as_str()) {
+            let _ =
+                write!(text, "\n{not_compared} refused requests were not compared with {candidate}, nor charged to it");
+        }
+    }
     text.push_str("\n\"only\" is what one refused alone: these requests would be decided otherwise after a switch");
     text
 }
@@ -436,11 +443,12 @@ mod tests {
     fn the_table_of_comparisons_tells_each_pair() {
         let answer = serde_json::json!({ "comparisons": [{
             "limit": "login", "candidate": "next", "requests": 10, "bothAdmit": 4, "bothRefuse": 3,
-            "onlyLimitRefuses": 2, "onlyCandidateRefuses": 1, "since": "2026-11-21T00:00:00Z",
+            "onlyLimitRefuses": 2, "onlyCandidateRefuses": 1, "notCompared": 7, "since": "2026-11-21T00:00:00Z",
         }] });
         let told = comparisons(&answer);
         let line = told.lines().nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(line, ["login", "next", "10", "4", "3", "2", "1", "2026-11-21T00:00:00Z"], "{told}");
+        assert!(told.contains("\n7 refused requests were not compared with next, nor charged to it\n"), "{told}");
         assert!(comparisons(&serde_json::json!({ "comparisons": [] })).starts_with("no limit is compared"));
     }
 

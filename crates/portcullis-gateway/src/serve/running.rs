@@ -353,6 +353,7 @@ fn sample(metrics: &Arc<Metrics>, gate: &Arc<Gate>, events: Option<&Arc<EventLog
     metrics.comparisons(move || {
         let said = |pair: Comparison| ComparedLimits {
             said: [[pair.both_admit, pair.only_candidate_refuses], [pair.only_limit_refuses, pair.both_refuse]],
+            not_compared: pair.not_compared,
             limit: pair.limit,
             candidate: pair.candidate,
         };

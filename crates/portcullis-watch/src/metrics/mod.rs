@@ -80,6 +80,8 @@ pub struct ComparedLimits {
     pub candidate: Arc<str>,
     /// Requests: first by whether the limit refused, then by whether the candidate would have.
     pub said: [[u64; 2]; 2],
+    /// Requests that the limit refused and the candidate was not asked about.
+    pub not_compared: u64,
 }
 
 /// Tells all comparisons; called at every scrape.
@@ -246,8 +248,8 @@ impl Metrics {
         samples.sort_by_key(|sample| sample.name);
     }
 
-    /// Shows what limits and those that may replace them said of the same requests (`portcullis_limit_compared_total`): four
-    /// series for each pair, for 200 pairs at most. A pair begins anew when a reload changes one of the two.
+    /// Shows what limits and those that may replace them said of the same requests (`portcullis_limit_compared_total`, and
+    /// `portcullis_limit_not_compared_total`): five series for each pair, for 200 pairs at most. A pair begins anew when a reload changes one of the two.
     pub fn comparisons(&self, told: impl Fn() -> Vec<ComparedLimits> + Send + Sync + 'static) {
         self.comparisons.write().0 = Some(Box::new(told));
     }
@@ -327,13 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn w2_compared_limits_are_four_series_a_pair_and_bounded() {
+    fn w2_compared_limits_are_five_series_a_pair_and_bounded() {
         let metrics = Metrics::new();
         assert!(!metrics.render().contains("portcullis_limit_compared_total"), "nothing is compared");
         let pair = |n: u64| ComparedLimits {
             limit: "login".into(),
             candidate: format!("next-{n}").into(),
             said: [[n, n + 1], [n + 2, n + 3]],
+            not_compared: n + 4,
         };
         metrics.comparisons(move || (0..MAX_NAMES as u64 + 50).map(pair).collect());
         for (live, candidate, value) in [
@@ -350,7 +353,9 @@ mod tests {
                 ),
             );
         }
+        has(&metrics, "portcullis_limit_not_compared_total{limit=\"login\",candidate=\"next-7\"} 11");
         assert_eq!(metrics.render().matches("portcullis_limit_compared_total{").count(), 4 * MAX_NAMES);
+        assert_eq!(metrics.render().matches("portcullis_limit_not_compared_total{").count(), MAX_NAMES);
     }
 
     #[test]

@@ -97,6 +97,11 @@ fn compared(page: &mut Page, metrics: &Metrics) {
             }
         }
     }
+    let name = "portcullis_limit_not_compared_total";
+    page.head(name, "counter", "Requests that a limit refused and the one that may replace it was not asked about.");
+    for pair in pairs.iter().take(MAX_NAMES) {
+        page.line(name, &[("limit", &*pair.limit), ("candidate", &*pair.candidate)], pair.not_compared);
+    }
 }
 
 /// The histogram of durations. Its count is the last bucket, so that the two can never disagree.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use ipnet::IpNet;
 use portcullis_auth::credential::{self, Presented};
 use portcullis_core::{ClientAddress, Event, EventKind, Facts, Reason, RequestId, Timestamp};
@@ -85,7 +85,12 @@ impl Gate {
             Reason::LimitReached(_) if !presents(policy, facts) && !was_lowered(policy, case) => Offence::Refused,
             _ => return,
         };
-        self.note(policy, case.client, offence, Some(facts.id), facts.now);
+        // What is refused before the credential is judged may be the doing of somebody who has proven who they are.
+        let unjudged = matches!(offence, Offence::Hostile | Offence::Missing | Offence::Refused);
+        if unjudged && self.brings_what_is_good(policy, facts) {
+            return;
+        }
+        self.note(policy, case.client, as_of(case, offence), Some(facts.id), facts.now);
     }
 
     /// Notes what an answered request says of its address.
@@ -101,7 +106,7 @@ impl Gate {
             (Outcome::Answered(StatusCode::NOT_FOUND), _) => Offence::Missing,
             _ => return,
         };
-        self.note(policy, case.client, offence, None, now);
+        self.note(policy, case.client, as_of(case, offence), None, now);
     }
 
     fn repute_by(&self, policy: &Policy, client: ClientAddress, now: Timestamp) -> Repute {
@@ -144,6 +149,21 @@ impl Gate {
 /// tab that comes back with a session that has ended is nobody's offence.
 fn is_above(policy: &Policy, case: &Case) -> bool {
     case.principal.is_some() || case.route.is_some_and(|route| policy.route_at(route).renews)
+}
+
+/// What an offence weighs as. A page of another site can have each of its visitors ask for anything; whoever counted that in
+/// full would let it spoil the name of every address that people look at it from. A wrong credential it cannot guess for them,
+/// and who claims to be such a visitor to guess better gains nothing.
+fn as_of(case: &Case, offence: Offence) -> Offence {
+    match offence {
+        Offence::Hostile | Offence::Missing if case.cross_site => Offence::Unproven,
+        offence => offence,
+    }
+}
+
+/// Whether a browser says that another site's page made it send a request.
+pub(crate) fn is_of_another_site(policy: &Policy, headers: &HeaderMap) -> bool {
+    policy.limits.goes_by_reputation() && headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
 }
 
 fn is_sent_unasked(policy: &Policy, facts: &Facts<'_>) -> bool {

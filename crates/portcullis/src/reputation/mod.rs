@@ -14,6 +14,7 @@ mod table;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub(crate) use at_gate::is_of_another_site;
 use ipnet::IpNet;
 use portcullis_core::{Timestamp, unmapped};
 use portcullis_limit::Rate;
@@ -50,9 +51,11 @@ pub enum Offence {
     /// A wrong credential: a token that never was one, a wrong password. A token that was good once is no offence, and a
     /// cookie that is not good counts as none at all: a browser sends it by itself.
     Denied,
-    /// A request that can be read in two ways: a path that leaves its folder, a head that breaks HTTP's rules.
+    /// A request that can be read in two ways: a path that leaves its folder, a head that breaks HTTP's rules. Where a browser
+    /// says that another site's page made it ask, it weighs as [`Offence::Unproven`].
     Hostile,
-    /// Asking for what is not there.
+    /// Asking for what is not there. Where a browser says that another site's page made it ask, it weighs as
+    /// [`Offence::Unproven`].
     Missing,
     /// Being refused by a limit, or while the address is blocked.
     Refused,

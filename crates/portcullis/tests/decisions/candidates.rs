@@ -247,3 +247,35 @@ async fn l9_a_request_that_the_shield_of_a_shared_store_refuses_is_judged_once()
     let standing = house.gate.limit_standing("next", &whom, NOW).await.unwrap().unwrap();
     assert_eq!(standing.remaining, 97);
 }
+
+#[tokio::test]
+async fn l9_a_flood_of_refused_requests_costs_a_shared_store_a_bounded_number_of_comparisons() {
+    let live = limit("live", "/**", KeyPart::Address, "1 per minute");
+    let next = candidate("next", "live", "/**", KeyPart::Address, "100000 per minute");
+    let (house, store) = sharing_house(vec![live.clone(), next.clone()]);
+    let flood = |house: &House, at: Timestamp| {
+        let statuses = (0..1_501).map(|_| status(&house.ask_at(at, "192.0.2.1", "GET /public/status", &[])));
+        statuses.filter(|status| *status == 429).count()
+    };
+    assert_eq!(flood(&house, NOW), 1_500);
+    let told = || {
+        let pair = house.gate.comparisons().remove(0);
+        (numbers(&pair), pair.not_compared)
+    };
+    assert_eq!(told(), ([1, 0, 1_000, 0], 500));
+    assert_eq!(store.questions(), 1_501 + 1_000, "one for each request, and the comparisons");
+    let whom = Whom { address: Some("192.0.2.1".parse().unwrap()), ..Whom::default() };
+    let standing = house.gate.limit_standing("next", &whom, NOW).await.unwrap().unwrap();
+    assert_eq!(standing.remaining, 100_000 - 1_001, "what is not compared is not charged");
+    // One that tells the time a little late has no second of its own; the next second has.
+    house.ask_at(NOW.before(Duration::from_millis(1)), "192.0.2.1", "GET /public/status", &[]);
+    assert_eq!(told(), ([1, 0, 1_000, 0], 501));
+    house.ask_at(NOW.after(Duration::from_secs(1)), "192.0.2.1", "GET /public/status", &[]);
+    assert_eq!(told(), ([1, 0, 1_001, 0], 501));
+
+    // In memory a comparison costs no question, and all are made.
+    let alone = crate::house::house(vec![live, next]);
+    assert_eq!(flood(&alone, NOW), 1_500);
+    let pair = alone.gate.comparisons().remove(0);
+    assert_eq!((numbers(&pair), pair.not_compared), ([1, 0, 1_500, 0], 0));
+}

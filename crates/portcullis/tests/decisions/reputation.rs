@@ -9,7 +9,7 @@ use portcullis::{
     Target, Whom,
 };
 use portcullis_auth::access::Requirement;
-use portcullis_core::{EventKind, Principal, Timestamp};
+use portcullis_core::{EventKind, ForwardHeader, Principal, Timestamp, TrustedHops};
 
 use crate::house::*;
 
@@ -340,4 +340,63 @@ fn l12_a_refusal_before_the_credential_was_looked_at_blames_nobody_who_brought_o
     assert_eq!(house.score(OFFICE), 0.0);
     assert_eq!(house.send(OFFICE, "GET /public/status", &[], Duration::ZERO), 429);
     assert_eq!(house.score(OFFICE), 2.0);
+}
+
+#[test]
+fn l12_what_somebody_known_does_where_nobody_is_asked_who_they_are_is_not_their_addresss_doing() {
+    let house = quiet();
+    let token = |session: &str| format!("Bearer {}", house.token("ann", "viewer", "free", session));
+    let (good, revoked) = (token("s"), token("revoked"));
+    let send = |request: &str, token: &str| house.send(OFFICE, request, &[("authorization", token)], Duration::ZERO);
+    // Before it was ever verified here it proves nothing, and it is not verified for this.
+    assert_eq!((send("GET /favicon.ico", &good), house.score(OFFICE)), (404, 5.0));
+    assert_eq!(send("GET /projects", &good), 200);
+    for _ in 0..30 {
+        assert_eq!((send("GET /favicon.ico", &good), send("GET /a%2fb", &good)), (404, 400));
+    }
+    assert_eq!(house.score(OFFICE), 5.0);
+    // One that is revoked proves nothing however well it is known; nor does one whose time is over, or that is another's.
+    assert_eq!((send("GET /projects", &revoked), send("GET /favicon.ico", &revoked)), (401, 404));
+    assert_eq!(house.score(OFFICE), 10.0);
+    let forged = format!("{good}x");
+    assert_eq!((send("GET /favicon.ico", &forged), house.score(OFFICE)), (404, 15.0));
+    let late = Duration::from_secs(900);
+    assert_eq!(house.send(ELSEWHERE, "GET /favicon.ico", &[("authorization", &good)], late), 404);
+    assert_eq!(house.gate.repute(ELSEWHERE.parse().unwrap(), NOW.after(late)).score, 5.0);
+}
+
+#[test]
+fn l12_a_page_of_another_site_does_not_spoil_the_name_of_its_visitors() {
+    let house = quiet();
+    let site = |site: &'static str| [("sec-fetch-site", site)];
+    for _ in 0..6 {
+        assert_eq!(house.send(OFFICE, "GET /a%2fb", &site("cross-site"), Duration::ZERO), 400);
+        assert_eq!(house.send(OFFICE, "GET /nowhere", &site("cross-site"), Duration::ZERO), 404);
+        let mut pass = passed(house.ask_from(OFFICE, "GET /public/status", &[("sec-fetch-site", "cross-site".into())]));
+        house.gate.settle(&mut pass, Outcome::Answered(StatusCode::NOT_FOUND), NOW);
+    }
+    assert_eq!((house.score(OFFICE), house.class(OFFICE, Duration::ZERO)), (18.0, Class::Good));
+    // Whoever claims it to guess credentials gains nothing by it, and what our own pages ask for counts in full.
+    let forged = [FORGED[0], site("cross-site")[0]];
+    assert_eq!(house.send(OFFICE, "GET /projects", &forged, Duration::ZERO), 401);
+    assert_eq!(house.score(OFFICE), 38.0);
+    for (number, other) in (1..).zip(["same-origin", "same-site", "none", "Cross-Site"]) {
+        house.send(ELSEWHERE, "GET /a%2fb", &site(other), Duration::ZERO);
+        assert_eq!(house.score(ELSEWHERE), 50.0 * number as f32, "{other}");
+    }
+    // A scan that hides so is slower to be seen, and is seen.
+    for _ in 0..100 {
+        house.send("203.0.113.5", "GET /nowhere", &site("cross-site"), Duration::ZERO);
+    }
+    assert_eq!(house.class("203.0.113.5", Duration::ZERO), Class::Suspect);
+}
+
+#[test]
+fn l12_behind_a_proxy_a_path_that_is_refused_is_its_clients_doing() {
+    let house = quiet();
+    let proxy = TrustedHops::new(vec!["10.0.0.0/8".parse().unwrap()], ForwardHeader::default());
+    let parts = parts(&house.key, projects(), vec![limited()]);
+    house.gate.reload(Policy::new(PolicyParts { trusted_hops: proxy, ..parts }).unwrap());
+    assert_eq!(house.send("10.0.0.1", "GET /a%2fb", &[("x-forwarded-for", OFFICE)], Duration::ZERO), 400);
+    assert_eq!((house.score(OFFICE), house.score("10.0.0.1")), (50.0, 0.0));
 }
