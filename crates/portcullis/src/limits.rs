@@ -386,13 +386,13 @@ impl LimitTable {
     pub(crate) fn failures_of(&self, user: &str) -> impl Iterator<Item = (&str, Key)> {
         let counts = |rule: &LimitRule| rule.key == [KeyPart::User] && rule.count.is_of_failures();
         self.rules.iter().filter(move |compiled| counts(&compiled.rule)).flat_map(move |compiled| {
-            // Whatever plan they had when they failed.
-            std::iter::once(None).chain(compiled.apart.iter().map(Some)).map(move |apart| {
+            // Whatever plan they had when they failed, and from wherever they did.
+            let held = std::iter::once(Cells::Shared).chain(compiled.apart.iter().map(Cells::Of));
+            let exempt = compiled.rule.ceiling.is_some() && !compiled.rule.exempt_addresses.is_empty();
+            held.chain(exempt.then_some(Cells::Exempt)).map(move |cells| {
                 let mut key = Key::new(compiled.id);
                 push_user(&mut key, None, user);
-                if let Some(rate) = apart {
-                    key.push_rate(rate);
-                }
+                cells.push(&mut key);
                 (&*compiled.rule.name, key)
             })
         })
@@ -468,12 +468,12 @@ impl Compiled {
                 key.push_address(facts.client.key(facts.ipv6_prefix));
             }
         }
-        // Whoever spends a lot at the office must find a whole quota at home.
-        if self.rule.exempts(facts.client) {
-            key.push_text('x', "exempt");
-        } else if let Some(rate) = rate.filter(|rate| self.is_apart(rate)) {
-            key.push_rate(rate);
-        }
+        let cells = match rate {
+            _ if self.rule.exempts(facts.client) => Cells::Exempt,
+            Some(rate) if self.is_apart(rate) => Cells::Of(rate),
+            _ => Cells::Shared,
+        };
+        cells.push(&mut key);
         key
     }
 
@@ -492,6 +492,27 @@ impl Compiled {
     /// Whether a request says what this part counts by, so that its address need not stand in.
     pub(crate) fn knows(&self, part: &KeyPart, facts: &KeyFacts<'_>) -> bool {
         *part != KeyPart::Address && push_part(&mut Key::new(self.id), part, facts).is_some()
+    }
+}
+
+/// Which of a limit's cells for one key.
+#[derive(Clone, Copy)]
+enum Cells<'a> {
+    /// Those of the base rate and of all that count like it.
+    Shared,
+    /// Those of a rate that does not.
+    Of(&'a Rate),
+    /// Those of exempt addresses: whoever spends a lot at the office must find a whole quota at home.
+    Exempt,
+}
+
+impl Cells<'_> {
+    fn push(self, key: &mut Key) {
+        match self {
+            Self::Shared => {}
+            Self::Of(rate) => key.push_rate(rate),
+            Self::Exempt => key.push_text('x', "exempt"),
+        }
     }
 }
 

@@ -127,3 +127,24 @@ fn l6_a_users_failures_are_forgotten_whatever_their_plan_was() {
         fail();
     }
 }
+
+#[test]
+fn l6_a_users_failures_are_forgotten_at_exempt_addresses_too() {
+    let failures = LimitRule {
+        count: Count::Denials,
+        exempt_addresses: vec!["192.0.2.0/24".parse().unwrap()],
+        ceiling: Some(rate("1 per minute")),
+        ..limit("auth", "/**", KeyPart::User, "1 per minute")
+    };
+    let house = house(vec![failures]);
+    let viewer = [house.bearer("viewer")];
+    let places = ["192.0.2.1", "198.51.100.1"];
+    let ask = || places.map(|peer| status(&house.ask_from(peer, "GET /projects", &viewer)));
+    for peer in places {
+        let mut pass = passed(house.ask_from(peer, "GET /projects", &viewer));
+        house.gate.settle(&mut pass, Outcome::Denied(http::StatusCode::FORBIDDEN), NOW);
+    }
+    assert_eq!(ask(), [429, 429]);
+    futures_executor(house.gate.forget_failures("the-viewer")).unwrap();
+    assert_eq!(ask(), [200, 200]);
+}
