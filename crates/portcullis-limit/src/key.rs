@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use portcullis_core::AddressKey;
+use portcullis_core::{AddressKey, HumanDuration};
 use smallvec::SmallVec;
+
+use crate::rate::Rate;
+use crate::text::Text;
 
 /// The key of one cell: which limit, and the parts by which it counts. Parts carry their kind and length, so that two
 /// different lists of parts never make the same key.
@@ -70,6 +73,26 @@ impl Key {
             // The upper-case letter keeps a digest apart from a text of 32 bytes.
             self.push(kind.to_ascii_uppercase(), digest(&SHA256, text.as_bytes()).as_ref());
         }
+    }
+
+    /// Counts by how a rate counts, for rates that cannot take turns in one cell ([`Rate::counts_like`]): those that count
+    /// alike make the same part, others never do. `w=fixed-window/1h`, `w=calendar/month/Europe/Berlin`; of a bucket whose
+    /// depth in time is not its window that follows in half windows, as in `w=token-bucket/1m/4`.
+    pub fn push_rate(&mut self, rate: &Rate) {
+        let mut text = Text::default();
+        let (algorithm, window) = (rate.algorithm(), rate.quota().window());
+        // Writing to a text does not fail.
+        let _ = match rate.calendar() {
+            Some(calendar) => write!(text, "{algorithm}/{}/{}", calendar.period(), calendar.time_zone()),
+            None if window.subsec_nanos().is_multiple_of(1_000_000) => {
+                write!(text, "{algorithm}/{}", HumanDuration(window))
+            }
+            None => write!(text, "{algorithm}/{}ns", window.as_nanos()),
+        };
+        if algorithm.has_burst() && rate.half_windows() != 2 {
+            let _ = write!(text, "/{}", rate.half_windows());
+        }
+        self.push_text('w', text.as_str());
     }
 
     /// The key as text, `rl:<limit>:<parts>`, as stores over a network know it and people read it there:
@@ -145,9 +168,13 @@ fn escape(name: &mut String, text: &[u8], also: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use portcullis_core::ClientAddress;
 
     use super::*;
+    use crate::quota::Quota;
+    use crate::rate::Algorithm;
 
     fn texts(limit: u32, parts: &[&str]) -> Key {
         let mut key = Key::new(limit);
@@ -189,6 +216,34 @@ mod tests {
         assert_eq!(key.name("api"), "rl:api:2001:db8::");
         let long = texts(1, &[&"x".repeat(49)]).name("api");
         assert!(long.starts_with("rl:api:H=") && long.len() == "rl:api:H=".len() + 64, "{long}");
+    }
+
+    #[test]
+    fn rates_that_do_not_count_alike_never_make_the_same_part() {
+        let rate = |quota: &str, algorithm, burst| Rate::new(quota.parse().unwrap(), algorithm, burst).unwrap();
+        let berlin = rate("10 per month", Algorithm::Calendar, None).in_time_zone("Europe/Berlin").unwrap();
+        let odd = Rate::new(Quota::new(1, Duration::from_nanos(1_500_001)).unwrap(), Algorithm::FixedWindow, None);
+        let rates = [
+            rate("10 per hour", Algorithm::FixedWindow, None),
+            rate("20 per 60m", Algorithm::FixedWindow, None),
+            rate("10 per minute", Algorithm::FixedWindow, None),
+            rate("10 per minute", Algorithm::TokenBucket, None),
+            rate("10 per minute", Algorithm::TokenBucket, Some(20)),
+            berlin,
+            rate("10 per month", Algorithm::Calendar, None),
+            odd.unwrap(),
+        ];
+        let name = |rate: &Rate| {
+            let mut key = Key::new(1);
+            key.push_rate(rate);
+            key.name("l")
+        };
+        for (a, b) in rates.iter().flat_map(|a| rates.iter().map(move |b| (a, b))) {
+            assert_eq!(name(a) == name(b), a.counts_like(b), "{a:?} {b:?}");
+        }
+        assert_eq!(name(&rates[1]), "rl:l:w=fixed-window/1h");
+        assert_eq!(name(&rates[4]), "rl:l:w=token-bucket/1m/4");
+        assert_eq!(name(&berlin), "rl:l:w=calendar/month/Europe/Berlin");
     }
 
     #[test]

@@ -80,6 +80,7 @@ mod outage;
 mod quota;
 mod rate;
 mod store;
+mod text;
 #[cfg(feature = "tower")]
 pub mod tower;
 

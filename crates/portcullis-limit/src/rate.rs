@@ -278,6 +278,23 @@ impl Rate {
         self.calendar
     }
 
+    /// Whether what was counted by one of the two means the same to the other, so that both may take turns in one cell: they
+    /// have one algorithm, one window (one period of one time zone), and buckets and queues that are about as deep in time.
+    /// Otherwise each takes what the other wrote for another window's, and begins anew: whoever makes them take turns is
+    /// admitted without end. [`Key::push_rate`](crate::Key::push_rate) gives each a cell of its own.
+    #[must_use]
+    pub fn counts_like(&self, other: &Self) -> bool {
+        let of = |rate: &Self| (rate.algorithm, rate.quota.window_nanos(), rate.calendar, rate.half_windows());
+        of(self) == of(other)
+    }
+
+    /// How many half windows a bucket and its queue are deep, to the nearest; 0 where there is no bucket. A bucket cuts off
+    /// what lies further ahead than its own depth and a window more, and two of one number differ by half a window at most.
+    pub(crate) const fn half_windows(&self) -> u64 {
+        let window = self.quota.window_nanos();
+        if self.algorithm.has_burst() { (self.depth_nanos() + window / 4) / (window / 2) } else { 0 }
+    }
+
     /// Nanoseconds in which a bucket gains one unit, rounded up: a bucket is never faster than its quota.
     pub(crate) const fn interval_nanos(&self) -> u64 {
         self.interval_nanos
@@ -331,6 +348,28 @@ mod tests {
         assert_ne!(there, month);
         assert_eq!(month.in_time_zone("Asia/Nowhere"), Err(RateError::TimeZone(UnknownTimeZone)));
         assert_eq!(bucket.in_time_zone("UTC"), Err(RateError::TimeZoneWithoutCalendar));
+    }
+
+    #[test]
+    fn rates_count_alike_only_where_neither_takes_the_others_window_for_another() {
+        let rate = |quota: &str, algorithm, burst| Rate::new(quota.parse().unwrap(), algorithm, burst).unwrap();
+        let counter = |quota| rate(quota, Algorithm::SlidingWindowCounter, None);
+        assert!(counter("10 per hour").counts_like(&counter("7,000 per 60m")));
+        assert!(!counter("10 per hour").counts_like(&counter("10 per minute")));
+        assert!(!counter("10 per hour").counts_like(&rate("10 per hour", Algorithm::FixedWindow, None)));
+
+        let bucket = |quota, burst| rate(quota, Algorithm::TokenBucket, burst);
+        // A third of a minute is no whole number of nanoseconds.
+        assert!(bucket("10 per minute", None).counts_like(&bucket("600,007 per minute", None)));
+        assert!(bucket("10 per minute", Some(10)).counts_like(&bucket("10 per minute", Some(12))));
+        assert!(!bucket("10 per minute", Some(10)).counts_like(&bucket("10 per minute", Some(1000))));
+        let queue = rate("10 per second", Algorithm::LeakyBucket, None);
+        assert!(!queue.counts_like(&queue.with_max_delay(Duration::from_secs(60)).unwrap()));
+
+        let month = rate("10 per month", Algorithm::Calendar, None);
+        assert!(month.counts_like(&rate("20 per month", Algorithm::Calendar, None)));
+        assert!(!month.counts_like(&month.in_time_zone("Asia/Tokyo").unwrap()));
+        assert!(!month.counts_like(&rate("10 per day", Algorithm::Calendar, None)));
     }
 
     #[test]

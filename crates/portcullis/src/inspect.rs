@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use portcullis_core::{ClientAddress, HumanDuration, Principal, Timestamp, unmapped};
-use portcullis_limit::{Ask, BLOCK_AT_LEAST, BLOCK_AT_MOST, Key, Standing, StoreError};
+use portcullis_limit::{Ask, BLOCK_AT_LEAST, BLOCK_AT_MOST, Standing, StoreError};
 
 use crate::gate::Gate;
-use crate::limits::{KeyFacts, KeyPart, LimitRule};
+use crate::limits::{Compiled, KeyFacts, KeyPart, LimitRule};
 use crate::policy::Policy;
 use crate::reputation::Repute;
 
@@ -122,7 +122,8 @@ impl Gate {
     }
 
     /// Makes a limit refuse somebody for so long, whatever they have left ([`portcullis_limit::Limiter::block`]); tells until
-    /// when. The block is of the key that they are counted under: who shares it is blocked too.
+    /// when. The block is of the key that they are counted under, and of those that the same request would be counted under
+    /// by plans with other windows: who shares them is blocked too.
     ///
     /// # Errors
     /// As [`Gate::limit_standing`]; [`InspectError::Exempt`] and [`InspectError::BlockLength`] too.
@@ -138,7 +139,14 @@ impl Gate {
         if !(BLOCK_AT_LEAST..=BLOCK_AT_MOST).contains(&how_long) {
             return Err(InspectError::BlockLength);
         }
-        Ok(self.limiter().block(&ask, how_long, now).await?)
+        let mut until = self.limiter().block(&ask, how_long, now).await;
+        // Another plan must not be the way around it. Where the store is away each still holds in memory.
+        let (found, facts) = find(&policy, name, whom)?;
+        for (rate, key) in found.keys(&facts).filter(|(_, key)| *key != ask.key) {
+            let also = self.limiter().block(&Ask { rate, key, ..ask.clone() }, how_long, now).await;
+            until = until.and_then(|until| Ok(until.max(also?)));
+        }
+        Ok(until?)
     }
 
     /// Lifts a block; `true` if there was one.
@@ -147,18 +155,27 @@ impl Gate {
     /// As [`Gate::limit_standing`].
     pub async fn unblock_limit(&self, name: &str, whom: &Whom, now: Timestamp) -> Result<bool, InspectError> {
         let policy = self.policy();
-        let (_, key) = key_of(&policy, name, whom)?;
-        Ok(self.limiter().unblock(name, &key, now).await?)
+        let (found, facts) = find(&policy, name, whom)?;
+        let mut lifted = false;
+        for (_, key) in found.keys(&facts) {
+            lifted |= self.limiter().unblock(name, &key, now).await?;
+        }
+        Ok(lifted)
     }
 
-    /// Forgets all that a limit has counted against somebody, and lifts their block; `true` if there was something.
+    /// Forgets all that a limit has counted against somebody, whatever plan they had then, and lifts their block; `true` if
+    /// there was something.
     ///
     /// # Errors
     /// As [`Gate::limit_standing`].
     pub async fn reset_limit(&self, name: &str, whom: &Whom) -> Result<bool, InspectError> {
         let policy = self.policy();
-        let (_, key) = key_of(&policy, name, whom)?;
-        Ok(self.limiter().reset(name, &key).await?)
+        let (found, facts) = find(&policy, name, whom)?;
+        let mut reset = false;
+        for (_, key) in found.keys(&facts) {
+            reset |= self.limiter().reset(name, &key).await?;
+        }
+        Ok(reset)
     }
 
     /// Whether there is a store from which limits are leased.
@@ -193,9 +210,11 @@ impl Gate {
         cost: u64,
         now: Timestamp,
     ) -> Result<Ask<'a>, InspectError> {
-        let (rule, key) = key_of(policy, name, whom)?;
+        let (found, facts) = find(policy, name, whom)?;
+        let rule = found.rule();
         let repute = whom.address.map_or_else(Repute::default, |address| self.repute(address, now));
         let rate = rule.rate_for(whom.principal.as_deref(), whom.client(), &repute).ok_or(InspectError::Exempt)?;
+        let key = found.key(&facts, Some(rate));
         Ok(Ask { cost, outage: rule.outage, lease: rule.lease, ..Ask::new(name, key, rate) })
     }
 }
@@ -204,8 +223,8 @@ const fn some(units: u64) -> Result<u64, InspectError> {
     if units == 0 { Err(InspectError::NoUnits) } else { Ok(units) }
 }
 
-/// The rule of this name, and the key under which it counts them: made as it is made for their requests.
-fn key_of<'p>(policy: &'p Policy, name: &str, whom: &Whom) -> Result<(&'p LimitRule, Key), InspectError> {
+/// The limit of this name, and what its keys for them are made of: as it is for their requests.
+fn find<'p, 'w>(policy: &'p Policy, name: &str, whom: &'w Whom) -> Result<(&'p Compiled, KeyFacts<'w>), InspectError> {
     let found = policy.limits.named(name).ok_or_else(|| InspectError::NoSuchLimit(name.into()))?;
     let facts = KeyFacts {
         client: whom.client(),
@@ -224,5 +243,5 @@ fn key_of<'p>(policy: &'p Policy, name: &str, whom: &Whom) -> Result<(&'p LimitR
             return Err(needs(&part.to_string()));
         }
     }
-    Ok((found.rule(), found.key(&facts)))
+    Ok((found, facts))
 }

@@ -198,6 +198,32 @@ impl LimitRule {
         self.count != Count::All || matches!(self.cost, Cost::Told { .. })
     }
 
+    /// The rate of those of whom nothing else is said.
+    const fn base_rate(&self) -> &Rate {
+        match &self.quota {
+            QuotaChoice::Fixed(rate) | QuotaChoice::ByPlan { otherwise: rate, .. } => rate,
+            QuotaChoice::ByReputation(rates) => &rates.good,
+        }
+    }
+
+    /// One of each kind of rates whose counts mean nothing to the base rate's. Those by reputation have one window, and an
+    /// address must find no other cell when its class changes.
+    fn rates_apart(&self) -> Vec<Rate> {
+        let plans = match &self.quota {
+            QuotaChoice::ByPlan { plans, .. } => plans.values().collect(),
+            QuotaChoice::Fixed(_) | QuotaChoice::ByReputation(_) => Vec::new(),
+        };
+        // Exempt addresses count in cells of their own anyway, where there is no rate but this one.
+        let ceiling = self.ceiling.as_ref().filter(|_| !self.exempt.is_empty());
+        let mut apart: Vec<Rate> = Vec::new();
+        for rate in plans.into_iter().chain(ceiling) {
+            if !std::iter::once(self.base_rate()).chain(&apart).any(|held| held.counts_like(rate)) {
+                apart.push(*rate);
+            }
+        }
+        apart
+    }
+
     /// Whether requests from this address are exempt.
     fn exempts(&self, client: ClientAddress) -> bool {
         self.exempt_addresses.iter().any(|network| network.contains(&client.ip()))
@@ -235,6 +261,8 @@ pub(crate) struct Compiled {
     phase: Phase,
     id: u32,
     costs: Option<CostTable>,
+    /// One of each kind of its rates that cannot count in a cell of [`LimitRule::base_rate`]; mostly none.
+    apart: Vec<Rate>,
 }
 
 /// What a request's keys are made of.
@@ -279,7 +307,8 @@ impl LimitTable {
                     id = id.wrapping_add(1);
                 }
                 by_id.insert(id, index);
-                Compiled { phase: phase_of(&rule), costs: CostTable::of(&rule.cost), rule, id }
+                let apart = rule.rates_apart();
+                Compiled { phase: phase_of(&rule), costs: CostTable::of(&rule.cost), rule, id, apart }
             })
             .collect::<Vec<Compiled>>();
         let by_reputation = rules.iter().any(Compiled::goes_by_reputation);
@@ -356,10 +385,16 @@ impl LimitTable {
     /// Under which keys the failures of one of our own users are counted, wherever the user alone is counted.
     pub(crate) fn failures_of(&self, user: &str) -> impl Iterator<Item = (&str, Key)> {
         let counts = |rule: &LimitRule| rule.key == [KeyPart::User] && rule.count.is_of_failures();
-        self.rules.iter().filter(move |compiled| counts(&compiled.rule)).map(move |compiled| {
-            let mut key = Key::new(compiled.id);
-            push_user(&mut key, None, user);
-            (&*compiled.rule.name, key)
+        self.rules.iter().filter(move |compiled| counts(&compiled.rule)).flat_map(move |compiled| {
+            // Whatever plan they had when they failed, and from wherever they did.
+            let held = std::iter::once(Cells::Shared).chain(compiled.apart.iter().map(Cells::Of));
+            let exempt = compiled.rule.ceiling.is_some() && !compiled.rule.exempt_addresses.is_empty();
+            held.chain(exempt.then_some(Cells::Exempt)).map(move |cells| {
+                let mut key = Key::new(compiled.id);
+                push_user(&mut key, None, user);
+                cells.push(&mut key);
+                (&*compiled.rule.name, key)
+            })
         })
     }
 
@@ -389,7 +424,7 @@ impl LimitTable {
                     }
                 }
             };
-            let key = compiled.key(facts);
+            let key = compiled.key(facts, Some(rate));
             // What is charged before authentication is given back when a limit after it refuses.
             let refundable = *charged != Phase::After || rule.settles();
             let (limit, enforce) = (&*rule.name, rule.mode == Mode::Enforce);
@@ -425,24 +460,59 @@ impl Compiled {
         matches!(self.rule.quota, QuotaChoice::ByReputation(_))
     }
 
-    /// Under which key it counts a request.
-    pub(crate) fn key(&self, facts: &KeyFacts<'_>) -> Key {
+    /// Under which key it counts a request that is held to this rate.
+    pub(crate) fn key(&self, facts: &KeyFacts<'_>, rate: Option<&Rate>) -> Key {
         let mut key = Key::new(self.id);
         for part in &self.rule.key {
             if push_part(&mut key, part, facts).is_none() {
                 key.push_address(facts.client.key(facts.ipv6_prefix));
             }
         }
-        // Whoever spends a lot at the office must find a whole quota at home.
-        if self.rule.exempts(facts.client) {
-            key.push_text('x', "exempt");
-        }
+        let cells = match rate {
+            _ if self.rule.exempts(facts.client) => Cells::Exempt,
+            Some(rate) if self.is_apart(rate) => Cells::Of(rate),
+            _ => Cells::Shared,
+        };
+        cells.push(&mut key);
         key
+    }
+
+    /// Under which keys it counts such requests, whatever rate each is held to; with a rate of each.
+    pub(crate) fn keys(&self, facts: &KeyFacts<'_>) -> impl Iterator<Item = (&Rate, Key)> {
+        let apart = if self.rule.exempts(facts.client) { &[][..] } else { &self.apart };
+        std::iter::once(self.rule.base_rate()).chain(apart).map(|rate| (rate, self.key(facts, Some(rate))))
+    }
+
+    /// Whether what is counted by this rate means nothing to the base rate: in one cell each would begin anew when their
+    /// turns change, and whoever has users of two plans behind one address would be admitted without end.
+    fn is_apart(&self, rate: &Rate) -> bool {
+        !self.apart.is_empty() && self.apart.iter().any(|apart| apart.counts_like(rate))
     }
 
     /// Whether a request says what this part counts by, so that its address need not stand in.
     pub(crate) fn knows(&self, part: &KeyPart, facts: &KeyFacts<'_>) -> bool {
         *part != KeyPart::Address && push_part(&mut Key::new(self.id), part, facts).is_some()
+    }
+}
+
+/// Which of a limit's cells for one key.
+#[derive(Clone, Copy)]
+enum Cells<'a> {
+    /// Those of the base rate and of all that count like it.
+    Shared,
+    /// Those of a rate that does not.
+    Of(&'a Rate),
+    /// Those of exempt addresses: whoever spends a lot at the office must find a whole quota at home.
+    Exempt,
+}
+
+impl Cells<'_> {
+    fn push(self, key: &mut Key) {
+        match self {
+            Self::Shared => {}
+            Self::Of(rate) => key.push_rate(rate),
+            Self::Exempt => key.push_text('x', "exempt"),
+        }
     }
 }
 

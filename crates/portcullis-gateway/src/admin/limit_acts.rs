@@ -106,7 +106,7 @@ pub(super) async fn penalty(
 ) -> Response {
     answered(caller, async {
         let UnitsBody { whom, units } = units_of(&headers, &bytes)?;
-        let (limit, whom) = admin.begin(LimitAct::Penalty, name, whom, &format!(" by {units}"), caller).await?;
+        let (limit, whom) = admin.begin(LimitAct::Penalty, name, whom, &format!("by {units}: "), caller).await?;
         let units = admin.gate()?.penalize_limit(&limit, &whom, units, admin.clock.now()).await?;
         let standing = admin.standing(limit, &whom).await?;
         Ok(answer::json(StatusCode::OK, &Taken { units, standing }))
@@ -124,7 +124,7 @@ pub(super) async fn reward(
 ) -> Response {
     answered(caller, async {
         let UnitsBody { whom, units } = units_of(&headers, &bytes)?;
-        let (limit, whom) = admin.begin(LimitAct::Reward, name, whom, &format!(" by {units}"), caller).await?;
+        let (limit, whom) = admin.begin(LimitAct::Reward, name, whom, &format!("by {units}: "), caller).await?;
         admin.gate()?.reward_limit(&limit, &whom, units, admin.clock.now()).await?;
         Ok(answer::json(StatusCode::OK, &admin.standing(limit, &whom).await?))
     })
@@ -145,7 +145,7 @@ pub(super) async fn block(
         if !(BLOCK_AT_LEAST..=BLOCK_AT_MOST).contains(&how_long.0) {
             return Err(InspectError::BlockLength.into());
         }
-        let (limit, whom) = admin.begin(LimitAct::Block, name, whom, &format!(" for {how_long}"), caller).await?;
+        let (limit, whom) = admin.begin(LimitAct::Block, name, whom, &format!("for {how_long}: "), caller).await?;
         let until = admin.gate()?.block_limit(&limit, &whom, how_long.0, admin.clock.now()).await;
         let until = until.map_err(|error| match error {
             InspectError::Store(_) => {
@@ -204,7 +204,8 @@ impl Admin {
         caller: Caller,
     ) -> Result<(String, Whom), Refused> {
         let (gate, limit) = (self.gate()?, name_of(name)?);
-        let detail = format!("{limit}: {}{how}", described(&written));
+        // How much comes first: whatever of the rest is cut off because it is long, this is not.
+        let detail = format!("{how}{limit}: {}", described(&written));
         let is_account = written.user.is_some() && written.issuer.is_none();
         let whom = self.whom(written).await?;
         // What is not clear is no act, and not written down as one.
@@ -240,7 +241,8 @@ impl Admin {
     }
 }
 
-/// Whom an operator described, for the records: of a header only its name, as its value may be a secret.
+/// Whom an operator described, for the records: of a header only its name, as its value may be a secret. What they wrote is
+/// escaped, as the log is lines of text, and a terminal obeys what it shows.
 fn described(whom: &WhomBody) -> String {
     let header = whom.header.as_deref().and_then(|header| header.split_once(':'));
     let address = whom.address.map(|address| address.to_string());
@@ -255,8 +257,8 @@ fn described(whom: &WhomBody) -> String {
         ("route", whom.route.as_deref()),
         ("header", header.map(|(name, _)| name.trim())),
     ];
-    let said = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
-    let claims = whom.claim.iter().map(|claim| format!("claim {claim}"));
+    let said = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?.escape_debug())));
+    let claims = whom.claim.iter().map(|claim| format!("claim {}", claim.escape_debug()));
     said.chain(claims).collect::<Vec<_>>().join(", ")
 }
 
@@ -275,5 +277,19 @@ mod tests {
         };
         let told = "address 192.0.2.1, user ann@example.com, header X-Api-Key, claim tenant=acme, claim team=a=b";
         assert_eq!(described(&whom), told);
+    }
+
+    #[test]
+    fn w1_nothing_that_an_operator_wrote_begins_a_line_of_its_own_or_speaks_to_a_terminal() {
+        let whom = WhomBody {
+            issuer: Some("https://ü.example\n2026-01-01T00:00:00Z  INFO all is well".into()),
+            session: Some("\u{1b}[2J\u{202e}\r".into()),
+            ..WhomBody::default()
+        };
+        let said = described(&whom);
+        assert_eq!(
+            said,
+            "issuer https://ü.example\\n2026-01-01T00:00:00Z  INFO all is well, session \\u{1b}[2J\\u{202e}\\r"
+        );
     }
 }

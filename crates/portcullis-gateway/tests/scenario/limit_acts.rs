@@ -145,6 +145,10 @@ fn w1_what_an_operator_does_to_a_limit_is_in_the_audit_trail_with_who_and_whom()
         assert_eq!(code, Some(0), "{text}");
     }
     told(&gateway, &["block", "status", "--address", "192.0.2.7", "--for", "90s"], "status refuses them");
+    // However long the rest is, how much it was is not cut off; and nothing begins a line of its own in the log.
+    let long = format!("\n{}", "x".repeat(300));
+    let subject = ["users", "--user", "s", "--issuer", &long];
+    assert_eq!(limits(&gateway, &[&["penalty"], &subject[..], &["--by", "3"]].concat()).0, Some(0));
     // What was not done is not there.
     assert_eq!(limits(&gateway, &["block", "status", "--address", "192.0.2.8", "--for", "999d"]).0, Some(2));
     assert_eq!(limits(&gateway, &["reset", "status"]).0, Some(2));
@@ -152,15 +156,18 @@ fn w1_what_an_operator_does_to_a_limit_is_in_the_audit_trail_with_who_and_whom()
         "SELECT action || '|' || client || '|' || detail || '|' || coalesce((SELECT email FROM account WHERE id = account_id), '') \
          FROM audit WHERE action LIKE 'limit%' AND request_id IS NOT NULL AND at > 0 ORDER BY id",
     );
+    let log = gateway.output();
+    assert!(log.contains(r"by 3: users: user s, issuer \nxxx") && !log.contains("\nxxx"), "{log}");
     assert_eq!(
         rows,
         [
-            "limit_penalty|operator 127.0.0.1|users: user ann@example.com by 2|ann@example.com",
-            "limit_reward|operator 127.0.0.1|users: user ann@example.com by 1|ann@example.com",
-            "limit_blocked|operator 127.0.0.1|users: user ann@example.com for 1h|ann@example.com",
+            "limit_penalty|operator 127.0.0.1|by 2: users: user ann@example.com|ann@example.com",
+            "limit_reward|operator 127.0.0.1|by 1: users: user ann@example.com|ann@example.com",
+            "limit_blocked|operator 127.0.0.1|for 1h: users: user ann@example.com|ann@example.com",
             "limit_unblocked|operator 127.0.0.1|users: user ann@example.com|ann@example.com",
             "limit_reset|operator 127.0.0.1|users: user ann@example.com|ann@example.com",
-            "limit_blocked|operator 127.0.0.1|status: address 192.0.2.7 for 90s|",
+            "limit_blocked|operator 127.0.0.1|for 90s: status: address 192.0.2.7|",
+            &format!("limit_penalty|operator 127.0.0.1|by 3: users: user s, issuer \\n{}|", "x".repeat(170)),
         ]
     );
 }
@@ -172,7 +179,7 @@ fn w1_without_accounts_the_log_has_what_an_operator_does_to_a_limit() {
     let gateway = Setup::open(&origin).with(limit).start();
     told(&gateway, &["block", "status", "--address", "192.0.2.7", "--for", "1h"], "status refuses them");
     let log = gateway.output();
-    assert!(log.contains("limit_blocked") && log.contains("status: address 192.0.2.7 for 1h"), "{log}");
+    assert!(log.contains("limit_blocked") && log.contains("for 1h: status: address 192.0.2.7"), "{log}");
 }
 
 #[test]

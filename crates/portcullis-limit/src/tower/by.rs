@@ -7,9 +7,9 @@ use std::sync::Arc;
 use http::HeaderName;
 use http::request::Parts;
 use portcullis_core::AddressKey;
-use smallvec::SmallVec;
 
 use crate::key::Key;
+use crate::text::Text;
 
 /// What a limit counts a request by: a part of its key.
 ///
@@ -112,23 +112,5 @@ impl fmt::Debug for By {
             Part::Extension(_) => f.write_str("extension"),
             Part::Function(_) => f.write_str("function"),
         }
-    }
-}
-
-/// A text that is mostly short, written without an allocation.
-#[derive(Default)]
-struct Text(SmallVec<[u8; 64]>);
-
-impl Text {
-    fn as_str(&self) -> &str {
-        // Only whole strings are ever written.
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
-        Ok(())
     }
 }

@@ -137,8 +137,10 @@ impl Limit {
         self
     }
 
-    /// Allows another rate to some requests, such as those of a user with a larger plan; `None` is the limit's own rate. Let
-    /// all of them have one algorithm: a count that was kept by one means nothing to another.
+    /// Allows another rate to some requests, such as those of a user with a larger plan; `None` is the limit's own rate.
+    /// What was counted by a rate with another window (or algorithm, or time zone, or depth of a bucket) means nothing to
+    /// this one, so such rates count apart ([`Rate::counts_like`], [`Key::push_rate`](crate::Key::push_rate)): a user who
+    /// goes over to one begins there with its whole quota. Give all of them one window, and what was used counts on.
     pub fn rate_of(mut self, rate: impl Fn(&Parts) -> Option<Rate> + Send + Sync + 'static) -> Self {
         self.rate_of = Some(Arc::new(rate));
         self

@@ -63,7 +63,11 @@ impl Config {
             let mut key = Key::new(*id);
             match push_parts(limit, &mut key, request, &mut address) {
                 Some(()) => {
-                    plan.push(Planned { index, key, cost: limit.cost_for(request), rate: limit.rate_for(request) });
+                    let rate = limit.rate_for(request);
+                    if let Some(other) = rate.as_ref().filter(|rate| !rate.counts_like(&limit.rate)) {
+                        key.push_rate(other);
+                    }
+                    plan.push(Planned { index, key, cost: limit.cost_for(request), rate });
                 }
                 None if limit.enforce => return Err(Refusal::new(Arc::clone(&limit.name), Why::NoAddress)),
                 None => self.tell(&LimitEvent::NoAddress { limit: &limit.name }, request),

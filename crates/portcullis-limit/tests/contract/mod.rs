@@ -59,6 +59,7 @@ macro_rules! promises {
             l9_a_stack_that_reports_and_enforces_is_charged_as_one,
             l2_another_algorithm_or_quota_under_the_same_key_neither_fails_nor_opens_it_twice,
             l12_rates_that_take_turns_admit_no_more_together_than_the_largest_alone,
+            l4_rates_of_several_windows_under_keys_that_name_them_never_begin_each_other_anew,
             l14_a_server_whose_clock_is_a_moment_behind_does_not_open_a_window,
             l14_a_clock_set_back_far_neither_opens_nor_locks_a_limit,
             l14_whoever_waits_exactly_as_long_as_told_is_admitted,

@@ -1,4 +1,5 @@
-//! One key that is held to another rate from request to request, as one by reputation is.
+//! What is held to another rate from request to request, as a limit by plan or by reputation does: in one cell where the rates
+//! have one window, and apart where they have not.
 
 use portcullis_limit::Rate;
 
@@ -24,5 +25,24 @@ pub(crate) fn l12_rates_that_take_turns_admit_no_more_together_than_the_largest_
         let waits = [small, large].map(|rate| case.charge_one(rate, &key, 1, START).expect_err("refused").retry_after);
         assert!(waits[0] >= waits[1], "{algorithm}: {waits:?}");
         assert!(case.charge_one(small, &key, 1, START.after(waits[0])).is_ok(), "{algorithm}");
+    }
+}
+
+pub(crate) fn l4_rates_of_several_windows_under_keys_that_name_them_never_begin_each_other_anew(case: &Case<'_>) {
+    for algorithm in case.algorithms() {
+        let (case, window) = (case.anew(), window(algorithm));
+        let [small, large] = [(2, window), (3, window * 7)].map(|(count, window)| rate(algorithm, count, window));
+        assert!(!small.counts_like(&large), "{algorithm}");
+        let [small_key, large_key] = [small, large].map(|rate| {
+            let mut key = case.key(0, "u");
+            key.push_rate(&rate);
+            key
+        });
+        let mut admitted = [0; 2];
+        for _ in 0..20 {
+            admitted[0] += u32::from(case.charge_one(&small, &small_key, 1, START).is_ok());
+            admitted[1] += u32::from(case.charge_one(&large, &large_key, 1, START).is_ok());
+        }
+        assert_eq!(admitted, [2, 3], "{algorithm}");
     }
 }

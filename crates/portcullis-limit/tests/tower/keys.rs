@@ -186,3 +186,18 @@ async fn l4_a_limit_may_choose_its_requests_their_cost_and_their_rate() {
     let large = answer(&app, ask(Method::GET, "/", "large")).await;
     assert_eq!((left(&large), number(&large, "x-ratelimit-limit")), (93, 100));
 }
+
+#[tokio::test]
+async fn l4_rates_of_several_windows_never_begin_each_other_anew() {
+    let (limits, _) = limits();
+    let limit = Limit::new("api", rate("3 per 1h"))
+        .rate_of(|request| (request.headers.get("plan")? == "large").then(|| rate("5 per 1m")));
+    let (app, _) = app(LimitLayer::new(&limits).limit(limit));
+    let mut admitted = [0; 2];
+    for _ in 0..20 {
+        for (count, plan) in admitted.iter_mut().zip(["small", "large"]) {
+            *count += u32::from(status(&app, from("192.0.2.1", &[("plan", plan)])).await == 200);
+        }
+    }
+    assert_eq!(admitted, [3, 5]);
+}

@@ -6,6 +6,7 @@ mod candidates;
 mod costs;
 mod house;
 mod limits;
+mod plans;
 mod reputation;
 mod shared;
 mod shield;
