@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 use portcullis_core::{ClientAddress, Principal, Scheme};
 use portcullis_limit::{Ask, Key, Outage, Rate};
@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::candidate::{self, Candidate};
 use crate::cost::{Cost, CostTable};
 use crate::count::Count;
+use crate::gate::Outcome;
 use crate::pattern::Pattern;
 use crate::reputation::{ByRepute, Repute};
 use crate::table::PatternTable;
@@ -186,6 +187,30 @@ impl LimitRule {
             message: None,
             replaces: None,
         }
+    }
+
+    /// Whether requests like this one are refused once enough of them were answered with this status, whatever they bring: a
+    /// token, or another value in a header. It is what a login needs against those who guess passwords.
+    #[must_use]
+    pub fn bounds(&self, method: &Method, path: &str, status: StatusCode) -> bool {
+        let mut patterns = PatternTable::new(true);
+        for pattern in &self.patterns {
+            patterns.insert(pattern, ());
+        }
+        let cost = match &self.cost {
+            Cost::Fixed(cost) => *cost,
+            // An answer of ours does not bear the header.
+            Cost::Told { otherwise, .. } => *otherwise,
+            Cost::ByRequest { otherwise, .. } => {
+                CostTable::of(&self.cost).map_or(*otherwise, |costs| costs.cost(method, path))
+            }
+        };
+        self.mode == Mode::Enforce
+            && self.scope == Scope::Everyone
+            && !self.key.iter().any(|part| matches!(part, KeyPart::Header(_)))
+            && patterns.find(method, path).is_some()
+            && cost > 0
+            && self.count.keeps(Outcome::Answered(status))
     }
 
     /// When it is charged.

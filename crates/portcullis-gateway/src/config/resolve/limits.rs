@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, StatusCode};
 use portcullis::{KeyPart, LimitHeaders, LimitRule, Mode, Scope};
 use portcullis_auth::Issuer;
 use portcullis_limit::{MAX_DELAY, Outage};
@@ -96,22 +96,12 @@ fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: 
             Diagnostic::warning(span.clone(), "no limit is enforced: they report or slow down, and refuse nobody");
         cx.push(found);
     }
-    // A limit by user never counts a guess at a password: nobody is proven yet.
-    let covers_login = |rule: &LimitRule| {
-        rule.mode == Mode::Enforce
-            && rule.patterns.iter().any(|pattern| {
-                let path = pattern.as_str().rsplit(char::is_whitespace).next().unwrap_or_default();
-                pattern.method().is_none_or(|method| *method == Method::POST)
-                    && matches!(
-                        path.to_ascii_lowercase().as_str(),
-                        "/auth/login" | "/auth/**" | "/**" | "/auth/{endpoint}"
-                    )
-            })
-    };
+    // Whoever guesses is answered 401 and presents no token, or one of an account of their own.
+    let covers_login = |rule: &LimitRule| rule.bounds(&Method::POST, "/auth/login", StatusCode::UNAUTHORIZED);
     if identity && !rules.iter().any(covers_login) {
         let found = Diagnostic::warning(
             span.clone(),
-            "no limit covers POST /auth/login: the preset limits apply only where the file writes none",
+            "no limit shields POST /auth/login from guesses: the preset limits apply only where the file writes none",
         );
         cx.push(found.hint("add: [[limit]] preset = \"login\""));
     }
