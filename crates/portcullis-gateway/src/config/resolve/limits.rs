@@ -160,6 +160,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
     };
     let exempt_addresses = exempt::addresses(cx, raw, base.as_ref(), around.trusts_hops);
     exempt::check_ceiling(cx, raw, !exempt.is_empty() || !exempt_addresses.is_empty(), ceiling.as_ref(), path);
+    exempt::warn_of_a_low_ceiling(cx, raw, quota.as_ref(), ceiling.as_ref());
     let count = settle::count(cx, raw, base.as_ref());
     let room = quota.as_ref().map_or(u64::MAX, |quota| settle::room(quota, ceiling.as_ref()));
     let cost = settle::cost(cx, raw, base.as_ref(), room);
