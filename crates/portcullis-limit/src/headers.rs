@@ -79,14 +79,14 @@ pub const DRAFT_STATE: HeaderName = HeaderName::from_static("ratelimit");
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// Sets `RateLimit-Policy: "name";q=100;w=60` and `RateLimit: "name";r=42;t=18` as draft-ietf-httpapi-ratelimit-headers-10
-/// has them: quota and window in seconds, what remains,
+/// has them: the quota's count and its window in seconds (of a bucket too, whose burst may be another number), what remains,
 /// and in how many seconds all of it is back, or the request admitted that was refused; seconds rounded up. A name that a
 /// structured field cannot carry (RFC 9651 §3.3.3: printable ASCII) is told with `?` in place of the rest.
 pub fn insert_draft(headers: &mut HeaderMap, standing: &Standing, name: &str, now: Timestamp) {
     let name = quoted(name);
     let window = whole_seconds(standing.window);
     let wait = whole_seconds(standing.reset_at.since(now));
-    set(headers, DRAFT_POLICY, format_args!("{name};q={};w={window}", standing.quota.min(MAX_INTEGER)));
+    set(headers, DRAFT_POLICY, format_args!("{name};q={};w={window}", standing.per_window.min(MAX_INTEGER)));
     set(headers, DRAFT_STATE, format_args!("{name};r={};t={wait}", usable(standing).min(MAX_INTEGER)));
 }
 
@@ -129,6 +129,7 @@ mod tests {
             blocked: false,
             limit: 0,
             quota: 5,
+            per_window: 60,
             window: Duration::from_millis(900_500),
             remaining: 4,
             reset_at: Timestamp::from_millis(1_000_001),
@@ -149,7 +150,7 @@ mod tests {
         );
 
         insert_draft(&mut headers, &standing(), "login", Timestamp::from_millis(999_000));
-        assert_eq!(headers[DRAFT_POLICY], r#""login";q=5;w=901"#);
+        assert_eq!(headers[DRAFT_POLICY], r#""login";q=60;w=901"#);
         assert_eq!(headers[DRAFT_STATE], r#""login";r=4;t=2"#);
     }
 
@@ -173,7 +174,7 @@ mod tests {
     fn l7_a_name_cannot_break_out_of_its_string() {
         let mut headers = HeaderMap::new();
         insert_draft(&mut headers, &standing(), "a\"\\;q=9\r\né", Timestamp::from_secs(2_000));
-        assert_eq!(headers[DRAFT_POLICY], r#""a\"\\;q=9???";q=5;w=901"#);
+        assert_eq!(headers[DRAFT_POLICY], r#""a\"\\;q=9???";q=60;w=901"#);
         assert_eq!(headers[DRAFT_STATE], r#""a\"\\;q=9???";r=4;t=0"#);
     }
 
