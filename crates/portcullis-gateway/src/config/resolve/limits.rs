@@ -71,6 +71,7 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         let Some(rule) = limit(cx, table, &format!("limit.{index}"), around) else { continue };
         lease::check(cx, table.get(), &rule, obstacle);
         reputation::check_scope(cx, table.get(), &rule);
+        warn_of_unproven_keys(cx, table.get(), &rule);
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
@@ -109,6 +110,21 @@ fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: 
         let found = Diagnostic::warning(span, "no limit shields the verification of tokens");
         cx.push(found.hint("add: [[limit]] preset = \"verify\""));
     }
+}
+
+/// Where nobody is proven, what only a credential tells is replaced by the address.
+fn warn_of_unproven_keys(cx: &mut Context<'_>, raw: &LimitTable, rule: &LimitRule) {
+    let known = |part: &KeyPart| matches!(part, KeyPart::Address | KeyPart::Route | KeyPart::Header(_));
+    let why = match rule.scope {
+        Scope::Everyone => return,
+        Scope::Anonymous => "a limit of scope \"anonymous\" counts only who proves no identity",
+        Scope::Verification => "a limit of scope \"verification\" counts before anybody is proven",
+    };
+    let Some(part) = rule.key.iter().find(|part| !known(part)) else { return };
+    let written = raw.key.as_ref().and_then(|list| list.0.first()).map(At::span);
+    let Some(span) = written.or_else(|| raw.scope.as_ref().map(At::span)) else { return };
+    let found = Diagnostic::warning(span, format!("{why}: the address stands in for \"{part}\""));
+    cx.push(found.hint("write key = \"address\", or remove the scope"));
 }
 
 fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &Around<'_>) -> Option<LimitRule> {
@@ -163,7 +179,7 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
     exempt::warn_of_a_low_ceiling(cx, raw, quota.as_ref(), ceiling.as_ref());
     let count = settle::count(cx, raw, base.as_ref());
     let room = quota.as_ref().map_or(u64::MAX, |quota| settle::room(quota, ceiling.as_ref()));
-    let cost = settle::cost(cx, raw, base.as_ref(), room);
+    let cost = settle::cost(cx, raw, base.as_ref(), room, &patterns);
     let mode = mode(cx, raw, path, &span);
     let message =
         raw.message.as_ref().and_then(|at| cx.text(at)).or_else(|| base.as_ref().and_then(|base| base.message.clone()));
