@@ -150,7 +150,7 @@ impl Gate {
                     let ask = std::slice::from_ref(ask);
                     let Ok(charge) = self.limiter().charge(ask, facts.now, &mut case.patience).await else { continue };
                     let would_refuse = candidate.would_refuse(&charge);
-                    self.settle_candidate(policy, charge.receipts(), facts.now);
+                    self.settle_limited(policy, charge.receipts(), facts.now);
                     would_refuse
                 }
             };

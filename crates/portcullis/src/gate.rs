@@ -8,12 +8,11 @@ use arc_swap::ArcSwap;
 use http::header::{ORIGIN, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
-use portcullis_auth::access::{self, Requirement};
-use portcullis_auth::credential::{self, Presented};
-use portcullis_auth::{Lookup, OpaqueVerifier, Seen};
-use portcullis_core::ports::{Blocklist, Holders, Nobody, OpaqueName, Revocations, Standing as Validity};
+use portcullis_auth::OpaqueVerifier;
+use portcullis_auth::access;
+use portcullis_core::ports::{Blocklist, Holders, Nobody, Revocations, Standing as Validity};
 use portcullis_core::{
-    ClientAddress, Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Scheme,
+    ClientAddress, Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId,
     Timestamp, unmapped,
 };
 use portcullis_limit::{Ask, Limiter, Patience, Receipts, Refused, Standing, StoreError};
@@ -110,6 +109,14 @@ impl Gate {
 
     pub(crate) const fn limiter(&self) -> &Arc<Limiter> {
         &self.limiter
+    }
+
+    pub(crate) const fn opaque(&self) -> &OpaqueVerifier {
+        &self.opaque
+    }
+
+    pub(crate) fn revocations(&self) -> &dyn Revocations {
+        &*self.revocations
     }
 
     pub(crate) const fn reputation(&self) -> &Reputation {
@@ -226,25 +233,36 @@ impl Gate {
         // 6. The limits that shield what is expensive: password hashing here, signature checks below. A store over a network
         // is asked for them with those that come next, so that a request whose token is known asks it once.
         let covering = policy.limits.covering(facts.method, path.as_str());
-        let mut limits = Limits { covering, before: None };
+        let mut limits = Limits { covering, before: None, looked_up: false };
         if self.limiter.shared_works() != Some(true) {
             limits.before = Some(self.charge(policy, &[Phase::Before], &limits.covering, facts, case, trace).await?);
         }
 
         // 7. Who is it? Nothing presented, valid and invalid are three different answers.
         let identity = self.authenticate(policy, route, &mut limits, facts, case, trace).await;
-        if let Ok(principal) = &identity {
-            case.principal.clone_from(principal);
+        match &identity {
+            Ok(principal) => case.principal.clone_from(principal),
+            // A limit that shields the look-up refused, and was compared with its candidate: no limit judges a request twice.
+            Err(reason @ (Reason::LimitReached(_) | Reason::LimitsUnavailable)) => {
+                let held = limits.before.take().unwrap_or_default();
+                self.settle_refused(&held, case, reason, facts.now);
+                return Err(reason.clone());
+            }
+            Err(_) => {}
         }
 
-        // 8. The limits by identity, or for nobody. A refusal gives back what was taken before.
+        // 8. The limits by identity, or for nobody. A refusal gives back what was taken before from whoever is who
+        // they say.
         let phases: &[Phase] = if limits.before.is_some() { &[Phase::After] } else { &[Phase::Before, Phase::After] };
         let mut receipts = limits.before.take().unwrap_or_default();
         match self.charge(policy, phases, &limits.covering, facts, case, trace).await {
             Ok(after) => receipts.extend(after),
             Err(reason) => {
-                for receipt in &receipts {
-                    self.limiter.give_back(receipt, facts.now);
+                // What was looked up in vain stays counted: a later limit that refuses must not make guessing free.
+                match &identity {
+                    Err(wrong) => self.settle_refused(&receipts, case, wrong, facts.now),
+                    Ok(None) if limits.looked_up => self.settle_limited(policy, &receipts, facts.now),
+                    Ok(_) => receipts.iter().for_each(|receipt| self.limiter.give_back(receipt, facts.now)),
                 }
                 return Err(reason);
             }
@@ -295,7 +313,7 @@ impl Gate {
 
     /// Charges what shields the dear way of finding out whose a credential is; and what is charged before, where that was
     /// put off until something dear comes.
-    async fn shield<T: Trace>(
+    pub(crate) async fn shield<T: Trace>(
         &self,
         policy: &Policy,
         limits: &mut Limits,
@@ -309,6 +327,7 @@ impl Gate {
         // A verification that was made is never given back.
         receipts.retain(|receipt| policy.limits.phase(receipt.limit()) == Phase::Before);
         limits.before.get_or_insert(receipts);
+        limits.looked_up = true;
         Ok(())
     }
 
@@ -405,117 +424,15 @@ impl Gate {
             }
         }
     }
-
-    /// Who presents what: `Ok(None)` is nobody, `Err` is somebody who is not who they say.
-    async fn authenticate<T: Trace>(
-        &self,
-        policy: &Policy,
-        route: &Route,
-        limits: &mut Limits,
-        facts: &Facts<'_>,
-        case: &mut Case,
-        trace: &mut T,
-    ) -> Result<Option<Arc<Principal>>, Reason> {
-        if route.ignores_credentials {
-            trace.remark(Stage::Authenticate, || "not asked: this endpoint issues credentials".to_owned());
-            return Ok(None);
-        }
-        let (token, scheme) = match credential::presented(facts.headers, &policy.cookies) {
-            Presented::Nothing => {
-                trace.remark(Stage::Authenticate, || "nothing presented".to_owned());
-                return Ok(None);
-            }
-            // Two cookies of our name may be a neighbouring domain's doing: on a public route that is nobody, too.
-            Presented::Malformed { why, scheme } if scheme.is_ambient() && route.access == Requirement::Public => {
-                trace.remark(Stage::Authenticate, || why.to_owned());
-                case.stale_cookie = Some(scheme);
-                return Ok(None);
-            }
-            Presented::Malformed { why, .. } => {
-                trace.remark(Stage::Authenticate, || why.to_owned());
-                return Err(Reason::InvalidToken(why));
-            }
-            Presented::Token { token, scheme } => (token, scheme),
-        };
-        let judged = match scheme {
-            Scheme::Bearer | Scheme::Cookie => match policy.verifier.lookup(token, scheme, facts.now) {
-                Lookup::Known(judged) => judged,
-                Lookup::Unknown(digest) => {
-                    self.shield(policy, limits, facts, case, trace).await?;
-                    policy.verifier.verify(token, digest, scheme, facts.now)
-                }
-            }
-            .and_then(|principal| self.still_good(principal, facts.now)),
-            Scheme::ApiKey | Scheme::Session => {
-                // One that stands is the rule and costs no more than a token; the way of any other is long, and what it
-                // needs to remember is kept out of everybody else's request.
-                match self.opaque.lookup(token, scheme, facts.now) {
-                    Seen::Malformed(why) => Err(Reason::InvalidToken(why)),
-                    Seen::Known(principal, name) => match self.still_good(Arc::clone(&principal), facts.now) {
-                        // A change of its owner's role or password speaks against what was known of a key, not against
-                        // the key: its keeper says what holds now.
-                        Err(Reason::TokenRevoked) => {
-                            self.shield(policy, limits, facts, case, trace).await?;
-                            Box::pin(self.ask_keeper(name, Some(&principal), facts.now)).await
-                        }
-                        judged => judged,
-                    },
-                    Seen::Unknown(name) => {
-                        self.shield(policy, limits, facts, case, trace).await?;
-                        Box::pin(self.ask_keeper(name, None, facts.now)).await
-                    }
-                }
-            }
-        };
-        match judged {
-            Ok(principal) => {
-                trace.remark(Stage::Authenticate, || {
-                    format!("{} with roles [{}]", principal.subject(), principal.parts().roles.join(", "))
-                });
-                Ok(Some(principal))
-            }
-            // A browser sends a stale cookie by itself: on a public route that is nobody, and the cookie goes.
-            Err(reason) if scheme.is_ambient() && route.access == Requirement::Public => {
-                trace.remark(Stage::Authenticate, || format!("a stale cookie: {}", reason.error()));
-                case.stale_cookie = (reason != Reason::RevocationsStale).then_some(scheme);
-                Ok(None)
-            }
-            Err(reason) => {
-                trace.remark(Stage::Authenticate, || reason.error().to_owned());
-                Err(reason)
-            }
-        }
-    }
-
-    /// Asks the keeper of API keys and sessions, and then the record of revocations about what it said.
-    async fn ask_keeper(
-        &self,
-        name: OpaqueName,
-        distrusted: Option<&Arc<Principal>>,
-        now: Timestamp,
-    ) -> Result<Arc<Principal>, Reason> {
-        let principal = self.opaque.ask(name, distrusted, now).await?;
-        self.still_good(principal, now)
-    }
-
-    /// Asks the record of revocations about one of our own tokens; other issuers' tokens live until they expire.
-    fn still_good(&self, principal: Arc<Principal>, now: Timestamp) -> Result<Arc<Principal>, Reason> {
-        if !principal.is_local() {
-            return Ok(principal);
-        }
-        match self.revocations.standing(&principal, now) {
-            Validity::Good => Ok(principal),
-            Validity::Revoked => Err(Reason::TokenRevoked),
-            Validity::Unknown => Err(Reason::RevocationsStale),
-        }
-    }
 }
 
 /// The limits of a request on its way.
-struct Limits {
+pub(crate) struct Limits {
     covering: Covering,
     /// What those before authentication were charged; `None` while that is put off.
     before: Option<Receipts>,
+    /// Whether something dear was admitted to find out whose the credential is.
+    looked_up: bool,
 }
 
 /// What stands at the end of the pipeline.

@@ -3,6 +3,7 @@
 //! A door turns its own kind of request into [`Facts`](portcullis_core::Facts), asks [`Gate::decide`], and turns the
 //! [`Verdict`] into its own kind of reply. The order of the checks stands in one function body, in `gate.rs`.
 
+mod authenticate;
 mod body;
 mod candidate;
 mod case;

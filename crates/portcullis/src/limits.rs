@@ -193,23 +193,13 @@ impl LimitRule {
     /// token, or another value in a header. It is what a login needs against those who guess passwords.
     #[must_use]
     pub fn bounds(&self, method: &Method, path: &str, status: StatusCode) -> bool {
-        let mut patterns = PatternTable::new(true);
-        for pattern in &self.patterns {
-            patterns.insert(pattern, ());
-        }
-        let cost = match &self.cost {
-            Cost::Fixed(cost) => *cost,
-            // An answer of ours does not bear the header.
-            Cost::Told { otherwise, .. } => *otherwise,
-            Cost::ByRequest { otherwise, .. } => {
-                CostTable::of(&self.cost).map_or(*otherwise, |costs| costs.cost(method, path))
-            }
-        };
+        // An answer of ours does not bear the header.
+        let stays_free = matches!(self.cost, Cost::Told { otherwise: 0, .. });
         self.mode == Mode::Enforce
             && self.scope == Scope::Everyone
             && !self.key.iter().any(|part| matches!(part, KeyPart::Header(_)))
-            && patterns.find(method, path).is_some()
-            && cost > 0
+            && self.counts(method, path)
+            && !stays_free
             && self.count.keeps(Outcome::Answered(status))
     }
 

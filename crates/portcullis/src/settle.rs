@@ -38,9 +38,9 @@ impl Gate {
         self.settle_case(receipts, case, outcome, Some(&HeaderMap::new()), now);
     }
 
-    /// Settles what a limit that only reports was charged for a request that another one refused: how it would have ended
-    /// nobody knows, how it ended everybody does.
-    pub(crate) fn settle_candidate(&self, policy: &Policy, receipts: &[Receipt], now: Timestamp) {
+    /// Settles what stays charged although another limit refused the request: how it would have ended nobody knows, how it
+    /// ended everybody does.
+    pub(crate) fn settle_limited(&self, policy: &Policy, receipts: &[Receipt], now: Timestamp) {
         let outcome = Outcome::Answered(StatusCode::TOO_MANY_REQUESTS);
         self.settle_receipts(policy, receipts, outcome, Some(&HeaderMap::new()), now);
     }

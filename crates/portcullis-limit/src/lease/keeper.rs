@@ -28,6 +28,21 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How often one round goes by a mark that has changed in the meantime.
 const CHANGES: u32 = 3;
 
+/// A key that is looked after. Whoever stops in the middle leaves it to another: as long as it counts as looked after, nobody
+/// else would, and all who ask for it would wait in vain.
+struct Care<'a> {
+    lease: &'a Lease,
+    ended: bool,
+}
+
+impl Drop for Care<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.lease.pool.lock().abandon();
+        }
+    }
+}
+
 impl Leases {
     /// Looks after the leases for as long as the future is polled.
     pub(crate) async fn keep(&self, shared: &Shared, lender: &dyn Lender) {
@@ -57,7 +72,9 @@ impl Leases {
     async fn ask(&self, shared: &Shared, lender: &dyn Lender) -> Option<()> {
         let asked = Instant::now();
         let pulse = shared.guarded(asked + shared.patience(), || lender.pulse()).await?;
-        self.ground.learn(pulse, asked, Instant::now());
+        if self.ground.learn(pulse, asked, Instant::now()) {
+            shared.tell_of_loss();
+        }
         Some(())
     }
 
@@ -104,8 +121,15 @@ impl Leases {
         }
     }
 
-    /// Asks the store for what is wanted of one key until nothing is.
+    /// Looks after one key until nothing is wanted of it.
     async fn fetch(&self, lease: &Arc<Lease>, shared: &Shared, lender: &dyn Lender) {
+        let mut care = Care { lease, ended: false };
+        self.fetch_all(lease, shared, lender).await;
+        care.ended = true;
+    }
+
+    /// Asks the store for what is wanted of one key until nothing is.
+    async fn fetch_all(&self, lease: &Arc<Lease>, shared: &Shared, lender: &dyn Lender) {
         let (mut bound, mut changes) = (Bound::All, 0);
         loop {
             let now = Instant::now();

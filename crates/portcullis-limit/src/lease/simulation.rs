@@ -231,8 +231,21 @@ impl Node {
         let port = Port(Arc::new(Way { world: Arc::clone(world), cut, known }));
         let store = Arc::new(port.clone());
         let limiter = Arc::new(Limiter::default().sharing(store, PATIENCE, Arc::new(|_| {})));
-        let kept = Arc::clone(&limiter);
-        Self { limiter, port, keeps: tokio::spawn(async move { kept.keep().await }) }
+        let keeps = Self::keep(&limiter);
+        Self { limiter, port, keeps }
+    }
+
+    fn keep(limiter: &Arc<Limiter>) -> JoinHandle<()> {
+        let kept = Arc::clone(limiter);
+        tokio::spawn(async move { kept.keep().await })
+    }
+
+    /// Ends what looks after the limiter wherever it is, and begins it anew.
+    pub(super) async fn keep_anew(&mut self) {
+        self.keeps.abort();
+        // Aborted, it is dropped before it counts as finished.
+        let _ = (&mut self.keeps).await;
+        self.keeps = Self::keep(&self.limiter);
     }
 
     pub(super) async fn charge(&self, ask: &Ask<'_>) -> Result<Charge, Refused> {

@@ -429,3 +429,28 @@ fn l11_keys_are_leased_within_a_bound() {
     assert!(leases.find(&leased(&key(KEYS as u32), &rate, 1), now).is_none());
     assert!(leases.find(&leased(&key(5), &rate, 1), now).is_some());
 }
+
+#[test]
+fn l11_a_keeper_that_ends_in_the_middle_of_a_question_leaves_no_key_stuck() {
+    in_time(async {
+        let world = World::new(10, 0);
+        let (mut node, rate) = (Node::new(&world), rate("1000 per hour"));
+        for number in 0..6 {
+            let key = key(number);
+            world.slowest.store(100, Ordering::Relaxed);
+            let (limiter, asked) = (Arc::clone(&node.limiter), key.clone());
+            let waits = tokio::spawn(async move {
+                let ask = leased(&asked, &rate, 1);
+                limiter.charge(&[ask], Timestamp::EPOCH, &mut Patience::default()).await
+            });
+            sleep(Duration::from_millis(1)).await;
+            let began = Instant::now();
+            node.keep_anew().await;
+            // Whoever waited for it is told at once that nobody can say.
+            assert!(matches!(waits.await, Ok(Err(Refused::Unavailable(7)))), "{number}");
+            assert!(began.elapsed().is_zero(), "{number}: {:?}", began.elapsed());
+            world.slowest.store(0, Ordering::Relaxed);
+            assert!(node.charge(&leased(&key, &rate, 1)).await.is_ok(), "{number}");
+        }
+    });
+}

@@ -7,6 +7,7 @@ use portcullis_core::{EventKind, Reason, Timestamp};
 use portcullis_limit::{Algorithm, Rate};
 
 use crate::house::*;
+use crate::shared::sharing_house;
 
 fn candidate(name: &str, live: &str, pattern: &str, key: KeyPart, quota: &str) -> LimitRule {
     LimitRule { mode: Mode::Report, replaces: Some(live.into()), ..limit(name, pattern, key, quota) }
@@ -225,4 +226,24 @@ fn l9_a_blocked_key_is_compared_too_and_its_candidate_is_not_blocked() {
     assert_eq!(until, NOW.after(Duration::from_secs(60)));
     assert_eq!(house.status("GET /public/status", &[]), 429);
     assert_eq!(numbers(&house.gate.comparisons()[0]), [0, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn l9_a_request_that_the_shield_of_a_shared_store_refuses_is_judged_once() {
+    let live = limit("live", "/**", KeyPart::Address, "1 per minute");
+    let next = candidate("next", "live", "/**", KeyPart::Address, "100 per minute");
+    let (house, store) = sharing_house(vec![live, next]);
+    assert!(house.gate.limits_are_shared());
+    let stranger = crate::house::house(Vec::new());
+    let mut said = Vec::new();
+    for number in 0..3 {
+        let forged = bearer(&stranger, &format!("u{number}"), "viewer");
+        said.push(house.status("GET /projects", &[forged]));
+    }
+    assert_eq!(said, [401, 429, 429]);
+    assert_eq!(numbers(&house.gate.comparisons()[0]), [1, 0, 2, 0], "each of the three once");
+    assert_eq!(store.questions(), 5, "a charge each, and one of the candidate for each refused");
+    let whom = Whom { address: Some("192.0.2.1".parse().unwrap()), ..Whom::default() };
+    let standing = house.gate.limit_standing("next", &whom, NOW).await.unwrap().unwrap();
+    assert_eq!(standing.remaining, 97);
 }

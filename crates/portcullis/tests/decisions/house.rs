@@ -144,13 +144,22 @@ pub(crate) fn house(limits: Vec<LimitRule>) -> House {
 }
 
 pub(crate) fn house_with(routes: Vec<RouteRule>, limits: Vec<LimitRule>, otherwise: Otherwise) -> House {
+    house_on(Limiter::default(), routes, limits, otherwise)
+}
+
+pub(crate) fn house_on(
+    limiter: Limiter,
+    routes: Vec<RouteRule>,
+    limits: Vec<LimitRule>,
+    otherwise: Otherwise,
+) -> House {
     let key = SigningKey::generate(Algorithm::Es256).unwrap();
     let policy = Policy::new(PolicyParts { otherwise, ..parts(&key, routes, limits) }).unwrap();
     let records = Arc::new(Records::default());
     let blocked = OneBlocked("192.0.2.66".parse().unwrap());
     let gate = Gate::new(
         policy,
-        Arc::new(Limiter::default()),
+        Arc::new(limiter),
         Arc::new(Revoked),
         Arc::new(blocked),
         Arc::clone(&records) as Arc<dyn EventSink>,

@@ -7,6 +7,8 @@ mod costs;
 mod house;
 mod limits;
 mod reputation;
+mod shared;
+mod shield;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use portcullis::{KeyPart, Otherwise, Policy, PolicyError, Stage};

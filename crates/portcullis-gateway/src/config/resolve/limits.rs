@@ -72,6 +72,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         lease::check(cx, table.get(), &rule, obstacle);
         reputation::check_scope(cx, table.get(), &rule);
         warn_of_unproven_keys(cx, table.get(), &rule);
+        if around.identity {
+            reputation::warn_of_login(cx, table, &rule);
+        }
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
@@ -89,6 +92,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
     Limits { rules, headers, max_keys, store }
 }
 
+/// Where a password is asked for.
+pub(super) const LOGIN: &str = "/auth/login";
+
 /// Writing one limit turns the presets off; what they shielded may then stand open.
 fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: bool) {
     let span = raw.limit.iter().flatten().next().map(Table::span);
@@ -98,7 +104,7 @@ fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: 
         cx.push(found);
     }
     // Whoever guesses is answered 401 and presents no token, or one of an account of their own.
-    let covers_login = |rule: &LimitRule| rule.bounds(&Method::POST, "/auth/login", StatusCode::UNAUTHORIZED);
+    let covers_login = |rule: &LimitRule| rule.bounds(&Method::POST, LOGIN, StatusCode::UNAUTHORIZED);
     if identity && !rules.iter().any(covers_login) {
         let found = Diagnostic::warning(
             span.clone(),
