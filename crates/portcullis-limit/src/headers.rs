@@ -43,11 +43,16 @@ pub const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining
 pub const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Sets `X-RateLimit-Limit`, `-Remaining` and `-Reset` (epoch seconds, rounded up). What an upstream sent under these
-/// names is replaced.
+/// names is replaced. Of a refusal nothing remains that the request could use, as its body says too (L8).
 pub fn insert(headers: &mut HeaderMap, standing: &Standing) {
     headers.insert(LIMIT, digits(standing.quota));
-    headers.insert(REMAINING, digits(standing.remaining));
+    headers.insert(REMAINING, digits(usable(standing)));
     headers.insert(RESET, digits(standing.reset_at.as_secs_ceil()));
+}
+
+/// What is left for such a request: of a limit that refuses it nothing, even where some would do for a cheaper one.
+const fn usable(standing: &Standing) -> u64 {
+    if standing.would_refuse { 0 } else { standing.remaining }
 }
 
 /// A number as a value. Every answer to a limited request has three of them; converted by the `http` crate each would allocate
@@ -74,14 +79,15 @@ pub const DRAFT_STATE: HeaderName = HeaderName::from_static("ratelimit");
 const MAX_INTEGER: u64 = 999_999_999_999_999;
 
 /// Sets `RateLimit-Policy: "name";q=100;w=60` and `RateLimit: "name";r=42;t=18` as draft-ietf-httpapi-ratelimit-headers-10
-/// has them: quota and window in seconds, what remains, and in how many seconds the quota is back; seconds rounded up. A
-/// name that a structured field cannot carry (RFC 9651 §3.3.3: printable ASCII) is told with `?` in place of the rest.
+/// has them: the quota's count and its window in seconds (of a bucket too, whose burst may be another number), what remains,
+/// and in how many seconds all of it is back, or the request admitted that was refused; seconds rounded up. A name that a
+/// structured field cannot carry (RFC 9651 §3.3.3: printable ASCII) is told with `?` in place of the rest.
 pub fn insert_draft(headers: &mut HeaderMap, standing: &Standing, name: &str, now: Timestamp) {
     let name = quoted(name);
     let window = whole_seconds(standing.window);
     let wait = whole_seconds(standing.reset_at.since(now));
-    set(headers, DRAFT_POLICY, format_args!("{name};q={};w={window}", standing.quota.min(MAX_INTEGER)));
-    set(headers, DRAFT_STATE, format_args!("{name};r={};t={wait}", standing.remaining.min(MAX_INTEGER)));
+    set(headers, DRAFT_POLICY, format_args!("{name};q={};w={window}", standing.per_window.min(MAX_INTEGER)));
+    set(headers, DRAFT_STATE, format_args!("{name};r={};t={wait}", usable(standing).min(MAX_INTEGER)));
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: std::fmt::Arguments<'_>) {
@@ -123,6 +129,7 @@ mod tests {
             blocked: false,
             limit: 0,
             quota: 5,
+            per_window: 60,
             window: Duration::from_millis(900_500),
             remaining: 4,
             reset_at: Timestamp::from_millis(1_000_001),
@@ -143,8 +150,17 @@ mod tests {
         );
 
         insert_draft(&mut headers, &standing(), "login", Timestamp::from_millis(999_000));
-        assert_eq!(headers[DRAFT_POLICY], r#""login";q=5;w=901"#);
+        assert_eq!(headers[DRAFT_POLICY], r#""login";q=60;w=901"#);
         assert_eq!(headers[DRAFT_STATE], r#""login";r=4;t=2"#);
+    }
+
+    #[test]
+    fn l8_of_a_refusal_nothing_remains_in_any_header() {
+        let refused = Standing { remaining: 2, would_refuse: true, ..standing() };
+        let mut headers = HeaderMap::new();
+        LimitHeaders::Both.insert(&mut headers, &refused, "dear");
+        assert_eq!((&headers[REMAINING], &headers[LIMIT]), (&"0".parse().unwrap(), &"5".parse().unwrap()));
+        assert_eq!(headers[DRAFT_STATE], r#""dear";r=0;t=2"#);
     }
 
     #[test]
@@ -158,7 +174,7 @@ mod tests {
     fn l7_a_name_cannot_break_out_of_its_string() {
         let mut headers = HeaderMap::new();
         insert_draft(&mut headers, &standing(), "a\"\\;q=9\r\né", Timestamp::from_secs(2_000));
-        assert_eq!(headers[DRAFT_POLICY], r#""a\"\\;q=9???";q=5;w=901"#);
+        assert_eq!(headers[DRAFT_POLICY], r#""a\"\\;q=9???";q=60;w=901"#);
         assert_eq!(headers[DRAFT_STATE], r#""a\"\\;q=9???";r=4;t=0"#);
     }
 

@@ -51,8 +51,10 @@ impl<'a> Ask<'a> {
 pub struct Standing {
     /// The limit's index (that of the key).
     pub limit: u32,
-    /// The quota's count.
+    /// What a key holds at most: the quota's count, of a bucket its burst.
     pub quota: u64,
+    /// The quota's count, which `window` gives back.
+    pub per_window: u64,
     /// The quota's window.
     pub window: Duration,
     /// Units that are left.
@@ -126,6 +128,7 @@ impl Standing {
         Self {
             limit: ask.key.limit(),
             quota: ask.rate.capacity(),
+            per_window: ask.rate.quota().count(),
             window: ask.rate.quota().window(),
             remaining: assessment.remaining,
             reset_at: assessment.retry_at.unwrap_or(assessment.full_at),

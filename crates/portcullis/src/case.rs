@@ -47,6 +47,13 @@ pub(crate) struct Slow {
     pub(crate) standing: Standing,
 }
 
+impl Slow {
+    /// What is said where too many wait already: come back when the wait would have been over.
+    pub(crate) fn refused(&self) -> Standing {
+        Standing { would_refuse: true, reset_at: self.standing.at.after(self.wait), ..self.standing.clone() }
+    }
+}
+
 impl Case {
     /// The client's address.
     #[must_use]

@@ -303,8 +303,8 @@ impl Gate {
         for receipt in receipts {
             self.limiter.give_back(receipt, facts.now);
         }
-        let reason = limited(policy, &slow.standing, slow.wait);
-        case.refused_by(slow.standing);
+        let reason = limited(policy, &slow.refused(), slow.wait);
+        case.refused_by(slow.refused());
         Err(reason)
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use ipnet::IpNet;
 use portcullis_core::{ClientAddress, Principal, Scheme};
 use portcullis_limit::{Ask, Key, Outage, Rate};
@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::candidate::{self, Candidate};
 use crate::cost::{Cost, CostTable};
 use crate::count::Count;
+use crate::gate::Outcome;
 use crate::pattern::Pattern;
 use crate::reputation::{ByRepute, Repute};
 use crate::table::PatternTable;
@@ -186,6 +187,20 @@ impl LimitRule {
             message: None,
             replaces: None,
         }
+    }
+
+    /// Whether requests like this one are refused once enough of them were answered with this status, whatever they bring: a
+    /// token, or another value in a header. It is what a login needs against those who guess passwords.
+    #[must_use]
+    pub fn bounds(&self, method: &Method, path: &str, status: StatusCode) -> bool {
+        // An answer of ours does not bear the header.
+        let stays_free = matches!(self.cost, Cost::Told { otherwise: 0, .. });
+        self.mode == Mode::Enforce
+            && self.scope == Scope::Everyone
+            && !self.key.iter().any(|part| matches!(part, KeyPart::Header(_)))
+            && self.counts(method, path)
+            && !stays_free
+            && self.count.keeps(Outcome::Answered(status))
     }
 
     /// When it is charged.

@@ -1,5 +1,6 @@
 //! Patterns of method and path: `GET /projects/{id}`, `/public/**`.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -56,6 +57,39 @@ impl Pattern {
     #[must_use]
     pub const fn method(&self) -> Option<&Method> {
         self.method.as_ref()
+    }
+
+    /// Whether any request could be covered by both, where letter case and a trailing slash do not matter.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let methods = match (&self.method, &other.method) {
+            (Some(one), Some(two)) => {
+                one == two || (one == Method::GET && two == Method::HEAD) || (one == Method::HEAD && two == Method::GET)
+            }
+            _ => true,
+        };
+        let (one, two) = (self.folded(), other.folded());
+        let lengths = match one.len().cmp(&two.len()) {
+            Ordering::Less => self.tail,
+            Ordering::Equal => true,
+            Ordering::Greater => other.tail,
+        };
+        let alike = |pair: (&Segment, &Segment)| match pair {
+            (Segment::Literal(one), Segment::Literal(two)) => one.eq_ignore_ascii_case(two),
+            (Segment::Literal(text), Segment::Parameter(_)) | (Segment::Parameter(_), Segment::Literal(text)) => {
+                !text.is_empty()
+            }
+            (Segment::Parameter(_), Segment::Parameter(_)) => true,
+        };
+        methods && lengths && one.iter().zip(two).all(alike)
+    }
+
+    /// Its segments without the empty one after a trailing slash; the root keeps its own.
+    fn folded(&self) -> &[Segment] {
+        match self.segments.as_slice() {
+            [before @ .., Segment::Literal(last)] if last.is_empty() && !before.is_empty() => before,
+            all => all,
+        }
     }
 
     /// The pattern as it was written.
@@ -131,6 +165,39 @@ fn check_literal(segment: &str) -> Result<(), PatternError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_patterns_meet_where_one_request_could_be_covered_by_both() {
+        let meet = |one: &str, two: &str| {
+            let [one, two]: [Pattern; 2] = [one, two].map(|text| text.parse().unwrap());
+            assert_eq!(one.meets(&two), two.meets(&one), "{one} {two}");
+            one.meets(&two)
+        };
+        for (one, two) in [
+            ("/a/b", "/A/B/"),
+            ("GET /a", "/a"),
+            ("GET /a", "HEAD /a"),
+            ("/**", "/"),
+            ("/a/**", "/a"),
+            ("/a/**", "/a/b/c"),
+            ("/{x}/b", "/a/{y}"),
+            ("/a/**", "/{x}/b/**"),
+            ("/", "/"),
+        ] {
+            assert!(meet(one, two), "{one} {two}");
+        }
+        for (one, two) in [
+            ("/a", "/b"),
+            ("GET /a", "POST /a"),
+            ("HEAD /a", "POST /a"),
+            ("/a", "/a/b"),
+            ("/a/{x}", "/a"),
+            ("/a/b/**", "/a"),
+            ("/{x}", "/"),
+        ] {
+            assert!(!meet(one, two), "{one} {two}");
+        }
+    }
 
     #[test]
     fn patterns_are_a_method_and_a_path() {

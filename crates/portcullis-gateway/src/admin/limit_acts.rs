@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use portcullis::{InspectError, Whom};
+use portcullis::{InspectError, Mode, Whom};
 use portcullis_core::{DurationError, HumanDuration};
 use portcullis_identity::LimitAct;
 use portcullis_limit::{BLOCK_AT_LEAST, BLOCK_AT_MOST};
@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::caller::{Caller, answered, invalid, origin};
-use super::limits::{Name, Standing, WhomBody, name_of};
+use super::limits::{Name, Standing, WhomBody, name_of, shown_mode};
 use super::{Admin, Shared};
 use crate::identity_api::answer::{self, Refused};
 use crate::identity_api::body;
@@ -64,6 +64,8 @@ pub(super) struct Blocked {
     /// Later than what was asked for where they are refused for longer already.
     #[schemars(extend("format" = "date-time"))]
     blocked_until: String,
+    /// What the limit does with them until then: `enforce` refuses, `report` says that it would, `delay` slows down.
+    mode: &'static str,
 }
 
 /// Whether there was a block to lift.
@@ -154,7 +156,10 @@ pub(super) async fn block(
             }
             other => other.into(),
         })?;
-        Ok(answer::json(StatusCode::OK, &Blocked { blocked_until: until.to_rfc3339() }))
+        let rules = admin.gate()?.limits();
+        let mode = rules.iter().find(|rule| *rule.name == *limit).map_or(Mode::Enforce, |rule| rule.mode);
+        let blocked = Blocked { blocked_until: until.to_rfc3339(), mode: shown_mode(mode) };
+        Ok(answer::json(StatusCode::OK, &blocked))
     })
     .await
 }

@@ -90,11 +90,7 @@ impl Limit {
             quota,
             store,
             replaces: rule.replaces.as_ref().map(ToString::to_string),
-            mode: match rule.mode {
-                Mode::Enforce => "enforce",
-                Mode::Report => "report",
-                Mode::Delay(_) => "delay",
-            },
+            mode: shown_mode(rule.mode),
             count: shown_count(rule.count),
             scope: match rule.scope {
                 Scope::Everyone => "everyone",
@@ -155,6 +151,15 @@ impl From<Comparison> for Compared {
             not_compared,
             since: pair.since.map(Timestamp::to_rfc3339),
         }
+    }
+}
+
+/// As a configuration spells it.
+pub(super) const fn shown_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Report => "report",
+        Mode::Delay(_) => "delay",
     }
 }
 

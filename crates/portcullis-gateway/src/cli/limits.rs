@@ -229,8 +229,7 @@ pub(super) async fn run(operator: &Operator, task: LimitTask) -> Result<String, 
         LimitTask::Block(limit, whom, how_long) => {
             let body = json!({ "whom": whom, "for": how_long });
             let answer = operator.post(&format!("/api/limits/{}/block", escaped(&limit)), &body).await?;
-            let until = answer["blockedUntil"].as_str().unwrap_or_default();
-            Ok(format!("{limit} refuses them until {until}"))
+            Ok(blocked(&limit, &answer))
         }
         LimitTask::Unblock(limit, whom) => {
             let body = serde_json::to_value(whom).map_err(Failure::run)?;
@@ -249,6 +248,16 @@ pub(super) async fn run(operator: &Operator, task: LimitTask) -> Result<String, 
                 "the store of the limits knows of no loss: leases were open".to_owned()
             })
         }
+    }
+}
+
+/// What a block does, in a sentence: only an enforced limit refuses.
+fn blocked(limit: &str, answer: &Value) -> String {
+    let until = answer["blockedUntil"].as_str().unwrap_or_default();
+    match answer["mode"].as_str() {
+        Some("report") => format!("{limit} only reports: it would refuse them until {until}"),
+        Some("delay") => format!("{limit} slows them down until {until}; it refuses nobody"),
+        _ => format!("{limit} refuses them until {until}"),
     }
 }
 
@@ -413,6 +422,14 @@ mod tests {
         assert_eq!(query_of(&whom).unwrap(), "user=a%26role%3Dadmin");
         let whom = WhomBody { claim: vec!["tenant=a&b".into(), "team=c".into()], ..WhomBody::default() };
         assert_eq!(query_of(&whom).unwrap(), "claim=tenant%3Da%26b&claim=team%3Dc");
+    }
+
+    #[test]
+    fn l6_a_block_is_told_as_what_the_mode_makes_of_it() {
+        let told = |mode: &str| blocked("login", &json!({ "blockedUntil": "2026-11-21T00:00:00Z", "mode": mode }));
+        assert_eq!(told("enforce"), "login refuses them until 2026-11-21T00:00:00Z");
+        assert_eq!(told("report"), "login only reports: it would refuse them until 2026-11-21T00:00:00Z");
+        assert_eq!(told("delay"), "login slows them down until 2026-11-21T00:00:00Z; it refuses nobody");
     }
 
     #[test]

@@ -98,7 +98,11 @@ fn l6_an_operator_blocks_one_key_until_a_moment_and_lifts_that() {
     assert_eq!(passes(&client), 10);
 
     // A limit that only reports goes on reporting.
-    told(&gateway, &["block", "trial", "--address", &other.address.to_string(), "--for", "1h"], "trial refuses them");
+    told(
+        &gateway,
+        &["block", "trial", "--address", &other.address.to_string(), "--for", "1h"],
+        "trial only reports: it would refuse them until 2",
+    );
     other.get("/public/status").send().expect(200);
     let metrics = gateway.operator().metrics();
     assert!(metrics.contains("portcullis_limit_would_hits_total{limit=\"trial\"} 1\n"), "{metrics}");

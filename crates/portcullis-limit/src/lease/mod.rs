@@ -259,6 +259,7 @@ fn closed(limit: u32, rate: &Rate, until: Timestamp, now: Timestamp) -> Denied {
     let standing = Standing {
         limit,
         quota: rate.capacity(),
+        per_window: rate.quota().count(),
         window: rate.quota().window(),
         remaining: 0,
         reset_at: until,
@@ -278,6 +279,7 @@ impl View {
         Standing {
             limit: ask.key.limit(),
             quota: ask.rate.capacity(),
+            per_window: ask.rate.quota().count(),
             window: ask.rate.quota().window(),
             remaining: self.remaining,
             reset_at: self.reset_at,

@@ -157,7 +157,8 @@ impl Config {
         let Denied { standing, retry_after } = denied;
         let message = self.named(standing.limit).and_then(|limit| limit.message.as_deref());
         let message = message.map(|template| fill_wait(template, retry_after).into());
-        Refusal::new(self.name(standing.limit), Why::Spent { standing, retry_after, message })
+        let limit = self.name(standing.limit);
+        Refusal::new(limit, Why::Spent { standing: Box::new(standing), retry_after, message })
     }
 
     fn name(&self, id: u32) -> Arc<str> {

@@ -25,7 +25,7 @@ pub enum Why {
     /// The limit is spent, or an operator has blocked the key ([`crate::Limiter::block`], [`Standing::blocked`]): 429.
     Spent {
         /// How it stands.
-        standing: Standing,
+        standing: Box<Standing>,
         /// How long to wait; whoever does is admitted, if nobody else spends the same.
         retry_after: Duration,
         /// The limit's own message, with the wait filled in.

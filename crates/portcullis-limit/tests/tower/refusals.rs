@@ -47,6 +47,37 @@ async fn l7_l8_every_answer_tells_the_limit_and_a_refusal_tells_the_wait() {
 }
 
 #[tokio::test]
+async fn l8_a_refusal_of_a_dear_request_says_nothing_remains_in_headers_and_body() {
+    let (limits, _) = limits();
+    let bucket = Rate::new("60 per 1m".parse().unwrap(), Algorithm::TokenBucket, Some(5)).unwrap();
+    let dear = Limit::new("dear", bucket).cost_of(|_| 3);
+    let (app, _) = app(LimitLayer::new(&limits).headers(LimitHeaders::Both).limit(dear));
+    let first = answer(&app, from("192.0.2.1", &[])).await;
+    assert_eq!((number(&first, "x-ratelimit-limit"), number(&first, "x-ratelimit-remaining")), (5, 2));
+    assert_eq!(first.headers()["ratelimit"], r#""dear";r=2;t=3"#, "all of it is back in three seconds");
+
+    // Two are left, and one more is there in a second.
+    let refused = answer(&app, from("192.0.2.1", &[])).await;
+    assert_eq!((number(&refused, "retry-after"), number(&refused, "x-ratelimit-remaining")), (1, 0));
+    assert_eq!(refused.headers()["ratelimit"], r#""dear";r=0;t=1"#);
+    let body: serde_json::Value = serde_json::from_slice(refused.body()).unwrap();
+    assert_eq!((&body["limit"], &body["remaining"]), (&5.into(), &0.into()));
+}
+
+#[tokio::test]
+async fn l7_the_policy_of_a_bucket_tells_its_quota_by_its_window_whatever_its_burst() {
+    for burst in [5, 200] {
+        let (limits, _) = limits();
+        let bucket = Rate::new("60 per 1m".parse().unwrap(), Algorithm::TokenBucket, Some(burst)).unwrap();
+        let layer = LimitLayer::new(&limits).headers(LimitHeaders::Both).limit(Limit::new("api", bucket));
+        let (app, _) = app(layer);
+        let first = answer(&app, from("192.0.2.1", &[])).await;
+        assert_eq!(first.headers()["ratelimit-policy"], r#""api";q=60;w=60"#);
+        assert_eq!((number(&first, "x-ratelimit-limit"), number(&first, "x-ratelimit-remaining")), (burst, burst - 1));
+    }
+}
+
+#[tokio::test]
 async fn l7_of_several_limits_the_one_closest_to_refusing_is_told() {
     let (limits, _) = limits();
     let (app, _) = app(LimitLayer::new(&limits)

@@ -235,6 +235,8 @@ fn l12_when_too_many_wait_the_next_is_refused_and_charged_nothing() {
     };
     assert_eq!(refusal.problem().status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refusal.problem().headers["retry-after"], "3");
+    assert_eq!(refusal.problem().headers["x-ratelimit-remaining"], "0");
+    assert!(refusal.problem().headers["ratelimit"].to_str().unwrap().ends_with(";r=0;t=3"), "as Retry-After says");
     let held = waiting.len();
     waiting.clear();
     let mut pass = passed(house.ask("GET /public/status", &[]));

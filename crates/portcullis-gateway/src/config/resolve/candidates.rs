@@ -11,6 +11,11 @@ use crate::config::words::{alternatives, closest};
 pub(super) fn check(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw) {
     for (rule, table) in rules.iter().zip(raw.limit.iter().flatten()) {
         let Some((name, at)) = rule.replaces.as_deref().zip(table.get().replaces.as_ref()) else { continue };
+        if name == &*rule.name {
+            let found = Diagnostic::error(at.span(), "the limit names itself as the one that it is to replace");
+            cx.push(found.hint("name the limit that is enforced now, or remove \"replaces\""));
+            continue;
+        }
         let Some(live) = rules.iter().find(|other| &*other.name == name) else {
             let wrong = Diagnostic::error(at.span(), format!("there is no limit named {name:?} to replace"));
             let names: Vec<&str> = rules.iter().map(|rule| &*rule.name).filter(|other| *other != &*rule.name).collect();

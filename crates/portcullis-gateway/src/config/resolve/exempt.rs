@@ -1,7 +1,7 @@
 //! Who is exempt from a limit, and the ceiling that stays.
 
 use ipnet::IpNet;
-use portcullis::LimitRule;
+use portcullis::{LimitRule, QuotaChoice};
 use portcullis_limit::Rate;
 
 use super::context::Context;
@@ -62,7 +62,10 @@ pub(super) fn check_ceiling(cx: &mut Context<'_>, raw: &LimitTable, exempts: boo
     let allowed = raw.danger_no_ceiling.as_ref().filter(|at| *at.get());
     let roles = raw.exempt.as_ref().and_then(|list| list.0.first()).map(At::span);
     let networks = raw.exempt_addresses.as_ref().and_then(|list| list.0.first()).map(At::span);
-    if let Some(at) = allowed {
+    if let (Some(at), Some(_)) = (allowed, &raw.ceiling) {
+        let found = Diagnostic::error(at.span(), "\"danger_no_ceiling\" and a ceiling contradict each other");
+        cx.push(found.hint("remove one of them; a high ceiling costs nothing"));
+    } else if let Some(at) = allowed {
         let (what, why) = match (&roles, &networks) {
             (None, Some(_)) => ("exempt addresses", "a machine there that is taken over"),
             _ => ("exempt roles", "a stolen token of such a role"),
@@ -87,5 +90,30 @@ pub(super) fn check_ceiling(cx: &mut Context<'_>, raw: &LimitTable, exempts: boo
             Diagnostic::error(at.span(), "a ceiling means nothing where nobody is exempt")
                 .hint("add exempt = [\"admin\"], or exempt_addresses"),
         );
+    }
+}
+
+/// A ceiling is meant to allow more than what everybody else has.
+pub(super) fn warn_of_a_low_ceiling(
+    cx: &mut Context<'_>,
+    raw: &LimitTable,
+    quota: Option<&QuotaChoice>,
+    ceiling: Option<&Rate>,
+) {
+    let (Some(quota), Some(ceiling)) = (quota, ceiling) else { return };
+    let Some(span) = raw.ceiling.as_ref().map(At::span).or_else(|| raw.quota.as_ref().map(At::span)) else { return };
+    let rates: Vec<&Rate> = match quota {
+        QuotaChoice::Fixed(rate) => vec![rate],
+        QuotaChoice::ByPlan { plans, otherwise } => plans.values().chain([otherwise]).collect(),
+        QuotaChoice::ByReputation(rates) => vec![&rates.good],
+    };
+    // In the long run: their windows may differ.
+    let is_less = |rate: &&Rate| {
+        let units = |of: &Rate, window: &Rate| u128::from(of.quota().count()) * window.quota().window().as_nanos();
+        units(ceiling, rate) < units(rate, ceiling)
+    };
+    if rates.iter().any(is_less) {
+        let found = Diagnostic::warning(span, "the ceiling is below the quota: who is exempt would be allowed less");
+        cx.push(found.hint("a ceiling is what holds a stolen token of theirs: many times the quota"));
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, StatusCode};
 use portcullis::{KeyPart, LimitHeaders, LimitRule, Mode, Scope};
 use portcullis_auth::Issuer;
 use portcullis_limit::{MAX_DELAY, Outage};
@@ -71,6 +71,7 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         let Some(rule) = limit(cx, table, &format!("limit.{index}"), around) else { continue };
         lease::check(cx, table.get(), &rule, obstacle);
         reputation::check_scope(cx, table.get(), &rule);
+        warn_of_unproven_keys(cx, table.get(), &rule);
         if around.identity {
             reputation::warn_of_login(cx, table, &rule);
         }
@@ -102,12 +103,12 @@ fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: 
             Diagnostic::warning(span.clone(), "no limit is enforced: they report or slow down, and refuse nobody");
         cx.push(found);
     }
-    // A limit by user never counts a guess at a password: nobody is proven yet.
-    let covers_login = |rule: &LimitRule| rule.mode == Mode::Enforce && rule.counts(&Method::POST, LOGIN);
+    // Whoever guesses is answered 401 and presents no token, or one of an account of their own.
+    let covers_login = |rule: &LimitRule| rule.bounds(&Method::POST, LOGIN, StatusCode::UNAUTHORIZED);
     if identity && !rules.iter().any(covers_login) {
         let found = Diagnostic::warning(
             span.clone(),
-            "no limit covers POST /auth/login: the preset limits apply only where the file writes none",
+            "no limit shields POST /auth/login from guesses: the preset limits apply only where the file writes none",
         );
         cx.push(found.hint("add: [[limit]] preset = \"login\""));
     }
@@ -115,6 +116,21 @@ fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: 
         let found = Diagnostic::warning(span, "no limit shields the verification of tokens");
         cx.push(found.hint("add: [[limit]] preset = \"verify\""));
     }
+}
+
+/// Where nobody is proven, what only a credential tells is replaced by the address.
+fn warn_of_unproven_keys(cx: &mut Context<'_>, raw: &LimitTable, rule: &LimitRule) {
+    let known = |part: &KeyPart| matches!(part, KeyPart::Address | KeyPart::Route | KeyPart::Header(_));
+    let why = match rule.scope {
+        Scope::Everyone => return,
+        Scope::Anonymous => "a limit of scope \"anonymous\" counts only who proves no identity",
+        Scope::Verification => "a limit of scope \"verification\" counts before anybody is proven",
+    };
+    let Some(part) = rule.key.iter().find(|part| !known(part)) else { return };
+    let written = raw.key.as_ref().and_then(|list| list.0.first()).map(At::span);
+    let Some(span) = written.or_else(|| raw.scope.as_ref().map(At::span)) else { return };
+    let found = Diagnostic::warning(span, format!("{why}: the address stands in for \"{part}\""));
+    cx.push(found.hint("write key = \"address\", or remove the scope"));
 }
 
 fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &Around<'_>) -> Option<LimitRule> {
@@ -166,9 +182,10 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
     };
     let exempt_addresses = exempt::addresses(cx, raw, base.as_ref(), around.trusts_hops);
     exempt::check_ceiling(cx, raw, !exempt.is_empty() || !exempt_addresses.is_empty(), ceiling.as_ref(), path);
+    exempt::warn_of_a_low_ceiling(cx, raw, quota.as_ref(), ceiling.as_ref());
     let count = settle::count(cx, raw, base.as_ref());
     let room = quota.as_ref().map_or(u64::MAX, |quota| settle::room(quota, ceiling.as_ref()));
-    let cost = settle::cost(cx, raw, base.as_ref(), room);
+    let cost = settle::cost(cx, raw, base.as_ref(), room, &patterns);
     let mode = mode(cx, raw, path, &span);
     let message =
         raw.message.as_ref().and_then(|at| cx.text(at)).or_else(|| base.as_ref().and_then(|base| base.message.clone()));

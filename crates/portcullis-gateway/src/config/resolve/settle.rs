@@ -15,7 +15,13 @@ use crate::config::raw::{At, CostChoice, CostTable, CountChoice, CountName, Limi
 const MOST: u64 = 1_000_000;
 
 /// What is written, or what the preset says. The quota has to have room for it.
-pub(super) fn cost(cx: &mut Context<'_>, raw: &LimitTable, base: Option<&LimitRule>, room: u64) -> Cost {
+pub(super) fn cost(
+    cx: &mut Context<'_>,
+    raw: &LimitTable,
+    base: Option<&LimitRule>,
+    room: u64,
+    patterns: &[Pattern],
+) -> Cost {
     let plain = || base.map_or(Cost::Fixed(1), |base| base.cost.clone());
     let Some(at) = &raw.cost else { return plain() };
     let priced = match at.get() {
@@ -24,7 +30,7 @@ pub(super) fn cost(cx: &mut Context<'_>, raw: &LimitTable, base: Option<&LimitRu
             Some((Cost::Fixed(cost), at.span()))
         }
         CostChoice::Table(table) if table.header.is_some() => told(cx, table, at.span()),
-        CostChoice::Table(table) => by_request(cx, table, at.span()),
+        CostChoice::Table(table) => by_request(cx, table, at.span(), patterns),
     };
     let Some((cost, dearest)) = priced else { return plain() };
     if cost.most() > room {
@@ -62,7 +68,12 @@ fn told(cx: &mut Context<'_>, table: &CostTable, span: Range<usize>) -> Option<(
 }
 
 /// The cost by request, and where the highest is written.
-fn by_request(cx: &mut Context<'_>, table: &CostTable, span: Range<usize>) -> Option<(Cost, Range<usize>)> {
+fn by_request(
+    cx: &mut Context<'_>,
+    table: &CostTable,
+    span: Range<usize>,
+    patterns: &[Pattern],
+) -> Option<(Cost, Range<usize>)> {
     if let Some(at) = &table.at_most {
         let found = Diagnostic::error(at.span(), "\"at_most\" means nothing without \"header\"");
         cx.push(found.hint("add for example: header = \"X-Rows\""));
@@ -74,7 +85,7 @@ fn by_request(cx: &mut Context<'_>, table: &CostTable, span: Range<usize>) -> Op
         return None;
     }
     let (mut requests, mut places) = (Vec::new(), Vec::new());
-    let (mut dearest, mut most) = (span, 0);
+    let (mut dearest, mut most) = (span.clone(), 0);
     // In the order of the file, so that of two that are the same the later one is told.
     let mut written: Vec<_> = table.requests.iter().collect();
     written.sort_by_key(|(_, at)| at.span().start);
@@ -87,6 +98,11 @@ fn by_request(cx: &mut Context<'_>, table: &CostTable, span: Range<usize>) -> Op
             continue;
         }
         places.push(here);
+        // Without any good pattern of the limit there is nothing to compare with.
+        if !patterns.is_empty() && !patterns.iter().any(|covered| covered.meets(&pattern)) {
+            let found = Diagnostic::warning(at.span(), format!("the limit covers no request of {text:?}"));
+            cx.push(found.hint("add it to \"match\", or remove its cost"));
+        }
         if cost > most {
             (dearest, most) = (at.span(), cost);
         }
@@ -96,6 +112,11 @@ fn by_request(cx: &mut Context<'_>, table: &CostTable, span: Range<usize>) -> Op
         None => 1,
         Some(at) => bounded(cx, *at.get(), at.span(), 0, MOST)?,
     };
+    if most == 0 && otherwise == 0 && requests.len() == table.requests.len() {
+        let found = Diagnostic::error(span, "every request costs nothing, so the limit would count none");
+        cx.push(found.hint("write 1 or more for what it is to count, or remove the limit"));
+        return None;
+    }
     if let Some(at) = table.otherwise.as_ref().filter(|_| otherwise > most) {
         dearest = at.span();
     }

@@ -220,6 +220,7 @@ mod tests {
             blocked: false,
             limit: 0,
             quota: 1,
+            per_window: 1,
             window: wait,
             remaining: 0,
             reset_at: Timestamp::from_secs(100).after(wait),
