@@ -33,6 +33,8 @@ pub enum EventKind {
     LimitStoreLost,
     /// It answers again.
     LimitStoreBack,
+    /// The store that limits share may have lost what it had counted; leased limits are closed for the window of that.
+    LimitStoreForgot,
     /// A login succeeded.
     LoginSucceeded,
     /// A login failed.
@@ -59,7 +61,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -67,6 +69,7 @@ impl EventKind {
         Self::LimitSlowed,
         Self::LimitStoreLost,
         Self::LimitStoreBack,
+        Self::LimitStoreForgot,
         Self::LoginSucceeded,
         Self::LoginFailed,
         Self::RefreshGrace,
@@ -91,6 +94,7 @@ impl EventKind {
             Self::LimitSlowed => "limit_slowed",
             Self::LimitStoreLost => "limit_store_lost",
             Self::LimitStoreBack => "limit_store_back",
+            Self::LimitStoreForgot => "limit_store_forgot",
             Self::LoginSucceeded => "login_succeeded",
             Self::LoginFailed => "login_failed",
             Self::RefreshGrace => "refresh_grace",
@@ -115,6 +119,7 @@ impl EventKind {
             Self::LimitHit
             | Self::LimitSlowed
             | Self::LimitStoreBack
+            | Self::LimitStoreForgot
             | Self::LoginFailed
             | Self::RefreshGrace
             | Self::UpstreamFailed

@@ -107,6 +107,10 @@ fn l2_a_gate_that_never_counted_a_key_resets_it_for_all_gates() {
         assert!(Instant::now() < deadline, "the gate still refuses from memory");
         std::thread::sleep(Duration::from_millis(50));
     }
+    // Nothing is leased from it, so that nothing is ever closed.
+    let reopened = other.command(&["limits", "reopen"]);
+    let told = String::from_utf8_lossy(&reopened.stderr);
+    assert!(reopened.status.code() == Some(1) && told.contains("nothing is leased from the store"), "{told}");
 }
 
 #[test]

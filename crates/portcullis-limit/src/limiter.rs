@@ -292,13 +292,17 @@ impl Limiter {
     }
 
     /// How a limit stands towards a key, as far as the ask's cost would be admitted, in the store that is asked for
-    /// charges; nothing is charged.
+    /// charges; nothing is charged. A leased limit that is closed after a loss ([`crate::StoreEvent::Forgot`]) stands at
+    /// nothing, whatever the store says.
     ///
     /// # Errors
     /// [`StoreError`] where the shared store does not answer.
     pub async fn standing(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Standing, StoreError> {
         match &self.shared {
-            Some(shared) => shared.store.peek(ask).await,
+            Some(shared) => match shared.leases.as_ref().and_then(|leases| leases.closed(ask)) {
+                Some(closed) => Ok(closed),
+                None => shared.store.peek(ask).await,
+            },
             None => Ok(self.local.peek(ask, now)),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use portcullis_core::Timestamp;
 
 use crate::key::Key;
+use crate::lease;
 use crate::limiter::{Ask, Charge, Denied, Limiter, Standing};
 use crate::outage::Outage;
 use crate::store::StoreError;
@@ -112,6 +113,23 @@ impl Limiter {
             Some(shared) => shared.without_leases(key, shared.store.unblock(limit, key)).await,
             None => Ok(here),
         }
+    }
+
+    /// Says on an operator's word that the shared store has lost nothing of what it acknowledged, so that leased limits which
+    /// are closed because of that open again, on every instance within a second; `false` where it knows of no loss. Where
+    /// something was lost all the same, it counts anew: limits then admit their quota once more.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it is not certain that the store was told; [`StoreError::Unsupported`] where nothing is leased from
+    /// it, or there is none.
+    pub async fn reopen(&self) -> Result<bool, StoreError> {
+        let lender = self.shared.as_ref().and_then(|shared| shared.store.lender());
+        let lender = lender.ok_or(StoreError::Unsupported { what: "lease anything" })?;
+        if lease::is_open(&lender.pulse().await?) {
+            return Ok(false);
+        }
+        lender.reopen().await?;
+        Ok(true)
     }
 
     /// Remembers in memory that the shared store refused a key because it is blocked, for when the store goes away.

@@ -68,6 +68,10 @@ pub enum StoreEvent {
     Lost(StoreError),
     /// It is asked again.
     Back,
+    /// It may have lost what it had counted: it was restarted or emptied, or another server has taken its place. Leased
+    /// limits ([`crate::Ask::lease`]) stay closed for the window of the loss; all others count anew what is gone. It is
+    /// found out only while something is leased.
+    Forgot,
 }
 
 /// Is told what happens to the store. Called on the way of a request: it counts or queues, and never blocks.
@@ -218,6 +222,11 @@ impl Shared {
 
     fn late(&self) -> StoreError {
         StoreError::TimedOut { store: "the store of the limits".into(), after: self.patience }
+    }
+
+    /// The store says that it has lost something.
+    pub(crate) fn tell_of_loss(&self) {
+        (self.observer)(&StoreEvent::Forgot);
     }
 
     fn tell(&self, change: Change, error: Option<StoreError>) {

@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, HeaderName, Method};
 
+use crate::limits::LimitRule;
 use crate::pattern::Pattern;
 use crate::table::PatternTable;
 
@@ -60,6 +61,19 @@ impl Cost {
 fn number(text: &str) -> Option<u64> {
     let text = text.trim_matches([' ', '\t']);
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+impl LimitRule {
+    /// Whether it counts requests of this method to this path: it covers them, and they cost something.
+    #[must_use]
+    pub fn counts(&self, method: &Method, path: &str) -> bool {
+        let mut covered = PatternTable::new(true);
+        for pattern in &self.patterns {
+            covered.insert(pattern, ());
+        }
+        let cost = CostTable::of(&self.cost).map_or_else(|| self.cost.most(), |table| table.cost(method, path));
+        cost > 0 && covered.find(method, path).is_some()
+    }
 }
 
 /// Costs by request, ready to be asked.

@@ -51,6 +51,12 @@ pub enum InspectError {
     /// A block that is too short or too long.
     #[error("a block lasts {} at least and {} at most", HumanDuration(BLOCK_AT_LEAST), HumanDuration(BLOCK_AT_MOST))]
     BlockLength,
+    /// Leases cannot be opened again: this gate counts for itself.
+    #[error("the limits count in this gate's own memory, from which nothing is leased: there is nothing to open again")]
+    NoSharedStore,
+    /// Leases cannot be opened again: the store lends nothing.
+    #[error("nothing is leased from the store of the limits, a memcached or a cluster: there is nothing to open again")]
+    NothingLeased,
     /// The shared store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -155,6 +161,29 @@ impl Gate {
         Ok(self.limiter().reset(name, &key).await?)
     }
 
+    /// Whether there is a store from which limits are leased.
+    ///
+    /// # Errors
+    /// [`InspectError::NoSharedStore`] and [`InspectError::NothingLeased`].
+    pub fn check_leases(&self) -> Result<(), InspectError> {
+        if !self.limits_are_shared() {
+            Err(InspectError::NoSharedStore)
+        } else if self.limiter().leases().is_none() {
+            Err(InspectError::NothingLeased)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Says that the shared store has lost nothing ([`portcullis_limit::Limiter::reopen`]); `false` where it knows of no loss.
+    ///
+    /// # Errors
+    /// As [`Gate::check_leases`]; [`InspectError::Store`] where it is not certain that the store was told.
+    pub async fn reopen_leases(&self) -> Result<bool, InspectError> {
+        self.check_leases()?;
+        Ok(self.limiter().reopen().await?)
+    }
+
     /// What an operator asks of the limit in somebody's place.
     fn ask_of<'a>(
         &self,
@@ -167,7 +196,7 @@ impl Gate {
         let (rule, key) = key_of(policy, name, whom)?;
         let repute = whom.address.map_or_else(Repute::default, |address| self.repute(address, now));
         let rate = rule.rate_for(whom.principal.as_deref(), whom.client(), &repute).ok_or(InspectError::Exempt)?;
-        Ok(Ask { cost, outage: rule.outage, ..Ask::new(name, key, rate) })
+        Ok(Ask { cost, outage: rule.outage, lease: rule.lease, ..Ask::new(name, key, rate) })
     }
 }
 

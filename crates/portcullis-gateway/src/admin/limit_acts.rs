@@ -1,5 +1,5 @@
 //! What an operator does to what a limit has counted against somebody (L6): all of it forgotten, units taken or given back,
-//! everything refused until a moment.
+//! everything refused until a moment; and to the store that it is leased from, which is said to have lost nothing.
 //!
 //! Each is in the audit trail (W1) before it is done, and is not done where it cannot be written there. Where there are no
 //! accounts there is no such trail; then the log has it, as it has all of them.
@@ -70,6 +70,13 @@ pub(super) struct Blocked {
 #[derive(JsonSchema, Serialize)]
 pub(super) struct Unblocked {
     unblocked: bool,
+}
+
+/// Whether something stood closed.
+#[derive(JsonSchema, Serialize)]
+pub(super) struct Reopened {
+    /// `false` where the store knows of no loss; then nothing was written there.
+    reopened: bool,
 }
 
 /// `POST /api/limits/{name}/reset`.
@@ -169,6 +176,18 @@ pub(super) async fn unblock(
     .await
 }
 
+/// `POST /api/limit-store/reopen`.
+pub(super) async fn reopen(State(admin): Shared, caller: Caller) -> Response {
+    answered(caller, async {
+        let gate = admin.gate()?;
+        gate.check_leases()?;
+        admin.note(LimitAct::Reopen, None, "the store of the limits lost nothing", caller).await?;
+        let reopened = gate.reopen_leases().await?;
+        Ok(answer::json(StatusCode::OK, &Reopened { reopened }))
+    })
+    .await
+}
+
 fn units_of(headers: &HeaderMap, bytes: &[u8]) -> Result<UnitsBody, Refused> {
     let written: UnitsBody = body::json(headers, bytes)?;
     if written.units == 0 { Err(InspectError::NoUnits.into()) } else { Ok(written) }
@@ -196,11 +215,23 @@ impl Admin {
             Err(error) => return Err(error.into()),
         }
         let account = whom.principal.as_ref().filter(|_| is_account).map(|principal| principal.subject());
-        if let Some(accounts) = &self.accounts {
-            accounts.identity.note_limit_act(act, account, &detail, origin(caller)).await?;
-        }
-        tracing::info!(%limit, act = act.as_str(), %detail, "an operator changes what a limit holds against somebody");
+        self.note(act, account, &detail, caller).await?;
         Ok((limit, whom))
+    }
+
+    /// Writes down what is about to be done.
+    pub(super) async fn note(
+        &self,
+        act: LimitAct,
+        account: Option<&str>,
+        detail: &str,
+        caller: Caller,
+    ) -> Result<(), Refused> {
+        if let Some(accounts) = &self.accounts {
+            accounts.identity.note_limit_act(act, account, detail, origin(caller)).await?;
+        }
+        tracing::info!(act = act.as_str(), %detail, "an operator changes what limits go by");
+        Ok(())
     }
 
     async fn standing(&self, limit: String, whom: &Whom) -> Result<Standing, Refused> {
@@ -225,7 +256,8 @@ fn described(whom: &WhomBody) -> String {
         ("header", header.map(|(name, _)| name.trim())),
     ];
     let said = parts.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
-    said.collect::<Vec<_>>().join(", ")
+    let claims = whom.claim.iter().map(|claim| format!("claim {claim}"));
+    said.chain(claims).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -238,8 +270,10 @@ mod tests {
             address: Some(std::net::IpAddr::from([192, 0, 2, 1])),
             user: Some("ann@example.com".into()),
             header: Some("X-Api-Key: secret".into()),
+            claim: vec!["tenant=acme".into(), "team=a=b".into()],
             ..WhomBody::default()
         };
-        assert_eq!(described(&whom), "address 192.0.2.1, user ann@example.com, header X-Api-Key");
+        let told = "address 192.0.2.1, user ann@example.com, header X-Api-Key, claim tenant=acme, claim team=a=b";
+        assert_eq!(described(&whom), told);
     }
 }

@@ -15,6 +15,7 @@ use portcullis_identity::{AccountName, IdentityError};
 use portcullis_limit::{Rate, StoreError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Map;
 
 use super::caller::{Caller, answered, invalid};
 use super::{Admin, Shared};
@@ -61,6 +62,8 @@ struct Limit {
     #[serde(rename = "exemptAddresses")]
     exempt_addresses: Vec<String>,
     ceiling: Option<String>,
+    /// Whether gates take portions of the quota from the shared store and decide by themselves.
+    lease: bool,
 }
 
 impl Limit {
@@ -103,6 +106,7 @@ impl Limit {
             exempt: rule.exempt.iter().map(ToString::to_string).collect(),
             exempt_addresses: rule.exempt_addresses.iter().map(ToString::to_string).collect(),
             ceiling: rule.ceiling.as_ref().map(shown),
+            lease: rule.lease,
         }
     }
 }
@@ -209,6 +213,41 @@ pub struct WhomBody {
     /// `NAME: VALUE` of a header by which the limit counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
+    /// `NAME=VALUE` of each claim by which the limit counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claim: Vec<String>,
+}
+
+impl WhomBody {
+    /// From a query, where only `claim` may be written more than once; `None` if it says anything else.
+    fn of_query(pairs: Vec<(String, String)>) -> Option<Self> {
+        let mut members = Map::new();
+        let mut claims = Vec::new();
+        for (name, value) in pairs {
+            if name == "claim" {
+                claims.push(value);
+            } else if members.insert(name, value.into()).is_some() {
+                return None;
+            }
+        }
+        let rest: Self = serde_json::from_value(members.into()).ok()?;
+        Some(Self { claim: claims, ..rest })
+    }
+
+    /// The claims by their names.
+    fn claims(&self) -> Result<BTreeMap<Box<str>, Box<str>>, Refused> {
+        let mut claims = BTreeMap::new();
+        for text in &self.claim {
+            let (name, value) = text
+                .split_once('=')
+                .filter(|(name, _)| !name.is_empty())
+                .ok_or_else(|| invalid("`claim` is written NAME=VALUE"))?;
+            if claims.insert(name.into(), value.into()).is_some() {
+                return Err(invalid(format!("the claim {name:?} is written twice")));
+            }
+        }
+        Ok(claims)
+    }
 }
 
 /// How a limit stands towards somebody.
@@ -226,18 +265,28 @@ pub(super) struct Standing {
     /// Until when they are refused whatever they have left, because an operator blocked them.
     #[schemars(extend("format" = "date-time"))]
     blocked_until: Option<String>,
+    /// What was taken for granted because it was not told: "an address that is not exempt" where the limit exempts some.
+    assumed: Option<&'static str>,
 }
 
 impl Standing {
     /// `None` is that of somebody who is exempt.
     pub(super) fn of(limit: String, standing: Option<portcullis_limit::Standing>) -> Self {
         let Some(standing) = standing else {
-            return Self { limit, exempt: true, quota: 0, remaining: 0, reset_at: None, blocked_until: None };
+            return Self {
+                limit,
+                exempt: true,
+                quota: 0,
+                remaining: 0,
+                reset_at: None,
+                blocked_until: None,
+                assumed: None,
+            };
         };
         let reset_at = Some(standing.reset_at.to_rfc3339());
         let blocked_until = reset_at.clone().filter(|_| standing.blocked);
         let (quota, remaining) = (standing.quota, standing.remaining);
-        Self { limit, exempt: false, quota, remaining, reset_at, blocked_until }
+        Self { limit, exempt: false, quota, remaining, reset_at, blocked_until, assumed: None }
     }
 }
 
@@ -251,7 +300,9 @@ impl From<InspectError> for Refused {
             InspectError::Needs(_) | InspectError::Exempt | InspectError::NoUnits | InspectError::BlockLength => {
                 return invalid(detail);
             }
-            InspectError::Store(StoreError::Unsupported { .. }) => {
+            InspectError::NoSharedStore
+            | InspectError::NothingLeased
+            | InspectError::Store(StoreError::Unsupported { .. }) => {
                 Self::new(StatusCode::NOT_IMPLEMENTED, "Not supported", "not_supported")
             }
             InspectError::Store(_) => {
@@ -283,7 +334,7 @@ impl Admin {
 
     async fn principal(&self, written: &WhomBody) -> Result<Option<Principal>, Refused> {
         let named = [&written.user, &written.role, &written.plan, &written.session, &written.api_key];
-        if named.iter().all(|part| part.is_none()) {
+        if named.iter().all(|part| part.is_none()) && written.claim.is_empty() {
             return Ok(None);
         }
         let (mut role, mut plan) = (written.role.clone(), written.plan.clone());
@@ -301,7 +352,7 @@ impl Admin {
                 account.id
             }
             (Some(subject), Some(_)) => subject.clone(),
-            // A limit by plan or by role counts whoever has it.
+            // A limit by plan, by role or by a claim counts whoever has it.
             (None, _) => "anybody".to_owned(),
         };
         let parts = PrincipalParts {
@@ -316,7 +367,7 @@ impl Admin {
             version: 0,
             expires: Timestamp::MAX,
             scheme: if written.api_key.is_some() { Scheme::ApiKey } else { Scheme::Bearer },
-            claims: BTreeMap::new(),
+            claims: written.claims()?,
         };
         Principal::new(parts).map(Some).map_err(|error| invalid(error.to_string()))
     }
@@ -351,18 +402,21 @@ pub(super) async fn show(
     State(admin): Shared,
     caller: Caller,
     name: Name,
-    asked: Result<Query<WhomBody>, QueryRejection>,
+    asked: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Response {
     answered(caller, async {
-        let Query(written) = asked.map_err(|_| {
+        let written = asked.ok().and_then(|Query(pairs)| WhomBody::of_query(pairs)).ok_or_else(|| {
             invalid(
                 "the query may have `address`, `user`, `issuer`, `role`, `plan`, `session`, `apiKey`, `route` and \
-                 `header`, once each",
+                 `header`, once each, and `claim`",
             )
         })?;
         let (gate, limit) = (admin.gate()?, name_of(name)?);
+        let exempts = |rule: &LimitRule| *rule.name == *limit && !rule.exempt_addresses.is_empty();
+        let elsewhere = written.address.is_none() && gate.limits().iter().any(exempts);
         let standing = gate.limit_standing(&limit, &admin.whom(written).await?, admin.clock.now()).await?;
-        Ok(answer::json(StatusCode::OK, &Standing::of(limit, standing)))
+        let assumed = elsewhere.then_some("an address that is not exempt");
+        Ok(answer::json(StatusCode::OK, &Standing { assumed, ..Standing::of(limit, standing) }))
     })
     .await
 }

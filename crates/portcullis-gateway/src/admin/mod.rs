@@ -179,6 +179,8 @@ static ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /api/limits/{name}/reward", Access::Operator, || post(limit_acts::reward)),
     endpoint("POST /api/limits/{name}/block", Access::Operator, || post(limit_acts::block)),
     endpoint("POST /api/limits/{name}/unblock", Access::Operator, || post(limit_acts::unblock)),
+    // No limit's name leads here, whatever it is.
+    endpoint("POST /api/limit-store/reopen", Access::Operator, || post(limit_acts::reopen)),
     endpoint("GET /api/reputation", Access::Operator, || get(reputation::list))
         .listed("The addresses of which the worst is known, as JSON."),
     endpoint("GET /api/reputation/{address}", Access::Operator, || get(reputation::show)),

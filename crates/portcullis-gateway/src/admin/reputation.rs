@@ -7,6 +7,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use portcullis::{Gate, Repute};
+use portcullis_identity::LimitAct;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -91,8 +92,8 @@ pub(super) async fn show(State(admin): Shared, caller: Caller, asked: Asked) -> 
 pub(super) async fn forget(State(admin): Shared, caller: Caller, asked: Asked) -> Response {
     answered(caller, async {
         let (gate, address) = (admin.gate()?, address_of(asked)?);
+        admin.note(LimitAct::Forget, None, &format!("address {address}"), caller).await?;
         let forgotten = gate.forget_address(address);
-        tracing::info!(%address, forgotten, "an operator had an address's reputation forgotten");
         Ok(answer::json(StatusCode::OK, &Forgotten { forgotten }))
     })
     .await

@@ -28,6 +28,9 @@ pub(super) enum LimitsCommand {
         deployment: Deployment,
     },
     /// Tell how a limit stands towards somebody; nothing is charged.
+    ///
+    /// Networks that a limit exempts are counted apart. Without --address somebody elsewhere is meant, by the commands that change
+    /// something too.
     Show {
         /// The limit's name.
         limit: String,
@@ -93,6 +96,14 @@ pub(super) enum LimitsCommand {
         #[command(flatten)]
         deployment: Deployment,
     },
+    /// Say that the Redis of the limits has lost nothing, so that leased limits which are closed open again.
+    ///
+    /// On every gate that shares it, within a second. They are closed for a window after Redis was emptied, restarted or replaced
+    /// by a replica. If it has lost something all the same, that is counted anew: say it only if you know.
+    Reopen {
+        #[command(flatten)]
+        deployment: Deployment,
+    },
 }
 
 /// Whom a limit counts: say what it counts by. For what is left out, the address stands in.
@@ -125,12 +136,15 @@ pub(super) struct WhomArgs {
     /// A header by which the limit counts.
     #[arg(long, value_name = "NAME: VALUE")]
     header: Option<String>,
+    /// A claim by which the limit counts, as tokens say it; once for each.
+    #[arg(long, value_name = "NAME=VALUE")]
+    claim: Vec<String>,
 }
 
 impl From<WhomArgs> for WhomBody {
     fn from(args: WhomArgs) -> Self {
-        let WhomArgs { address, user, issuer, role, plan, session, api_key, route, header } = args;
-        Self { address, user, issuer, role, plan, session, api_key, route, header }
+        let WhomArgs { address, user, issuer, role, plan, session, api_key, route, header, claim } = args;
+        Self { address, user, issuer, role, plan, session, api_key, route, header, claim }
     }
 }
 
@@ -153,6 +167,8 @@ pub enum LimitTask {
     Block(String, WhomBody, HumanDuration),
     /// Lift that.
     Unblock(String, WhomBody),
+    /// Say that the store lost nothing.
+    Reopen,
 }
 
 /// Turns what was typed into what to do.
@@ -176,6 +192,7 @@ pub(super) fn dispatch(
             (LimitTask::Block(limit, whom.into(), how_long), deployment)
         }
         LimitsCommand::Unblock { limit, whom, deployment } => (LimitTask::Unblock(limit, whom.into()), deployment),
+        LimitsCommand::Reopen { deployment } => (LimitTask::Reopen, deployment),
     };
     let settings = load(&deployed(deployment), console)?;
     console.say(commands.manage_limits(settings, task)?);
@@ -224,11 +241,24 @@ pub(super) async fn run(operator: &Operator, task: LimitTask) -> Result<String, 
                 format!("{limit} did not block them")
             })
         }
+        LimitTask::Reopen => {
+            let answer = operator.post("/api/limit-store/reopen", &Value::Null).await?;
+            Ok(if answer["reopened"] == true {
+                "the store of the limits lost nothing, as you say: leases are open within a second".to_owned()
+            } else {
+                "the store of the limits knows of no loss: leases were open".to_owned()
+            })
+        }
     }
 }
 
 /// How a limit stands, in a sentence.
 fn standing(shown: &Value) -> String {
+    let assumed = shown["assumed"].as_str().map(|assumed| format!(" (from {assumed}; tell another with --address)"));
+    told_standing(shown) + &assumed.unwrap_or_default()
+}
+
+fn told_standing(shown: &Value) -> String {
     let limit = shown["limit"].as_str().unwrap_or_default();
     if shown["exempt"] == true {
         return format!("{limit} does not hold for them: their role is exempt");
@@ -305,11 +335,46 @@ fn table(answer: &Value) -> String {
             words("key"),
             words("match")
         );
+        let exempt = [words("exempt"), words("exemptAddresses")];
+        let exempt = exempt.iter().filter(|names| !names.is_empty()).map(String::as_str).collect::<Vec<_>>().join(", ");
+        if !exempt.is_empty() {
+            let _ = match limit["ceiling"].as_str() {
+                Some(ceiling) => write!(text, " ({ceiling} for {exempt})"),
+                None => write!(text, " (not for {exempt})"),
+            };
+        }
+        if limit["lease"] == true {
+            text.push_str(" (leased)");
+        }
         if let Some(live) = limit["replaces"].as_str() {
             let _ = write!(text, " (in place of {live}: portcullis limits compare)");
         }
+        text.push_str(&choices(limit));
     }
     text
+}
+
+/// What has no column, where it is not as it is by default: nothing would be said of most limits.
+fn choices(limit: &Value) -> String {
+    let mut told = Vec::new();
+    let cost = limit["cost"].as_object().into_iter().flatten().filter_map(|(what, cost)| Some((what, cost.as_u64()?)));
+    let cost: Vec<String> = cost
+        .filter(|(what, cost)| *what != "cost" || *cost != 1)
+        .map(|(what, cost)| match what.as_str() {
+            "cost" => cost.to_string(),
+            header if header.starts_with("header:") => format!("{header} at most {cost}"),
+            pattern => format!("{pattern} {cost}"),
+        })
+        .collect();
+    if !cost.is_empty() {
+        told.push(format!("cost {}", cost.join(", ")));
+    }
+    for (name, default) in [("count", "all"), ("scope", "everyone"), ("outage", "local")] {
+        if let Some(word) = limit[name].as_str().filter(|word| *word != default) {
+            told.push(format!("{name} {word}"));
+        }
+    }
+    if told.is_empty() { String::new() } else { format!(" ({})", told.join("; ")) }
 }
 
 /// A text as one segment of a path.
@@ -328,9 +393,13 @@ fn escaped(text: &str) -> String {
 /// What somebody is described by, as a query.
 fn query_of(whom: &WhomBody) -> Result<String, Failure> {
     let members = serde_json::to_value(whom).map_err(Failure::run)?;
-    let pairs = members.as_object().into_iter().flatten();
-    let pairs = pairs.map(|(name, value)| format!("{name}={}", escaped(value.as_str().unwrap_or_default())));
-    Ok(pairs.collect::<Vec<_>>().join("&"))
+    let mut pairs = Vec::new();
+    for (name, value) in members.as_object().into_iter().flatten() {
+        // What may be said more than once is a list, and in a query a pair for each.
+        let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        pairs.extend(values.iter().map(|value| format!("{name}={}", escaped(value.as_str().unwrap_or_default()))));
+    }
+    Ok(pairs.join("&"))
 }
 
 #[cfg(test)]
@@ -342,6 +411,8 @@ mod tests {
         assert_eq!(escaped("a/../b?c=d&e\r\nf é"), "a%2F..%2Fb%3Fc%3Dd%26e%0D%0Af%20%C3%A9");
         let whom = WhomBody { user: Some("a&role=admin".into()), ..WhomBody::default() };
         assert_eq!(query_of(&whom).unwrap(), "user=a%26role%3Dadmin");
+        let whom = WhomBody { claim: vec!["tenant=a&b".into(), "team=c".into()], ..WhomBody::default() };
+        assert_eq!(query_of(&whom).unwrap(), "claim=tenant%3Da%26b&claim=team%3Dc");
     }
 
     #[test]
@@ -353,6 +424,21 @@ mod tests {
         let told = table(&answer);
         assert!(told.ends_with("free 60 per 1m; otherwise 60 per 1m on /**, GET /x"), "{told}");
     }
+
+    #[test]
+    fn the_table_tells_who_is_exempt_and_what_is_leased() {
+        let answer = serde_json::json!({ "limits": [
+            { "name": "login", "quota": { "quota": "5 per 15m" }, "match": ["/**"], "lease": true, "ceiling": "9 per 15m",
+              "exempt": ["admin"], "exemptAddresses": ["198.51.100.0/24"] },
+            { "name": "user", "quota": { "quota": "60 per 1m" }, "match": ["/**"], "lease": false, "ceiling": null,
+              "exempt": [], "exemptAddresses": ["192.0.2.7/32"] },
+        ] });
+        let told = table(&answer);
+        let [login, user]: [&str; 2] = told.lines().skip(1).collect::<Vec<_>>().try_into().unwrap();
+        assert!(login.ends_with("5 per 15m on /** (9 per 15m for admin, 198.51.100.0/24) (leased)"), "{told}");
+        assert!(user.ends_with("60 per 1m on /** (not for 192.0.2.7/32)"), "{told}");
+    }
+
     #[test]
     fn the_table_of_comparisons_tells_each_pair() {
         let answer = serde_json::json!({ "comparisons": [{
@@ -364,5 +450,29 @@ mod tests {
         assert_eq!(line, ["login", "next", "10", "4", "3", "2", "1", "2026-11-21T00:00:00Z"], "{told}");
         assert!(told.contains("\n7 refused requests were not compared with next, nor charged to it\n"), "{told}");
         assert!(comparisons(&serde_json::json!({ "comparisons": [] })).starts_with("no limit is compared"));
+    }
+
+    #[test]
+    fn the_table_tells_what_else_is_not_as_by_default() {
+        let limit = |name: &str, cost: Value, rest: [&str; 3]| {
+            let [count, scope, outage] = rest;
+            json!({ "name": name, "quota": { "quota": "9 per 1m" }, "match": ["/**"], "cost": cost, "count": count,
+                    "scope": scope, "outage": outage })
+        };
+        let plain = ["all", "everyone", "local"];
+        let told = table(&json!({ "limits": [
+            limit("plain", json!({ "cost": 1 }), plain),
+            limit("dear", json!({ "cost": 10 }), ["failures", "anonymous", "closed"]),
+            limit("routes", json!({ "GET /export": 10, "otherwise": 1 }), ["401, 403, 500-599", "everyone", "open"]),
+            limit("rows", json!({ "header:x-rows": 100, "otherwise": 1 }), plain),
+        ] }));
+        let ends: Vec<_> = told.lines().skip(1).filter_map(|line| Some(line.split_once("on /**")?.1)).collect();
+        let expected = [
+            "",
+            " (cost 10; count failures; scope anonymous; outage closed)",
+            " (cost GET /export 10, otherwise 1; count 401, 403, 500-599; outage open)",
+            " (cost header:x-rows at most 100, otherwise 1)",
+        ];
+        assert_eq!(ends, expected, "{told}");
     }
 }

@@ -1,7 +1,8 @@
 //! The limiters of a running gate: this process's memory, and the store that instances share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use portcullis_core::{Clock as _, Event, EventKind, EventSink};
 use portcullis_limit::{
@@ -89,7 +90,8 @@ pub(super) fn limiters(
         let failures = Arc::new(AtomicU64::new(0));
         gate = gate.sharing(store.shared(), shared.patience, observer(Arc::clone(&failures), sink));
         match &store {
-            Store::Redis(_) => {
+            Store::Redis(redis) => {
+                Handle::current().spawn(warn_of_eviction(Arc::downgrade(redis)));
                 // What becomes of the store is told once, by the gate.
                 let counted = Arc::clone(&failures);
                 let observer: StoreObserver = Arc::new(move |event| {
@@ -117,6 +119,33 @@ pub(super) fn limiters(
         show_store(metrics, &limiters.gate, &store, failures);
     }
     Ok(limiters)
+}
+
+/// How long after a question that Redis did not answer it is asked again.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
+
+/// Tells the log once where a Redis would forget counts when it is full, as soon as it says so. Where it does not let us ask it is
+/// not told.
+async fn warn_of_eviction(store: Weak<RedisStore>) {
+    while let Some(asked) = store.upgrade() {
+        match asked.eviction().await {
+            Ok(Some(policy)) => {
+                return tracing::warn!(
+                    "a Redis of the limits has the maxmemory-policy {policy}: when it is full it forgets counts, and limits admit \
+                     more; set it to noeviction"
+                );
+            }
+            Err(
+                StoreError::Unavailable { .. }
+                | StoreError::TimedOut { .. }
+                | StoreError::Overloaded { .. }
+                | StoreError::NotReady { .. },
+            ) => {}
+            Ok(None) | Err(_) => return,
+        }
+        drop(asked);
+        tokio::time::sleep(ASKED_AGAIN).await;
+    }
 }
 
 /// Tells the store by what the limits count, if it has to know.
@@ -150,6 +179,13 @@ fn observer(failures: Arc<AtomicU64>, sink: Arc<dyn EventSink>) -> StoreObserver
         StoreEvent::Back => {
             tracing::info!("the store of the limits is back");
             record(EventKind::LimitStoreBack, "answers");
+        }
+        StoreEvent::Forgot => {
+            tracing::error!(
+                "the store of the limits may have lost what it had counted; limits with `lease` are closed for the window of \
+                 the loss (docs/limits.md, Leases)"
+            );
+            record(EventKind::LimitStoreForgot, "lost");
         }
     })
 }

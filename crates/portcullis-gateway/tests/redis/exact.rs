@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -21,50 +22,74 @@ pub(crate) fn patient_gate(origin: &Origin, redis: &Server, rest: &str) -> Gatew
     Setup::before(origin).with(PROJECT_ROUTES).with(&store).start()
 }
 
-/// A thousand requests at once at a limit of a hundred, of every algorithm, through four processes: once, or as often as a
-/// longer run asks for.
+/// How many clients there are, and how many requests each sends without waiting for an answer.
+const CROWD: [usize; 2] = [250, 4];
+
+/// What became of a crowd at a limit of a hundred.
+struct Told {
+    passed: usize,
+    refused: usize,
+    /// An answer of Redis that did not come within a second may have been a charge.
+    unknown: usize,
+}
+
+/// A thousand requests at once at a limit of a hundred, of every algorithm, through four processes on a Redis of their own.
+fn thousands_at_once() -> [Told; 6] {
+    let (origin, redis) = (Origin::echo(), Server::start(&[]));
+    // No window ends while this runs.
+    let limits = ALGORITHMS.map(|algorithm| {
+        let window = if algorithm == "calendar" { "year" } else { "30d" };
+        let more = if algorithm == "leaky-bucket" { "burst = 100\n" } else { "" };
+        let rest = format!("quota = \"100 per {window}\"\nalgorithm = \"{algorithm}\"\noutage = \"closed\"\n{more}");
+        limit(algorithm, algorithm, &rest)
+    });
+    let gates: [Gateway; 4] = gates(|_| patient_gate(&origin, &redis, &limits.concat()));
+    let address = gates[0].client().address;
+    let told = ALGORITHMS.map(|algorithm| {
+        let [clients, each] = CROWD;
+        let requests = format!("GET /public/{algorithm} HTTP/1.1\r\nHost: gate\r\n\r\n").repeat(each);
+        let together = Barrier::new(clients);
+        let ask = |number: usize| -> Vec<u16> {
+            let mut connection = Client::at(gates[number % 4].listen, address).connect();
+            together.wait();
+            connection.send(&requests).expect("it is read");
+            (0..each).map(|_| connection.reply().expect("it is answered").status).collect()
+        };
+        let told: Vec<u16> = std::thread::scope(|scope| {
+            let ask = &ask;
+            let crowd: Vec<_> = (0..clients).map(|number| scope.spawn(move || ask(number))).collect();
+            crowd.into_iter().flat_map(|one| one.join().expect("nobody panics")).collect()
+        });
+        let count = |status: u16| told.iter().filter(|told| **told == status).count();
+        let told = Told { passed: count(200), refused: count(429), unknown: count(503) };
+        let admitted = origin.requests().iter().filter(|seen| seen.target.ends_with(algorithm)).count();
+        assert_eq!((admitted, told.passed + told.refused + told.unknown), (told.passed, clients * each), "{algorithm}");
+        told
+    });
+    let keys = redis.cli(&["--scan", "--pattern", "rl:*"]);
+    assert_eq!(keys.lines().filter(|key| !key.starts_with("rl::")).count(), 6);
+    told
+}
+
+/// Once, or as often as a longer run asks for.
 #[test]
 fn l14_a_thousand_at_once_through_four_gates_are_exactly_a_hundred_of_every_algorithm() {
     let rounds = std::env::var("PORTCULLIS_ROUNDS").map_or(1, |rounds| rounds.parse().expect("a number"));
     for round in 1..=rounds {
-        let (origin, redis) = (Origin::echo(), Server::start(&[]));
-        // No window ends while this runs.
-        let limits = ALGORITHMS.map(|algorithm| {
-            let window = if algorithm == "calendar" { "year" } else { "30d" };
-            let more = if algorithm == "leaky-bucket" { "burst = 100\n" } else { "" };
-            let rest =
-                format!("quota = \"100 per {window}\"\nalgorithm = \"{algorithm}\"\noutage = \"closed\"\n{more}");
-            limit(algorithm, algorithm, &rest)
+        // A machine that is busy with other tests may be too slow to be told by; then it is asked again.
+        let clean = (0..4).find_map(|_| {
+            let all = thousands_at_once();
+            for (algorithm, told) in ALGORITHMS.iter().zip(&all) {
+                let Told { passed, refused, unknown } = told;
+                let what = format!("round {round}, {algorithm}: {passed} passed, {refused} refused, {unknown} unknown");
+                assert!(*passed <= 100 && passed + unknown >= 100, "{what}");
+            }
+            all.iter().all(|told| told.unknown == 0).then_some(all)
         });
-        let gates: [Gateway; 4] = gates(|_| patient_gate(&origin, &redis, &limits.concat()));
-        let (address, mut late) = (gates[0].client().address, 0);
-        for algorithm in ALGORITHMS {
-            let told: Vec<u16> = std::thread::scope(|scope| {
-                let crowd: Vec<_> = (0..20)
-                    .map(|number| {
-                        let listen = gates[number % 4].listen;
-                        scope.spawn(move || -> Vec<u16> {
-                            let client = Client::at(listen, address);
-                            let path = format!("/public/{algorithm}");
-                            (0..50).map(|_| client.get(&path).send().status).collect()
-                        })
-                    })
-                    .collect();
-                crowd.into_iter().flat_map(|one| one.join().expect("nobody panics")).collect()
-            });
-            let count = |status: u16| told.iter().filter(|told| **told == status).count();
-            let admitted = origin.requests().iter().filter(|seen| seen.target.ends_with(algorithm)).count();
-            let (passed, refused, unknown) = (count(200), count(429), count(503));
-            let what = format!("round {round}, {algorithm}: {passed} passed, {refused} refused, {unknown} unknown");
-            assert_eq!((admitted, passed + refused + unknown), (passed, 1000), "{what}");
-            // An answer that did not come within a second may have been a charge; as long as there is none, not one is amiss.
-            assert!(passed <= 100 && passed + unknown >= 100, "{what}");
-            late += unknown;
-        }
-        let keys = redis.cli(&["--scan", "--pattern", "rl:*"]);
-        assert_eq!(keys.lines().filter(|key| !key.starts_with("rl::")).count(), 6);
+        let clean = clean.expect("Redis answers all within a second, once in four times");
+        assert!(clean.iter().all(|told| told.passed == 100));
         if rounds > 1 {
-            println!("round {round} of {rounds}: exactly 100 of 1,000 of every algorithm, {late} answers too late");
+            println!("round {round} of {rounds}: exactly 100 of 1000 at once of every algorithm");
         }
     }
 }

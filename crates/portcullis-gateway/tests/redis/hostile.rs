@@ -13,7 +13,7 @@ use crate::servers::{Server, wait_until};
 use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::process::Gateway;
-use crate::{figure, gate_at, limit, metric, up};
+use crate::{figure, gate, gate_at, limit, metric, up};
 
 /// What answers in Redis's place.
 struct Impostor {
@@ -248,4 +248,19 @@ fn l10_what_another_program_writes_under_one_key_harms_nobody_else_and_is_left_a
         assert!(gate.command(&["limits", "reset", "closed", "--address", &address]).status.success());
         assert_eq!(client.get("/public/closed").send().status, 200, "{write:?}");
     }
+}
+
+#[test]
+fn l10_a_redis_that_would_forget_counts_when_it_is_full_is_warned_of_once() {
+    let origin = Origin::echo();
+    let warnings = |settings: &[&str]| {
+        let redis = Server::start(settings);
+        let gateway = gate(&origin, &redis, &limit("a", "a", "quota = \"5 per day\""));
+        up(&gateway);
+        // Longer than it would wait before it asked again.
+        std::thread::sleep(Duration::from_millis(1_200));
+        gateway.output().matches("has the maxmemory-policy allkeys-lru").count()
+    };
+    assert_eq!(warnings(&["--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru"]), 1);
+    assert_eq!(warnings(&["--maxmemory-policy", "allkeys-lru"]), 0, "it is never full");
 }

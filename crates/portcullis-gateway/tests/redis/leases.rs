@@ -11,7 +11,7 @@ use super::servers::Server;
 use super::support::client::Client;
 use super::support::origin::Origin;
 use super::support::process::Gateway;
-use super::{figure, gate, limit, metric, up};
+use super::{figure, gate, gates, limit, metric, up};
 
 /// The part of what is left that a gate holds at most beyond what requests wait for.
 const SHARE: u64 = 16;
@@ -71,7 +71,7 @@ fn l11_four_gates_lease_and_admit_at_most_the_quota_even_when_one_is_killed() {
 #[test]
 fn l11_after_its_redis_was_emptied_a_leased_limit_is_closed_until_its_window_is_over() {
     let (origin, redis) = (Origin::echo(), redis());
-    let gateway = gate(&origin, &redis, &leased("10s"));
+    let mut gateway = gate(&origin, &redis, &leased("10s"));
     up(&gateway);
     let client = gateway.client();
     let into = || SystemClock.now().as_millis() % 10_000;
@@ -95,6 +95,9 @@ fn l11_after_its_redis_was_emptied_a_leased_limit_is_closed_until_its_window_is_
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=11).contains(&wait), "{wait}");
     assert!(figure(&gateway, "portcullis_limit_lease_closed_total") >= 1);
+    let shown = gateway.command(&["limits", "show", "leased", "--address", &client.address.to_string()]);
+    assert!(String::from_utf8_lossy(&shown.stdout).starts_with("leased: 0 of 100 left"), "{shown:?}");
+    assert!(gateway.process().output().contains("may have lost what it had counted"));
     std::thread::sleep(Duration::from_secs(wait));
     client.get("/public/a").send().expect(200);
 }
@@ -141,4 +144,80 @@ fn l11_a_gate_that_stops_gives_back_what_it_holds_and_one_that_is_cut_off_goes_o
     println!("{sent} sent, {charged} charged");
     assert!(charged >= sent && charged - sent < 1_000, "{sent} sent, {charged} charged");
     redis.kill();
+}
+
+/// What `portcullis limits …` answers: its code, and what it says; where that is nothing, why.
+fn limits(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = gateway.command(&[&["limits"], arguments].concat());
+    let told = if output.stdout.is_empty() { output.stderr } else { output.stdout };
+    (output.status.code(), String::from_utf8(told).expect("a text"))
+}
+
+#[test]
+fn l11_an_operator_who_knows_that_nothing_was_lost_opens_leases_again() {
+    let (origin, redis) = (Origin::echo(), redis());
+    let gates = gates::<2>(|_| gate(&origin, &redis, &leased("day")));
+    let address = gates[0].client().address;
+    let status = |gateway: &Gateway| Client::at(gateway.listen, address).get("/public/a").send().status;
+    let listed = limits(&gates[0], &["list"]).1;
+    assert!(listed.trim_end().ends_with("on GET /public/a (leased)"), "{listed}");
+    assert_eq!(
+        limits(&gates[0], &["reopen"]),
+        (Some(0), "the store of the limits knows of no loss: leases were open\n".into())
+    );
+    assert_eq!([status(&gates[0]), status(&gates[1])], [200, 200]);
+    assert_eq!(redis.cli(&["flushall"]), "OK");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while gates.iter().any(|gateway| status(gateway) != 429) {
+        assert!(Instant::now() < deadline, "nobody closes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (code, told) = limits(&gates[0], &["reopen"]);
+    assert!(code == Some(0) && told.contains("leases are open within a second"), "{code:?} {told}");
+    let said = Instant::now();
+    while gates.iter().any(|gateway| status(gateway) != 200) {
+        assert!(said.elapsed() < Duration::from_secs(2), "nobody opens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let rows = gates[0]
+        .accounts()
+        .texts("SELECT client || '|' || detail FROM audit WHERE action = 'leases_reopened' AND at > 0");
+    assert_eq!(rows, ["operator 127.0.0.1|the store of the limits lost nothing"; 2]);
+    assert_eq!(gates[1].accounts().texts("SELECT action FROM audit WHERE action = 'leases_reopened'").len(), 0);
+
+    redis.signal("-STOP");
+    let (code, told) = limits(&gates[0], &["reopen"]);
+    redis.signal("-CONT");
+    assert!(code == Some(1) && told.contains("did not answer"), "{code:?} {told}");
+}
+
+#[test]
+fn l9_l11_a_candidate_is_judged_in_the_place_of_a_leased_limit_as_in_that_of_another() {
+    let (origin, redis) = (Origin::echo(), redis());
+    let candidate = |name: &str, quota: &str, lease: bool| {
+        let rest = format!("quota = \"{quota} per day\"\nalgorithm = \"fixed-window\"\nlease = {lease}");
+        limit(name, "a", &format!("{rest}\nmode = \"report\"\nreplaces = \"live\""))
+    };
+    let live = limit("live", "a", "quota = \"40 per day\"\nalgorithm = \"fixed-window\"\nlease = true");
+    let file =
+        live + &candidate("less", "30", true) + &candidate("more", "50", true) + &candidate("plain", "30", false);
+    let gateway = gate(&origin, &redis, &file);
+    up(&gateway);
+    let client = gateway.client();
+    let passed = (0..60).filter(|_| client.get("/public/a").send().status == 200).count();
+    assert_eq!(passed, 40);
+    let told = limits(&gateway, &["compare"]).1;
+    let compared = |name: &str| {
+        let line = told.lines().find(|line| line.split_whitespace().nth(1) == Some(name)).unwrap();
+        line.split_whitespace().skip(2).take(5).map(|number| number.parse().unwrap()).collect::<Vec<u64>>()
+    };
+    // Requests, both admit, both refuse, only the live one, only the candidate.
+    assert_eq!(compared("less"), [60, 30, 20, 0, 10], "{told}");
+    assert_eq!(compared("plain"), [60, 30, 20, 0, 10], "{told}");
+    assert_eq!(compared("more"), [60, 40, 10, 10, 0], "{told}");
+    // What they hold goes back, so that each count is that of the same limit alone.
+    for (name, left) in [("live", "0 of 40"), ("less", "0 of 30"), ("plain", "0 of 30"), ("more", "0 of 50")] {
+        let (_, shown) = limits(&gateway, &["show", name, "--address", &client.address.to_string()]);
+        assert!(shown.starts_with(&format!("{name}: {left} left")), "{shown}");
+    }
 }

@@ -24,7 +24,7 @@ enum House {
     Kept,
     /// One that writes to its disk, and waits for the disk once a second.
     EverySecond,
-    /// One that keeps nothing.
+    /// One that keeps nothing, and that somebody empties now and then.
     Forgetful,
     /// One that keeps all, and limits that go on without it.
     Alone,
@@ -46,7 +46,7 @@ enum Servers {
 /// What has befallen, as far as it raises the bound.
 #[derive(Debug, Default)]
 struct Befallen {
-    /// Servers that lost what they had acknowledged, or may have.
+    /// Servers that lost what they had acknowledged, or may have, and keys that somebody deleted.
     losses: u64,
     /// Gates that were started.
     launches: u64,
@@ -136,13 +136,14 @@ impl Play {
         self.dice.below(GATES as u64) as usize
     }
 
-    /// One fault, and mostly its end. The first two are those that a schedule must not lack, however short it is.
+    /// One fault, and mostly its end. The first ones are those that a schedule must not lack, however short it is.
     fn fault(&mut self, number: u32) {
         let pause = self.dice.millis(5, 400);
         let kind = self.dice.below(8);
         match number {
             0 => return self.kill_a_server(pause),
             1 => return self.break_a_wire(Wire::Deaf, pause),
+            2 if self.house == House::Forgetful => return self.delete_keys(),
             _ => {}
         }
         match kind {
@@ -186,8 +187,26 @@ impl Play {
                     self.server(server).cli(&["script", "flush"]);
                 }
             }
+            _ if self.house == House::Forgetful && self.dice.below(2) == 0 => self.delete_keys(),
             _ => self.kill_a_server(pause),
         }
+    }
+
+    /// Somebody deletes what was counted, while it is counted on: all of it, or key by key.
+    fn delete_keys(&mut self) {
+        let all = self.dice.below(2) == 0;
+        let server = self.server(0);
+        if all {
+            server.cli(&["flushall"]);
+        } else {
+            let found = server.cli(&["keys", "rl:*"]);
+            let keys: Vec<&str> = found.lines().collect();
+            if !keys.is_empty() {
+                server.cli(&[&["del"], &keys[..]].concat());
+            }
+        }
+        self.befallen.losses += 1;
+        self.befalls(if all { "the server is emptied" } else { "keys are deleted" });
     }
 
     fn server(&mut self, number: usize) -> &mut Server {
@@ -419,7 +438,7 @@ fn l14_a_redis_that_keeps_its_data_a_second_late_admits_one_quota_more_for_each_
 }
 
 #[test]
-fn l14_a_redis_that_keeps_nothing_admits_one_quota_more_for_each_crash_at_most() {
+fn l14_a_redis_that_keeps_nothing_or_is_emptied_admits_one_quota_more_for_each_time_at_most() {
     plays(House::Forgetful);
 }
 

@@ -205,3 +205,70 @@ fn l6_only_the_operator_changes_what_a_limit_holds_against_somebody() {
         assert!(reply.text().contains(detail), "{act} {body}: {}", reply.text());
     }
 }
+
+#[test]
+fn l11_where_nothing_is_leased_there_is_nothing_to_open_again_and_nothing_is_written_down() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    let (code, text) = limits(&gateway, &["reopen"]);
+    assert!(code == Some(1) && text.contains("the limits count in this gate's own memory"), "{code:?} {text}");
+    let stranger = Client::at(gateway.admin, std::net::Ipv4Addr::LOCALHOST);
+    stranger.post("/api/limit-store/reopen").send().expect(401);
+    let reply = stranger.post("/api/limit-store/reopen").bearer(&gateway.operator().token).send().expect(501);
+    assert_eq!(reply.json()["error"], "Not supported", "{}", reply.text());
+    assert!(gateway.accounts().texts("SELECT detail FROM audit WHERE action LIKE 'lease%'").is_empty());
+}
+
+#[test]
+fn l6_an_operator_shows_resets_and_blocks_what_is_counted_by_claims() {
+    let origin = Origin::echo();
+    let limit = "[tokens]\nclaims = [\"email\", \"tier\"]\n\n[[limit]]\nname = \"team\"\nmatch = \"GET /projects\"\n\
+                 key = [\"claim:tier\", \"claim:email\"]\nquota = \"3 per hour\"\nalgorithm = \"sliding-window-log\"\n";
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with(limit).start();
+    gateway.create_user("ann@example.com", "viewer");
+    gateway.create_user("ben@example.com", "viewer");
+    let [(ann, _), (ben, _)] = ["ann@example.com", "ben@example.com"].map(|email| gateway.login(email));
+    let client = gateway.client();
+    let ask = |token: &str| client.get("/projects").bearer(token).send();
+    for _ in 0..3 {
+        ask(&ann).expect(200);
+    }
+    ask(&ann).refused(429, "Rate limit exceeded");
+    ask(&ben).expect(200);
+
+    let about_ann = ["--claim", "email=ann@example.com", "--claim", "tier=free"];
+    let of = |act: &[&str], whom: &[&str], beginning: &str| {
+        told(&gateway, &[&act[..1], &["team"], whom, &act[1..]].concat(), beginning)
+    };
+    of(&["show"], &about_ann, "team: 0 of 3 left");
+    of(&["show"], &["--claim", "tier=free", "--claim", "email=ben@example.com"], "team: 2 of 3 left");
+    of(&["show"], &["--claim", "tier=paid", "--claim", "email=ann@example.com"], "team: 3 of 3 left");
+    of(&["reset"], &about_ann, "team counts anew for them");
+    of(&["penalty", "--by", "1"], &about_ann, "1 of 1 taken; team: 2 of 3 left");
+    of(&["reward", "--by", "1"], &about_ann, "team: 3 of 3 left");
+    ask(&ann).expect(200);
+    of(&["block", "--for", "1h"], &about_ann, "team refuses them until 2");
+    ask(&ann).refused(429, "Rate limit exceeded");
+    ask(&ben).expect(200);
+    of(&["unblock"], &about_ann, "team does not block them any more");
+    ask(&ann).expect(200);
+
+    // The address stands in for a claim that is left out, as it does for a token without it: another count.
+    let address = client.address.to_string();
+    of(&["show"], &["--claim", "tier=free", "--address", &address], "team: 3 of 3 left");
+    for (whom, refusal) in [
+        (&["--claim", "tier=free"][..], "this limit counts by claim:email; say which"),
+        (&["--claim", "tier"], "`claim` is written NAME=VALUE"),
+        (&["--claim", "=free"], "`claim` is written NAME=VALUE"),
+        (&["--claim", "tier=free", "--claim", "tier=paid"], "the claim \"tier\" is written twice"),
+    ] {
+        for act in [&["show"][..], &["reset"], &["block", "--for", "1h"]] {
+            let (code, error) = limits(&gateway, &[&act[..1], &["team"], whom, &act[1..]].concat());
+            assert!(code == Some(2) && error.contains(refusal), "{act:?} {whom:?}: {code:?} {error}");
+        }
+    }
+
+    // The trail has the claims, as it has whom else an act was about.
+    let rows = gateway.accounts().texts("SELECT detail FROM audit WHERE action = 'limit_blocked'");
+    assert_eq!(rows, ["team: claim email=ann@example.com, claim tier=free for 1h"]);
+}

@@ -157,7 +157,8 @@ fn l5_an_exempt_network_is_known_by_trusted_hops_and_has_a_ceiling() {
     let origin = obedient();
     let rest = "quota = \"2 per hour\"\nexempt_addresses = [\"198.51.100.0/24\"]\nceiling = \"4 per hour\"";
     let hops = "[client]\ntrusted_hops = [\"127.0.0.9\"]\n\n";
-    let gateway = gate(&origin, &format!("{hops}{}", limit("few", rest)));
+    let people = format!("[[limit]]\nname = \"people\"\nkey = \"user\"\nmatch = \"GET /mine\"\n{rest}\n");
+    let gateway = gate(&origin, &format!("{hops}{}\n{people}", limit("few", rest)));
     let proxy = Client::at(gateway.listen, std::net::Ipv4Addr::new(127, 0, 0, 9));
     let stranger = gateway.client();
     let statuses = |client: &Client, address: &str| -> Vec<u16> {
@@ -167,4 +168,13 @@ fn l5_an_exempt_network_is_known_by_trusted_hops_and_has_a_ceiling() {
     assert_eq!(statuses(&proxy, "203.0.113.5"), [200, 200, 429, 429, 429]);
     assert_eq!(statuses(&proxy, "198.51.100.8, 203.0.113.6"), [200, 200, 429, 429, 429], "only the last entry counts");
     assert_eq!(statuses(&stranger, "198.51.100.9"), [200, 200, 429, 429, 429], "nobody vouches for a stranger");
+    // Of people it is not known where they are, unless it is told.
+    gateway.create_user("ann@example.com", "viewer");
+    let shown = |further: &[&str]| {
+        let output = gateway.command(&[&["limits", "show", "people", "--user", "ann@example.com"], further].concat());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (told, office) = (shown(&[]), shown(&["--address", "198.51.100.7"]));
+    assert!(told.starts_with("people: 2 of 2 left") && told.contains("(from an address that is not exempt;"), "{told}");
+    assert!(office.starts_with("people: 4 of 4 left") && !office.contains('('), "{office}");
 }

@@ -115,7 +115,8 @@ fn l5_the_endpoints_that_take_addresses_and_passwords_have_exactly_twenty_a_minu
     }
     let wait = refused(register(99), 20, "Rate limit exceeded");
     assert_eq!(refused(forgot(99), 20, "Rate limit exceeded"), wait);
-    assert!((1..=61).contains(&wait.as_secs()), "{wait:?}");
+    // All twenty may be of one second, at the beginning of a window: of the counter one is back 3 s into the next one.
+    assert!((1..=63).contains(&wait.as_secs()), "{wait:?}");
     // Where two limits refuse, the longer wait is told.
     refused(wrong_login(&client, 99), 5, LOGIN);
     // What is not shielded so goes on, and so does another address.

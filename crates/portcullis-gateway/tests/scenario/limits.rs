@@ -338,6 +338,9 @@ fn l6_an_operator_lists_shows_and_resets_limits_of_the_running_gate() {
         assert!(listed.lines().any(|line| line.starts_with(name)), "{listed}");
     }
     assert!(listed.contains("5 per 15m on POST /auth/login"), "{listed}");
+    let said_of = |name: &str| listed.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap_or_default();
+    assert!(said_of("anonymous").ends_with("(scope anonymous)"), "{listed}");
+    assert!(said_of("auth").ends_with("(count denials)"), "{listed}");
 
     let (code, shown, _) = limits(&["show", "login", "--address", &address]);
     assert!(code == Some(0) && shown.starts_with("login: 0 of 5 left, all of it at 2"), "{shown}");
@@ -368,4 +371,20 @@ fn l6_an_operator_lists_shows_and_resets_limits_of_the_running_gate() {
     let strangers = Client::at(gateway.admin, std::net::Ipv4Addr::LOCALHOST);
     strangers.get("/api/limits").send().expect(401);
     strangers.post("/api/limits/login/reset").json(&json!({ "address": address })).send().expect(401);
+}
+
+#[test]
+fn l3_a_header_that_is_no_visible_ascii_counts_as_missing_and_the_address_stands_in() {
+    let origin = Origin::echo();
+    let limit = "[[limit]]\nname = \"tenant\"\nmatch = \"GET /public/**\"\nkey = \"header:X-Tenant\"\n\
+                 quota = \"3 per hour\"\nalgorithm = \"sliding-window-log\"\n";
+    let gateway = Setup::before(&origin).with(PROJECT_ROUTES).with(limit).start();
+    let client = gateway.client();
+    let of = |tenant: &str| client.get("/public/status").header("X-Tenant", tenant).send().status;
+    // Three in all, however they are spelled: no name beyond visible ASCII has a count of its own.
+    assert_eq!([of("caf\u{e9}"), of("\u{df}"), client.get("/public/status").send().status], [200; 3]);
+    assert_eq!([of("caf\u{e9}"), of("\u{1f600}"), of("")], [429; 3]);
+    assert_eq!([of("acme"), of("a c m e")], [200; 2], "these have");
+    let elsewhere = gateway.client();
+    elsewhere.get("/public/status").header("X-Tenant", "caf\u{e9}").send().expect(200);
 }

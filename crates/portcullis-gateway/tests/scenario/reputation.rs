@@ -224,6 +224,10 @@ fn l12_an_operator_sees_what_is_known_and_has_it_forgotten() {
 
     assert!(said(&run(&["reputation", "forget", "--address", &address])).contains("any more"));
     assert!(said(&run(&["reputation", "forget", "--address", &address])).contains("nothing was known"));
+    let rows = gateway
+        .accounts()
+        .texts("SELECT action || '|' || client || '|' || detail FROM audit WHERE action LIKE 'reputation%' AND at > 0");
+    assert_eq!(rows, vec![format!("reputation_forgotten|operator 127.0.0.1|address {address}"); 2]);
     let operator = gateway.operator();
     operator.get("/api/reputation/nobody").expect(400);
     assert_eq!(operator.get("/api/reputation").expect(200).json()["addresses"], json!([]));

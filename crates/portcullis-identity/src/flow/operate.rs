@@ -23,7 +23,7 @@ pub struct AccountFilter {
     pub disabled: Option<bool>,
 }
 
-/// What an operator does to what a limit has counted against somebody.
+/// What an operator does to what a limit has counted against somebody, or to what limits go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitAct {
     /// All of it is forgotten.
@@ -36,6 +36,10 @@ pub enum LimitAct {
     Block,
     /// They are refused no more.
     Unblock,
+    /// The store of the limits is said to have lost nothing, so that leased limits open again.
+    Reopen,
+    /// What is known of an address is forgotten.
+    Forget,
 }
 
 impl LimitAct {
@@ -48,6 +52,8 @@ impl LimitAct {
             Self::Reward => "limit_reward",
             Self::Block => "limit_blocked",
             Self::Unblock => "limit_unblocked",
+            Self::Reopen => "leases_reopened",
+            Self::Forget => "reputation_forgotten",
         }
     }
 }

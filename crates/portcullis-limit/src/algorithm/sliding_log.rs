@@ -36,12 +36,13 @@ impl Summary {
         let leaves = |moment: u64| Timestamp::from_nanos(moment.saturating_add(window));
         match left.checked_sub(cost) {
             Some(remaining) => {
-                let last = if cost > 0 { now.as_nanos() } else { self.newest.unwrap_or_default() };
-                Assessment::admitted(remaining, leaves(last))
+                let last = if cost > 0 { Some(now.as_nanos()) } else { self.newest };
+                // Of an empty log nothing has to leave: the quota is whole.
+                Assessment::admitted(remaining, last.map_or(now, leaves))
             }
             None => {
                 let retry_at = leaves(self.last_to_leave.unwrap_or(now.as_nanos()));
-                Assessment::refused(retry_at, left, leaves(self.newest.unwrap_or(now.as_nanos())))
+                Assessment::refused(retry_at, left, self.newest.map_or(now, leaves))
             }
         }
     }

@@ -52,13 +52,15 @@ impl Ground {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Learns what the store told between two moments.
-    pub(super) fn learn(&self, pulse: Pulse, asked: Instant, told: Instant) {
+    /// Learns what the store told between two moments; `true` if it says of a loss that was not known here.
+    pub(super) fn learn(&self, pulse: Pulse, asked: Instant, told: Instant) -> bool {
         let mut known = self.known.lock();
         // Two questions may overtake each other; what was asked earlier is no news.
         if known.as_ref().is_some_and(|before| asked < before.asked) {
-            return;
+            return false;
         }
+        let held = known.as_ref().and_then(|before| before.pulse.lost);
+        let has_lost = pulse.lost.is_some() && pulse.lost != held;
         let same = known.as_ref().is_some_and(|before| {
             let named = before.pulse.mark == pulse.mark && before.pulse.resets == pulse.resets;
             named && before.flows_into(&pulse, asked, told)
@@ -67,6 +69,7 @@ impl Ground {
         if !same {
             self.generation.fetch_add(1, Ordering::AcqRel);
         }
+        has_lost
     }
 
     /// Whether portions of this rate may be taken now.
@@ -85,6 +88,11 @@ impl Ground {
         }
         Footing::Open { mark: pulse.mark.clone(), generation }
     }
+}
+
+/// Whether nothing is closed by what a store says of itself.
+pub(crate) fn is_open(pulse: &Pulse) -> bool {
+    pulse.lost.is_none() && pulse.since.after(SETTLES) <= pulse.at
 }
 
 impl Known {

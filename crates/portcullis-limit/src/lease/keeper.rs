@@ -72,7 +72,9 @@ impl Leases {
     async fn ask(&self, shared: &Shared, lender: &dyn Lender) -> Option<()> {
         let asked = Instant::now();
         let pulse = shared.guarded(asked + shared.patience(), || lender.pulse()).await?;
-        self.ground.learn(pulse, asked, Instant::now());
+        if self.ground.learn(pulse, asked, Instant::now()) {
+            shared.tell_of_loss();
+        }
         Some(())
     }
 

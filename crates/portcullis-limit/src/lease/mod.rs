@@ -37,7 +37,8 @@ use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use self::ground::{DRIFT, Ground, JITTER};
+pub(crate) use self::ground::is_open;
+use self::ground::{DRIFT, Footing, Ground, JITTER};
 use self::pool::{Pool, Said, View};
 use crate::key::Key;
 use crate::limiter::{Ask, Denied, Receipt, Standing};
@@ -199,6 +200,17 @@ impl Leases {
     fn look_after(&self, lease: &Arc<Lease>) {
         self.queue.lock().push_back(Arc::clone(lease));
         self.queued.notify_one();
+    }
+
+    /// How a leased limit stands that is closed because the store may have lost something, as far as that is known; `None`
+    /// where it is open, or not leased.
+    pub(crate) fn closed(&self, ask: &Ask<'_>) -> Option<Standing> {
+        match self.ground.footing(ask.rate, Instant::now()) {
+            Footing::Closed { until, now, .. } if ask.lease && ask.rate.check_lease().is_ok() => {
+                Some(closed(ask.key.limit(), ask.rate, until, now).standing)
+            }
+            _ => None,
+        }
     }
 
     /// Gives units back to the portion that they were spent from, as long as that may be spent.

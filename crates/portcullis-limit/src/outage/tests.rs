@@ -207,6 +207,7 @@ impl House {
             StoreEvent::Failed(_) => None,
             StoreEvent::Lost(_) => Some("lost"),
             StoreEvent::Back => Some("back"),
+            StoreEvent::Forgot => Some("forgot"),
         };
         told.iter().filter_map(word).collect()
     }

@@ -112,6 +112,15 @@ pub trait Lender: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`] where the store did not decide. What it may have charged nevertheless stays charged.
     fn take<'a>(&'a self, ask: &'a Ask<'a>, mark: &'a Identity) -> BoxFuture<'a, Result<Taken, StoreError>>;
+
+    /// Takes an operator's word that it has lost nothing: from the next [`Lender::pulse`] on, whoever asks, it bears another mark
+    /// and knows of no loss.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it is not certain that it was told; [`StoreError::Unsupported`] where it cannot be.
+    fn reopen(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Err(StoreError::Unsupported { what: "be told that it lost nothing" }) })
+    }
 }
 
 /// What a lender says of itself.

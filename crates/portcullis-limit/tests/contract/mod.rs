@@ -46,6 +46,7 @@ macro_rules! promises {
             l6_a_part_given_back_at_the_windows_end_leaves_exactly_the_rest,
             l6_a_late_refund_gives_nothing_that_had_already_run_out,
             l6_a_key_that_is_reset_starts_anew,
+            l6_a_key_that_nobody_spends_is_whole_by_now_or_by_the_windows_end,
             l6_a_penalty_takes_what_is_left_and_never_more,
             l6_a_reward_gives_back_so_many_units_and_never_more_than_lack,
             l6_a_reward_reaches_what_was_counted_in_the_window_before,

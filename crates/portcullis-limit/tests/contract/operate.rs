@@ -9,6 +9,26 @@ use super::{Case, START, TICK, ask, rate, window};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
+pub(crate) fn l6_a_key_that_nobody_spends_is_whole_by_now_or_by_the_windows_end(case: &Case<'_>) {
+    for algorithm in case.algorithms() {
+        let (rate, key) = (rate(algorithm, 10, window(algorithm)), case.anew().key(0, "u"));
+        let aligned =
+            matches!(algorithm, Algorithm::FixedWindow | Algorithm::SlidingWindowCounter | Algorithm::Calendar);
+        let check = |what: &str, now: Timestamp| {
+            let shown = case.peek(&ask(&rate, &key, 0), now);
+            assert_eq!(shown.remaining, 10, "{algorithm}, {what}");
+            let by = if aligned { now.after(window(algorithm)) } else { shown.at };
+            assert!(shown.at <= shown.reset_at && shown.reset_at <= by, "{algorithm}, {what}: {shown:?}");
+            // What could never fit finds it as whole.
+            let denied = case.charge_one(&rate, &key, 11, now).expect_err("it is more than there is");
+            assert_eq!(denied.standing.remaining, 10, "{algorithm}, {what}");
+        };
+        check("never seen", START);
+        case.charge_one(&rate, &key, 4, START).expect("there is room");
+        check("all ran out", START.after(window(algorithm) * 2));
+    }
+}
+
 pub(crate) fn l6_a_penalty_takes_what_is_left_and_never_more(case: &Case<'_>) {
     for algorithm in case.algorithms() {
         let (rate, key) = (rate(algorithm, 10, window(algorithm)), case.anew().key(0, "u"));

@@ -123,7 +123,8 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::Reloaded
         | EventKind::ReloadRefused
         | EventKind::LimitStoreLost
-        | EventKind::LimitStoreBack => false,
+        | EventKind::LimitStoreBack
+        | EventKind::LimitStoreForgot => false,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::admin::accounts::{
 };
 use crate::admin::export::{Export, JSON_LINES};
 use crate::admin::keys::{Keys, Rotated};
-use crate::admin::limit_acts::{BlockBody, Blocked, Reset, Taken, Unblocked, UnitsBody};
+use crate::admin::limit_acts::{BlockBody, Blocked, Reopened, Reset, Taken, Unblocked, UnitsBody};
 use crate::admin::limits::{Comparisons, Limits, Standing, WhomBody};
 use crate::openapi::{Operation, Parameter, in_path, in_query, json, media, nothing, operation};
 
@@ -131,7 +131,10 @@ pub(super) const OPERATIONS: &[Operation] = &[
         )
         .answers(&[json::<Comparisons>(200, "What they said of the same requests.")]),
     operation("GET /api/limits/{name}", "limitStanding", "How a limit stands towards somebody")
-        .about("Nothing is charged. Say what the limit counts by; the address stands in for what is left out.")
+        .about(
+            "Nothing is charged. Say what the limit counts by; the address stands in for what is left out. Networks that a \
+             limit exempts are counted apart: without an address somebody elsewhere is meant.",
+        )
         .with(&[
             LIMIT,
             in_query::<String>("address", "The client's address."),
@@ -143,6 +146,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
             in_query::<String>("apiKey", "The id of an API key."),
             in_query::<String>("route", "The route's pattern as the configuration spells it."),
             in_query::<String>("header", "`NAME: VALUE` of a header by which the limit counts."),
+            in_query::<Vec<String>>("claim", "`NAME=VALUE` of each claim by which the limit counts."),
         ])
         .answers(&[json::<Standing>(200, "How it stands.")])
         .refuses(&[NOT_DESCRIBED, NO_LIMIT]),
@@ -179,6 +183,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .json::<WhomBody>()
         .answers(&[json::<Unblocked>(200, "They are not blocked any more.")])
         .refuses(&[NOT_DESCRIBED, BAD_MEDIA, NO_LIMIT, CANNOT]),
+    operation("POST /api/limit-store/reopen", "reopenLeases", "Say that the store of the limits has lost nothing")
+        .about(
+            "Leased limits that are closed because it may have open again, on every instance within a second. If it has lost \
+             something all the same, they count that anew. It is taken down in the audit trail.",
+        )
+        .answers(&[json::<Reopened>(200, "Leases are open.")])
+        .refuses(&[(501, "Nothing is leased from the store of the limits, or they count in memory.")]),
     operation("POST /api/export", "export", "Every account, as the JSON lines that \"users import\" reads")
         .about(
             "It is taken down in the audit trail. It comes as it is read and may take two minutes at most; a connection that \

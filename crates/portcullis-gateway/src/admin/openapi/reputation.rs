@@ -33,6 +33,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .answers(&[json::<Address>(200, "What is thought of it; `good` with a score of 0 where nothing is known.")])
         .refuses(&[NO_ADDRESS]),
     operation("POST /api/reputation/{address}/forget", "forgetReputation", "Forget what is known of an address")
+        .about("It is taken down in the audit trail.")
         .with(&[ADDRESS])
         .answers(&[json::<Forgotten>(200, "Nothing is known of it any more.")])
         .refuses(&[NO_ADDRESS]),

@@ -71,6 +71,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
         let Some(rule) = limit(cx, table, &format!("limit.{index}"), around) else { continue };
         lease::check(cx, table.get(), &rule, obstacle);
         reputation::check_scope(cx, table.get(), &rule);
+        if around.identity {
+            reputation::warn_of_login(cx, table, &rule);
+        }
         if rules.iter().any(|other| other.name == rule.name) {
             let span = table.get().name.as_ref().map_or(table.span(), At::span);
             cx.push(Diagnostic::error(span, format!("there are two limits named \"{}\"", rule.name)));
@@ -88,6 +91,9 @@ pub(super) fn limits(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Li
     Limits { rules, headers, max_keys, store }
 }
 
+/// Where a password is asked for.
+pub(super) const LOGIN: &str = "/auth/login";
+
 /// Writing one limit turns the presets off; what they shielded may then stand open.
 fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: bool) {
     let span = raw.limit.iter().flatten().next().map(Table::span);
@@ -97,17 +103,7 @@ fn warn_of_gaps(cx: &mut Context<'_>, rules: &[LimitRule], raw: &Raw, identity: 
         cx.push(found);
     }
     // A limit by user never counts a guess at a password: nobody is proven yet.
-    let covers_login = |rule: &LimitRule| {
-        rule.mode == Mode::Enforce
-            && rule.patterns.iter().any(|pattern| {
-                let path = pattern.as_str().rsplit(char::is_whitespace).next().unwrap_or_default();
-                pattern.method().is_none_or(|method| *method == Method::POST)
-                    && matches!(
-                        path.to_ascii_lowercase().as_str(),
-                        "/auth/login" | "/auth/**" | "/**" | "/auth/{endpoint}"
-                    )
-            })
-    };
+    let covers_login = |rule: &LimitRule| rule.mode == Mode::Enforce && rule.counts(&Method::POST, LOGIN);
     if identity && !rules.iter().any(covers_login) {
         let found = Diagnostic::warning(
             span.clone(),

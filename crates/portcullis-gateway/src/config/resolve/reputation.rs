@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use http::Method;
 use ipnet::IpNet;
-use portcullis::{ByRepute, LimitRule, QuotaChoice, ReputationRules, Scope, Weights};
+use portcullis::{ByRepute, LimitRule, Mode, QuotaChoice, ReputationRules, Scope, Weights};
 use portcullis_limit::{Quota, Rate};
 
 use super::context::Context;
+use super::limits::LOGIN;
 use super::quota::Keeping;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{At, ByChoice, LimitTable, NetworkText, QuotaText, Raw, ReputationTable, Table, WeightsTable};
@@ -105,6 +107,20 @@ pub(super) fn check_scope(cx: &mut Context<'_>, raw: &LimitTable, rule: &LimitRu
         let found = Diagnostic::error(span, "a limit of scope \"verification\" cannot go by reputation");
         cx.push(
             found.hint("it is charged before it is known who asks: people would be held to their neighbours' bad name"),
+        );
+    }
+}
+
+/// Whoever has yet to log in has proven nothing, and is held to the name of their address as its attacker is: behind an address
+/// that many share, one of them could keep all others from logging in.
+pub(super) fn warn_of_login(cx: &mut Context<'_>, table: &Table<LimitTable>, rule: &LimitRule) {
+    let goes_by_it = matches!(rule.quota, QuotaChoice::ByReputation(_)) && rule.scope != Scope::Verification;
+    if goes_by_it && rule.mode != Mode::Report && rule.counts(&Method::POST, LOGIN) {
+        let span = table.get().quota.as_ref().map_or_else(|| table.span(), At::span);
+        let what = "whoever has yet to log in behind an address that is bad shares what is left to it";
+        let found = Diagnostic::warning(span, what);
+        cx.push(
+            found.hint("limits of their own cover the login: cost = { \"/auth/**\" = 0, otherwise = 1 } leaves it out"),
         );
     }
 }

@@ -23,7 +23,7 @@ use crate::store::{Answer, Identity, Pulse, StoreError, Taken};
 /// name could have keys that begin like it, but there is none.
 pub(super) const RESETS: &str = "rl::resets";
 /// The key of the mark that tells a store from what it is after it lost its data.
-const EPOCH_KEY: &str = "rl::epoch";
+pub(super) const EPOCH_KEY: &str = "rl::epoch";
 
 /// A store as its tasks and callers share it.
 #[derive(Debug)]
@@ -190,7 +190,7 @@ impl Client {
     pub(super) async fn ping(&self) -> Result<Identity, StoreError> {
         let deadline = Instant::now() + self.timeout;
         // At once, as the time for all of them is that of one.
-        let (pulse, infos) = tokio::join!(self.pulse(), self.servers.info(deadline));
+        let (pulse, infos) = tokio::join!(self.pulse(), self.servers.info("server", deadline));
         let (pulse, mut runs) = (pulse?, Vec::new());
         for info in infos? {
             let info = self.answer(Ok(info))?;
@@ -199,6 +199,20 @@ impl Client {
         }
         runs.sort_unstable();
         Ok(Identity::new(format!("{} {}", pulse.mark.as_str(), runs.join(" "))))
+    }
+
+    /// The policy by which a full server would forget keys; `None` where none forgets any.
+    pub(super) async fn eviction(&self) -> Result<Option<String>, StoreError> {
+        for info in self.servers.info("memory", Instant::now() + self.timeout).await? {
+            let info = self.answer(Ok(info))?;
+            let said = |name: &str| info.text()?.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let policy = said("maxmemory_policy:").filter(|policy| *policy != "noeviction");
+            // Without a bound it is never full.
+            if let Some(policy) = policy.filter(|_| said("maxmemory:") != Some("0")) {
+                return Ok(Some(policy.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// Asks for the mark, and for that of the resets.

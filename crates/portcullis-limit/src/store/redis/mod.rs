@@ -76,6 +76,15 @@ impl RedisStore {
         Ok(Self { inner, health: health.abort_handle() })
     }
 
+    /// The policy by which a server would forget keys when it is full, as `allkeys-lru`; `None` where none would. It must be
+    /// `noeviction`, or counts may vanish in silence.
+    ///
+    /// # Errors
+    /// [`StoreError`] where a server does not tell.
+    pub async fn eviction(&self) -> Result<Option<String>, StoreError> {
+        self.inner.eviction().await
+    }
+
     /// What the store has met with.
     #[must_use]
     pub fn figures(&self) -> RedisFigures {
@@ -159,5 +168,9 @@ impl Lender for RedisStore {
 
     fn take<'a>(&'a self, ask: &'a Ask<'a>, mark: &'a Identity) -> BoxFuture<'a, Result<Taken, StoreError>> {
         Box::pin(self.inner.take(ask, mark.as_str()))
+    }
+
+    fn reopen(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.inner.reopen())
     }
 }

@@ -1,6 +1,7 @@
-//! What an operator does to one key: starting it anew, giving units back, blocking it.
+//! What an operator does to one key: starting it anew, giving units back, blocking it; and to the mark, saying that nothing
+//! was lost.
 //!
-//! All of it changes what instances may know of refusals, so that it moves the mark by which they forget them.
+//! All that is done to a key changes what instances may know of refusals, so that it moves the mark by which they forget them.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use portcullis_core::Timestamp;
 use tokio::time::Instant;
 
-use super::client::{Client, RESETS};
+use super::client::{Client, EPOCH_KEY, RESETS};
 use super::request::Request;
 use super::script::{self, BLOCK, REWARD, Script};
 use super::wire::{Value, Words};
@@ -39,6 +40,13 @@ impl Client {
     pub(super) async fn unblock(&self, name: String) -> Result<bool, StoreError> {
         let lifted = self.operate(&BLOCK, &name, script::block_words(0, &name, &self.moved())).await?;
         Ok(lifted.int() == Some(1))
+    }
+
+    /// Writes in place of the mark that nothing was lost; the next pulse makes a mark of that.
+    pub(super) async fn reopen(&self) -> Result<(), StoreError> {
+        let deadline = Instant::now() + self.timeout;
+        let words = [EPOCH_KEY, "open", "PX", "86400000"];
+        self.command(self.servers.slot(EPOCH_KEY), "SET", &words, deadline).await.map(drop)
     }
 
     async fn operate(&self, script: &'static Script, name: &str, words: Words) -> Result<Value, StoreError> {

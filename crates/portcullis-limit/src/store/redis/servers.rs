@@ -80,9 +80,9 @@ impl Servers {
         }
     }
 
-    /// What each master says of itself.
-    pub(super) async fn info(&self, deadline: Instant) -> Result<Vec<Value>, StoreError> {
-        let info = || Request::command("INFO", &["server"]);
+    /// What each master says of itself under one heading.
+    pub(super) async fn info(&self, heading: &str, deadline: Instant) -> Result<Vec<Value>, StoreError> {
+        let info = || Request::command("INFO", &[heading]);
         match self {
             Self::One { .. } => Ok(vec![self.lane().call(info(), deadline).await?]),
             Self::Cluster(cluster) => {
