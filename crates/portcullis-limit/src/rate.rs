@@ -359,7 +359,7 @@ mod tests {
         assert!(!counter("10 per hour").counts_like(&rate("10 per hour", Algorithm::FixedWindow, None)));
 
         let bucket = |quota, burst| rate(quota, Algorithm::TokenBucket, burst);
-        // A third of a minute is no whole number of nanoseconds.
+        // Intervals are rounded up to whole nanoseconds, so that the two are not quite equally deep.
         assert!(bucket("10 per minute", None).counts_like(&bucket("600,007 per minute", None)));
         assert!(bucket("10 per minute", Some(10)).counts_like(&bucket("10 per minute", Some(12))));
         assert!(!bucket("10 per minute", Some(10)).counts_like(&bucket("10 per minute", Some(1000))));

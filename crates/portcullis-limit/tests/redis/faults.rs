@@ -304,6 +304,32 @@ fn l2_what_does_not_speak_as_redis_does_is_an_error() {
 }
 
 #[test]
+fn l10_whatever_answers_in_the_place_of_redis_begins_no_line_of_its_own_in_a_log() {
+    for (answer, kind, expected) in [
+        ("-NOAUTH really\x1b[2J\rINFO all is well\r\n", "not-allowed", "NOAUTH really\\u{1b}[2J\\rINFO all is well"),
+        ("-NOAUTH really\nINFO all is well\r\n", "protocol", "NOAUTH really\\nINFO all is well"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let hostile = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            // Until the store goes: a reset would overtake the answer.
+            while stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let options = RedisOptions::parse(&format!("redis://127.0.0.1:{port}")).expect("a URL").timeout(WAIT);
+        let (store, runtime) = store(&options);
+        let error = runtime.block_on(store.ping()).expect_err("it is no Redis");
+        let told = error.to_string();
+        assert!(told.contains(expected) && !told.contains(char::is_control), "{told:?}");
+        assert_eq!(error.kind(), kind, "{told}");
+        drop((store, runtime));
+        hostile.join().expect("it ends");
+    }
+}
+
+#[test]
 fn l10_a_failover_by_sentinels_is_followed_within_two_seconds_of_its_end() {
     let mut watched = servers::watched(Some("s3ntinel"));
     let (store, runtime) = store(&watched.options().timeout(WAIT));

@@ -121,7 +121,7 @@ impl Host {
     }
 
     pub(super) fn protocol(&self, answer: &str) -> StoreError {
-        StoreError::Protocol { store: self.name.clone(), answer: answer.into() }
+        StoreError::Protocol { store: self.name.clone(), answer: answer.chars().take(200).collect::<String>().into() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::store::StoreError;
-use crate::store::net::{Kind, Malformed, Question};
+use crate::store::net::{Kind, Malformed, Question, readable};
 
 /// The longest line of a reply. Ours are far shorter; what is longer is not memcached.
 const MAX_LINE: usize = 8 * 1024;
@@ -164,8 +164,8 @@ impl Said {
 /// What an error that the server tells means.
 fn error_of(store: &str, answer: &str) -> StoreError {
     let store = store.into();
-    let answer: Box<str> = answer.chars().take(200).collect::<String>().into();
     let lower = answer.to_ascii_lowercase();
+    let answer = readable(answer);
     if lower.contains("out of memory") {
         StoreError::Full { store }
     } else if lower.contains("non-numeric") {
@@ -239,6 +239,18 @@ mod tests {
         assert_eq!(Command::read(b"VA 1\r\n12\r\n"), Err(Malformed));
         let value = format!("VA 1000\r\n{}\r\n", "x".repeat(1000));
         assert_eq!(Command::read(value.as_bytes()), Ok(Some((Said::Value("x".repeat(KEPT)), value.len()))));
+    }
+
+    #[test]
+    fn l10_what_a_server_says_begins_no_line_of_its_own_in_a_log_and_has_an_end() {
+        for beginning in ["SERVER_ERROR", "CLIENT_ERROR non-numeric", "CLIENT_ERROR unauthenticated", "ERROR"] {
+            let wire =
+                format!("{beginning} can't\n2026-01-01T00:00:00Z  INFO all is well\u{1b}[2J{}\r\n", "x".repeat(999));
+            let said = Command::read(wire.as_bytes()).unwrap().unwrap().0;
+            let told = said.or_error("memcached at 127.0.0.1:1").unwrap_err().to_string();
+            let expected = format!("{beginning} can't\\n2026-01-01T00:00:00Z  INFO all is well\\u{{1b}}[2Jxxx");
+            assert!(told.contains(&expected) && told.len() < 1_000, "{told}");
+        }
     }
 
     #[test]

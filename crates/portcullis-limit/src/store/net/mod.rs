@@ -14,7 +14,7 @@ pub(super) use lane::Lane;
 #[cfg(feature = "redis")]
 pub(super) use refusals::LONGEST;
 pub(super) use refusals::{FRESH, REFUNDABLE, Refusals, with_twins};
-pub(super) use stream::{Dialer, Stream, exchange, in_time};
+pub(super) use stream::{Dialer, Stream, exchange, in_time, readable};
 
 use super::shared::StoreError;
 

@@ -82,11 +82,25 @@ pub(in crate::store) async fn exchange<A>(
     }
 }
 
+/// What a server said, for people: it stands in lines of a log and on terminals, and whoever answers in the server's place
+/// must neither begin a line of their own there nor say without end.
+pub(in crate::store) fn readable(answer: &str) -> Box<str> {
+    let quotes = |c: &char| matches!(c, '\'' | '"');
+    let mut text = String::new();
+    for c in answer.chars().take(SAID) {
+        if quotes(&c) { text.push(c) } else { text.extend(c.escape_debug()) }
+    }
+    text.into()
+}
+
 /// The error of an answer that is none.
 pub(in crate::store) fn not_understood(store: &str, bytes: &[u8]) -> StoreError {
     let answer = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).escape_default().to_string();
     StoreError::Protocol { store: store.into(), answer: answer.into() }
 }
+
+/// How many characters of what a server said people are told.
+const SAID: usize = 200;
 
 fn broken(store: &str, cause: &dyn std::fmt::Display) -> StoreError {
     StoreError::Unavailable { store: store.into(), cause: cause.to_string().into() }

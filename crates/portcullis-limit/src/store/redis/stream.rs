@@ -5,7 +5,7 @@ use portcullis_core::Secret;
 use super::options::RedisOptions;
 use super::wire::{Value, Words, parse};
 use crate::store::StoreError;
-use crate::store::net::{Address, Dialer, Stream, exchange, in_time};
+use crate::store::net::{Address, Dialer, Stream, exchange, in_time, readable};
 
 /// The rights that a user of Redis's access control lists needs.
 pub(super) const NEEDS: &str = "~rl:* +eval +evalsha +script|load +get +set +del +time +lindex +llen +lset +ltrim +lpush \
@@ -93,7 +93,7 @@ pub(super) fn error_of(store: &str, answer: &str) -> StoreError {
     let (code, rest) = answer.split_once(' ').unwrap_or((answer, ""));
     // An older server tells an error in a script as ERR with the code somewhere in the text.
     let says = |word: &str| code == word || (code == "ERR" && rest.contains(word));
-    let (store, answer) = (store.into(), answer.chars().take(200).collect::<String>().into());
+    let (store, answer) = (store.into(), readable(answer));
     let script_may_not = rest.contains("user executing the script can't");
     if says("NOPERM") || says("NOAUTH") || says("WRONGPASS") || rest.contains("AUTH <password>") || script_may_not {
         StoreError::NotAllowed { store, answer, needs: NEEDS }
@@ -105,5 +105,26 @@ pub(super) fn error_of(store: &str, answer: &str) -> StoreError {
         StoreError::NotReady { store, answer }
     } else {
         StoreError::Protocol { store, answer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l10_what_a_server_says_begins_no_line_of_its_own_in_a_log_and_has_an_end() {
+        for code in ["ERR", "NOAUTH", "WRONGTYPE", "LOADING", "MOVED"] {
+            let hostile = format!(
+                "{code} it can't\n2026-01-01T00:00:00Z  INFO all is well\r\u{1b}[2J\u{202e}{}",
+                "x".repeat(9_999)
+            );
+            let told = error_of("Redis at 127.0.0.1:1", &hostile).to_string();
+            let expected =
+                format!("{code} it can't\\n2026-01-01T00:00:00Z  INFO all is well\\r\\u{{1b}}[2J\\u{{202e}}xxx");
+            assert!(told.contains(&expected) && told.len() < 1_000, "{told}");
+        }
+        let elsewhere = Address { host: "a\n\u{1b}[2Jb".into(), port: 1 };
+        assert_eq!(&*name(&elsewhere), "Redis at a\\n\\u{1b}[2Jb:1");
     }
 }
