@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use portcullis_core::{Clock as _, Event, EventKind, EventSink};
 use portcullis_limit::{
     LeaseFigures, Limiter, MemcachedStore, MemoryStore, RedisStore, SharedStore, StoreError, StoreEvent, StoreObserver,
@@ -168,15 +169,25 @@ pub(super) fn introduce(store: Option<&Arc<MemcachedStore>>, settings: &GateSett
 fn observer(failures: Arc<AtomicU64>, sink: Arc<dyn EventSink>) -> StoreObserver {
     let record =
         move |kind, reason| sink.record(Event { reason: Some(reason), ..Event::new(ProcessClock.now(), kind) });
+    // What was told of the present absence, each kind once: a connection that broke is told first, and only the next one is
+    // told what is wrong.
+    let told: Mutex<Vec<&'static str>> = Mutex::default();
     Arc::new(move |event| match event {
-        StoreEvent::Failed(_) => {
+        StoreEvent::Failed(error) => {
             failures.fetch_add(1, Ordering::Relaxed);
+            let mut told = told.lock();
+            if !told.is_empty() && !told.contains(&error.kind()) {
+                told.push(error.kind());
+                tracing::error!(%error, "the store of the limits is still away");
+            }
         }
         StoreEvent::Lost(error) => {
+            *told.lock() = vec![error.kind()];
             tracing::error!(%error, "the store of the limits is away; each limit does what its `outage` says");
             record(EventKind::LimitStoreLost, error.kind());
         }
         StoreEvent::Back => {
+            told.lock().clear();
             tracing::info!("the store of the limits is back");
             record(EventKind::LimitStoreBack, "answers");
         }

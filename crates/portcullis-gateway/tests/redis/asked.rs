@@ -1,8 +1,9 @@
 //! How often Redis is asked (L2): once for all limits of a request whose token is known.
 
+use crate::exact::patient_gate;
 use crate::servers::Server;
 use crate::support::origin::Origin;
-use crate::{gate, up};
+use crate::up;
 
 /// One of them by the address alone, which in memory is charged before anybody's token is looked at.
 #[test]
@@ -19,7 +20,7 @@ fn l2_a_request_with_a_known_token_asks_redis_once_for_all_its_limits() {
         )
     })
     .concat();
-    let gateway = gate(&origin, &redis, &limits);
+    let gateway = patient_gate(&origin, &redis, &limits);
     up(&gateway);
     let (client, token) = (gateway.client(), gateway.token("editor"));
     let ask = || client.get("/projects/1").bearer(&token).send();
