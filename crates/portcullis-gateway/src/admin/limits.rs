@@ -305,9 +305,10 @@ impl From<InspectError> for Refused {
             InspectError::Needs(_) | InspectError::Exempt | InspectError::NoUnits | InspectError::BlockLength => {
                 return invalid(detail);
             }
-            InspectError::NoSharedStore
-            | InspectError::NothingLeased
-            | InspectError::Store(StoreError::Unsupported { .. }) => {
+            InspectError::NoSharedStore | InspectError::NothingLeased => {
+                Self::new(StatusCode::CONFLICT, "Conflict", "conflict")
+            }
+            InspectError::Store(StoreError::Unsupported { .. }) => {
                 Self::new(StatusCode::NOT_IMPLEMENTED, "Not supported", "not_supported")
             }
             InspectError::Store(_) => {

@@ -225,8 +225,8 @@ fn l11_where_nothing_is_leased_there_is_nothing_to_open_again_and_nothing_is_wri
     assert!(code == Some(1) && text.contains("the limits count in this gate's own memory"), "{code:?} {text}");
     let stranger = Client::at(gateway.admin, std::net::Ipv4Addr::LOCALHOST);
     stranger.post("/api/limit-store/reopen").send().expect(401);
-    let reply = stranger.post("/api/limit-store/reopen").bearer(&gateway.operator().token).send().expect(501);
-    assert_eq!(reply.json()["error"], "Not supported", "{}", reply.text());
+    let reply = stranger.post("/api/limit-store/reopen").bearer(&gateway.operator().token).send().expect(409);
+    assert_eq!(reply.json()["error"], "Conflict", "{}", reply.text());
     assert!(gateway.accounts().texts("SELECT detail FROM audit WHERE action LIKE 'lease%'").is_empty());
 }
 

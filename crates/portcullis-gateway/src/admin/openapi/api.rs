@@ -189,7 +189,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
              something all the same, they count that anew. It is taken down in the audit trail.",
         )
         .answers(&[json::<Reopened>(200, "Leases are open.")])
-        .refuses(&[(501, "Nothing is leased from the store of the limits, or they count in memory.")]),
+        .refuses(&[(409, "Nothing is leased from the store of the limits, or they count in memory.")]),
     operation("POST /api/export", "export", "Every account, as the JSON lines that \"users import\" reads")
         .about(
             "It is taken down in the audit trail. It comes as it is read and may take two minutes at most; a connection that \
