@@ -38,7 +38,7 @@ fn app(redis: &str) -> Result<Router, Box<dyn Error>> {
     let told = Arc::new(|event: &StoreEvent| match event {
         StoreEvent::Lost(why) => eprintln!("each for itself from now on: {why}"),
         StoreEvent::Back => eprintln!("together again"),
-        StoreEvent::Failed(_) | StoreEvent::Forgot => {}
+        StoreEvent::Failed(_) | StoreEvent::Still(_) | StoreEvent::Forgot => {}
     });
     let limits = Limits::new(Limiter::default().sharing(Arc::new(store), patience, told));
     let layer = LimitLayer::new(&limits)

@@ -66,6 +66,9 @@ pub enum StoreEvent {
     Failed(StoreError),
     /// From now on it is left alone, and every limit does what its [`Outage`] says.
     Lost(StoreError),
+    /// It is still left alone: what it says when it is asked whether it is back. That may be more than was known when it was
+    /// lost, when all that was seen was a connection that broke.
+    Still(StoreError),
     /// It is asked again.
     Back,
     /// It may have lost what it had counted: it was restarted or emptied, or another server has taken its place. Leased
@@ -214,9 +217,12 @@ impl Shared {
                 Ok(Err(error)) => (false, Some(error)),
                 Err(_) => (false, Some(self.late())),
             };
-            // A ping that fails while the store is known to be away is no news.
             let change = self.breaker.pinged(well);
-            self.tell(change, error.filter(|_| change == Change::Lost));
+            match error {
+                // Of a store that is known to be away it is no failed question.
+                Some(error) if change == Change::None && !self.works() => (self.observer)(&StoreEvent::Still(error)),
+                error => self.tell(change, error.filter(|_| change == Change::Lost)),
+            }
         }
     }
 

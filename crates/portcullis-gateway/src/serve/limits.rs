@@ -173,8 +173,10 @@ fn observer(failures: Arc<AtomicU64>, sink: Arc<dyn EventSink>) -> StoreObserver
     // told what is wrong.
     let told: Mutex<Vec<&'static str>> = Mutex::default();
     Arc::new(move |event| match event {
-        StoreEvent::Failed(error) => {
+        StoreEvent::Failed(_) => {
             failures.fetch_add(1, Ordering::Relaxed);
+        }
+        StoreEvent::Still(error) => {
             let mut told = told.lock();
             if !told.is_empty() && !told.contains(&error.kind()) {
                 told.push(error.kind());

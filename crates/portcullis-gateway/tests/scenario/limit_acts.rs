@@ -281,7 +281,7 @@ fn l6_an_operator_shows_resets_and_blocks_what_is_counted_by_claims() {
 
     // The trail has the claims, as it has whom else an act was about.
     let rows = gateway.accounts().texts("SELECT detail FROM audit WHERE action = 'limit_blocked'");
-    assert_eq!(rows, ["team: claim email=ann@example.com, claim tier=free for 1h"]);
+    assert_eq!(rows, ["for 1h: team: claim email=ann@example.com, claim tier=free"]);
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl House {
     fn changes(&self) -> Vec<&'static str> {
         let told = self.events.lock().unwrap();
         let word = |event: &StoreEvent| match event {
-            StoreEvent::Failed(_) => None,
+            StoreEvent::Failed(_) | StoreEvent::Still(_) => None,
             StoreEvent::Lost(_) => Some("lost"),
             StoreEvent::Back => Some("back"),
             StoreEvent::Forgot => Some("forgot"),

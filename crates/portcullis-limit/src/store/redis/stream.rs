@@ -94,8 +94,9 @@ pub(super) fn error_of(store: &str, answer: &str) -> StoreError {
     // An older server tells an error in a script as ERR with the code somewhere in the text.
     let says = |word: &str| code == word || (code == "ERR" && rest.contains(word));
     let (store, answer) = (store.into(), readable(answer));
-    let script_may_not = rest.contains("user executing the script can't");
-    if says("NOPERM") || says("NOAUTH") || says("WRONGPASS") || rest.contains("AUTH <password>") || script_may_not {
+    // The last is about a command of more words than it reads of whoever has not said a password.
+    let may_not = ["user executing the script can't", "AUTH <password>", "unauthenticated multibulk"];
+    if says("NOPERM") || says("NOAUTH") || says("WRONGPASS") || may_not.into_iter().any(|words| rest.contains(words)) {
         StoreError::NotAllowed { store, answer, needs: NEEDS }
     } else if says("OOM") {
         StoreError::Full { store }
