@@ -1,19 +1,18 @@
 //! `[reputation]`, and quotas that go by it (L12).
 
-use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
 
 use http::Method;
-use ipnet::IpNet;
 use portcullis::{ByRepute, LimitRule, Mode, QuotaChoice, ReputationRules, Scope, Weights};
 use portcullis_limit::{Quota, Rate};
 
 use super::context::Context;
 use super::limits::LOGIN;
 use super::quota::Keeping;
+use super::transport::network;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{At, ByChoice, LimitTable, NetworkText, QuotaText, Raw, ReputationTable, Table, WeightsTable};
+use crate::config::raw::{At, ByChoice, LimitTable, QuotaText, Raw, ReputationTable, Table, WeightsTable};
 use crate::config::words::{alternatives, closest};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -83,21 +82,6 @@ fn weights(cx: &mut Context<'_>, table: &ReputationTable, bad: u16) -> Weights {
 
 fn points(cx: &mut Context<'_>, written: Option<&At<u64>>, default: u16, least: u64) -> u16 {
     u16::try_from(cx.number(written, default.into(), least..=10_000)).unwrap_or(default)
-}
-
-fn network(cx: &mut Context<'_>, at: &At<NetworkText>) -> Option<IpNet> {
-    let text = at.get().as_str();
-    let Ok(network) = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) else {
-        let found = Diagnostic::error(at.span(), format!("{text:?} is not a network"));
-        cx.push(found.expected("for example \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\""));
-        return None;
-    };
-    if network.trunc() != network {
-        let found = Diagnostic::error(at.span(), format!("{text:?} has bits behind its prefix"));
-        cx.push(found.hint(format!("write \"{}\"", network.trunc())));
-        return None;
-    }
-    Some(network)
 }
 
 /// A limit that is charged before it is known who asks would hold the proven to their neighbours' name.
