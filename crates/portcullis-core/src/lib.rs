@@ -24,7 +24,7 @@ pub use ipnet::IpNet;
 pub use path::{NormalizedPath, PathError};
 pub use principal::{InvalidPrincipal, Principal, PrincipalParts, Scheme};
 pub use problem::{PROBLEM_JSON, Problem};
-pub use reason::{Fault, Limited, Reason};
+pub use reason::{Fault, Limited, Reason, Violation};
 pub use request_id::RequestId;
 pub use secret::Secret;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

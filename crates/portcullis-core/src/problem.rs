@@ -3,7 +3,7 @@
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::{Reason, RequestId};
+use crate::{Reason, RequestId, Violation};
 
 /// The media type of RFC 9457.
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -11,7 +11,7 @@ pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/prob
 /// A refusal as the client will see it: a status, some headers and a JSON body.
 ///
 /// The body has the members `type`, `title`, `status`, `error`, `request_id`, where there is something to say
-/// `detail`, and for a limit `limit`, `remaining` and `resetAt` (ISO 8601).
+/// `detail`, for content that breaks rules `details` (a list of `path`, `rule` and `message`), and for a limit `limit`, `remaining` and `resetAt` (ISO 8601).
 #[derive(Clone, Debug)]
 pub struct Problem {
     /// The status code.
@@ -57,6 +57,9 @@ impl Problem {
             body.extend_from_slice(limited.reset_at.to_rfc3339().as_bytes());
             body.extend_from_slice(b"\"");
         }
+        if let Reason::ValidationFailed(violations) = reason {
+            push_details(&mut body, violations);
+        }
         if let Some(id) = id {
             body.extend_from_slice(b",\"request_id\":\"");
             body.extend_from_slice(&id.to_hex());
@@ -75,6 +78,21 @@ impl Problem {
         }
         Self { status, headers, body }
     }
+}
+
+/// Appends the member `details`.
+fn push_details(out: &mut Vec<u8>, violations: &[Violation]) {
+    out.extend_from_slice(b",\"details\":[");
+    for (index, Violation { path, rule, message }) in violations.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"path\":" } else { b",{\"path\":" });
+        push_json(out, path);
+        out.extend_from_slice(b",\"rule\":");
+        push_json(out, rule);
+        out.extend_from_slice(b",\"message\":");
+        push_json(out, message);
+        out.push(b'}');
+    }
+    out.push(b']');
 }
 
 /// Appends a JSON string (RFC 8259 §7).
@@ -121,6 +139,22 @@ mod tests {
         assert_eq!(problem.headers[RETRY_AFTER], "2");
         let body = String::from_utf8(Problem::without_id(&reason).body).unwrap();
         assert!(body.ends_with(",\"resetAt\":\"2026-11-21T04:13:41.000Z\"}"), "{body}");
+    }
+
+    #[test]
+    fn h4_what_breaks_a_rule_is_told_by_place_rule_and_message() {
+        let violation =
+            |path: &str| Violation { path: path.into(), rule: "maximum".into(), message: "must be at most 100".into() };
+        let problem =
+            Problem::without_id(&Reason::ValidationFailed([violation("/items/0/quantity"), violation("/a\"b")].into()));
+        assert_eq!(problem.status, StatusCode::BAD_REQUEST);
+        assert_eq!(
+            String::from_utf8(problem.body).unwrap(),
+            "{\"type\":\"urn:portcullis:problem:validation_failed\",\"title\":\"Bad Request\",\"status\":400,\
+             \"error\":\"Validation failed\",\"details\":[{\"path\":\"/items/0/quantity\",\"rule\":\"maximum\",\
+             \"message\":\"must be at most 100\"},{\"path\":\"/a\\\"b\",\"rule\":\"maximum\",\
+             \"message\":\"must be at most 100\"}]}"
+        );
     }
 
     #[test]

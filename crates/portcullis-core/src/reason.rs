@@ -35,6 +35,18 @@ pub struct Limited {
     pub message: Option<Box<str>>,
 }
 
+/// One rule that a request's content breaks. It names the place and the rule, and never repeats what stood there: that may
+/// be a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where: a JSON Pointer (RFC 6901) into the body, or the name of a parameter.
+    pub path: Box<str>,
+    /// The rule in one word, such as `required` or `maximum`: the keyword of JSON Schema where there is one.
+    pub rule: Box<str>,
+    /// The rule as a sentence for whoever sent it.
+    pub message: Box<str>,
+}
+
 /// Why a request was refused or could not be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -54,6 +66,14 @@ pub enum Reason {
     ExpectationFailed,
     /// A method that a gate must not serve (`CONNECT`, `TRACE`).
     MethodRefused,
+    /// TLS was set up for one host, and the request names another (RFC 9110 §15.5.20).
+    Misdirected,
+    /// The body's media type or coding is not one that the route takes; the text says what it takes.
+    UnsupportedMediaType(&'static str),
+    /// The body is not what it says it is, or can be read in two ways; the text says why.
+    InvalidBody(&'static str),
+    /// The content breaks the rules of the route.
+    ValidationFailed(Arc<[Violation]>),
     /// The address is blocked.
     Blocked,
     /// No route allows it.
@@ -72,6 +92,12 @@ pub enum Reason {
     InsufficientPermissions,
     /// Another site made a browser send its cookie with an unsafe method.
     CrossSite,
+    /// A page of this origin may not ask.
+    OriginRefused,
+    /// A cookie's unsafe request came without a token against forgery.
+    MissingCsrfToken,
+    /// It came with one that is not of this session, or too old.
+    InvalidCsrfToken,
     /// The record of revocations is too old to decide by.
     RevocationsStale,
     /// A limit that admits nobody without its shared store; the store is away.
@@ -82,6 +108,8 @@ pub enum Reason {
     UpstreamUnreachable,
     /// The upstream answered something that is not HTTP or must not be forwarded.
     UpstreamInvalid,
+    /// The upstream's answer cannot be brought into the shape that the route promises; the text is for the operator only.
+    ResponseRefused(&'static str),
     /// The upstream did not answer in time.
     UpstreamTimeout,
     /// A part of this process failed.
@@ -93,21 +121,30 @@ impl Reason {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::AmbiguousPath(_) => StatusCode::BAD_REQUEST,
+            Self::Malformed(_) | Self::AmbiguousPath(_) | Self::InvalidBody(_) | Self::ValidationFailed(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::MethodRefused => StatusCode::NOT_IMPLEMENTED,
-            Self::Blocked | Self::InsufficientPermissions | Self::CrossSite => StatusCode::FORBIDDEN,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Blocked
+            | Self::InsufficientPermissions
+            | Self::CrossSite
+            | Self::OriginRefused
+            | Self::MissingCsrfToken
+            | Self::InvalidCsrfToken => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::LimitReached(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::AuthenticationRequired | Self::TokenExpired | Self::InvalidToken(_) | Self::TokenRevoked => {
                 StatusCode::UNAUTHORIZED
             }
             Self::RevocationsStale | Self::LimitsUnavailable | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamUnreachable | Self::UpstreamInvalid => StatusCode::BAD_GATEWAY,
+            Self::UpstreamUnreachable | Self::UpstreamInvalid | Self::ResponseRefused(_) => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -124,6 +161,10 @@ impl Reason {
             Self::RequestTimeout => "Request timeout",
             Self::ExpectationFailed => "Expectation failed",
             Self::MethodRefused => "Method not implemented",
+            Self::Misdirected => "Misdirected request",
+            Self::UnsupportedMediaType(_) => "Unsupported media type",
+            Self::InvalidBody(_) => "Invalid request body",
+            Self::ValidationFailed(_) => "Validation failed",
             Self::Blocked => "Address blocked",
             Self::NotFound => "Not found",
             Self::LimitReached(limited) => match &limited.message {
@@ -136,8 +177,11 @@ impl Reason {
             Self::TokenRevoked => "Token has been revoked",
             Self::InsufficientPermissions => "Insufficient permissions",
             Self::CrossSite => "Cross-site request refused",
+            Self::OriginRefused => "Origin not allowed",
+            Self::MissingCsrfToken => "Missing CSRF token",
+            Self::InvalidCsrfToken => "Invalid CSRF token",
             Self::RevocationsStale | Self::LimitsUnavailable | Self::Overloaded => "Service unavailable",
-            Self::UpstreamUnreachable | Self::UpstreamInvalid => "Bad gateway",
+            Self::UpstreamUnreachable | Self::UpstreamInvalid | Self::ResponseRefused(_) => "Bad gateway",
             Self::UpstreamTimeout => "Gateway timeout",
             Self::Internal => "Internal error",
         }
@@ -155,6 +199,10 @@ impl Reason {
             Self::RequestTimeout => "request_timeout",
             Self::ExpectationFailed => "expectation_failed",
             Self::MethodRefused => "method_refused",
+            Self::Misdirected => "misdirected",
+            Self::UnsupportedMediaType(_) => "unsupported_media_type",
+            Self::InvalidBody(_) => "invalid_body",
+            Self::ValidationFailed(_) => "validation_failed",
             Self::Blocked => "blocked",
             Self::NotFound => "not_found",
             Self::LimitReached(_) => "rate_limited",
@@ -164,18 +212,22 @@ impl Reason {
             Self::TokenRevoked => "token_revoked",
             Self::InsufficientPermissions => "insufficient_permissions",
             Self::CrossSite => "cross_site",
+            Self::OriginRefused => "origin_refused",
+            Self::MissingCsrfToken => "missing_csrf_token",
+            Self::InvalidCsrfToken => "invalid_csrf_token",
             Self::RevocationsStale => "revocations_stale",
             Self::LimitsUnavailable => "limits_unavailable",
             Self::Overloaded => "overloaded",
             Self::UpstreamUnreachable => "upstream_unreachable",
             Self::UpstreamInvalid => "upstream_invalid",
+            Self::ResponseRefused(_) => "response_refused",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::Internal => "internal",
         }
     }
 
     /// Every slug there is, for metric labels.
-    pub const SLUGS: [&'static str; 24] = [
+    pub const SLUGS: [&'static str; 32] = [
         "malformed",
         "ambiguous_path",
         "target_too_long",
@@ -184,6 +236,10 @@ impl Reason {
         "request_timeout",
         "expectation_failed",
         "method_refused",
+        "misdirected",
+        "unsupported_media_type",
+        "invalid_body",
+        "validation_failed",
         "blocked",
         "not_found",
         "rate_limited",
@@ -193,11 +249,15 @@ impl Reason {
         "token_revoked",
         "insufficient_permissions",
         "cross_site",
+        "origin_refused",
+        "missing_csrf_token",
+        "invalid_csrf_token",
         "revocations_stale",
         "limits_unavailable",
         "overloaded",
         "upstream_unreachable",
         "upstream_invalid",
+        "response_refused",
         "upstream_timeout",
         "internal",
     ];
@@ -208,7 +268,9 @@ impl Reason {
         match self {
             Self::RevocationsStale | Self::LimitsUnavailable => Fault::Dependency,
             Self::Overloaded | Self::Internal => Fault::Us,
-            Self::UpstreamUnreachable | Self::UpstreamInvalid | Self::UpstreamTimeout => Fault::Upstream,
+            Self::UpstreamUnreachable | Self::UpstreamInvalid | Self::ResponseRefused(_) | Self::UpstreamTimeout => {
+                Fault::Upstream
+            }
             _ => Fault::Client,
         }
     }
@@ -217,12 +279,18 @@ impl Reason {
     #[must_use]
     pub fn detail(&self) -> Option<std::borrow::Cow<'static, str>> {
         match self {
-            Self::Malformed(rule) => Some((*rule).into()),
+            Self::Malformed(rule) | Self::UnsupportedMediaType(rule) | Self::InvalidBody(rule) => Some((*rule).into()),
             Self::AmbiguousPath(error) => Some(error.to_string().into()),
             Self::BodyTooLarge(limit) => Some(format!("the body may have at most {limit} bytes").into()),
             Self::UpstreamUnreachable => Some("the API behind this gate could not be reached".into()),
             Self::UpstreamInvalid => Some("the API behind this gate sent an answer that is not valid HTTP".into()),
             Self::UpstreamTimeout => Some("the API behind this gate did not answer in time".into()),
+            Self::ResponseRefused(_) => Some("the API behind this gate sent an answer that may not be shown".into()),
+            Self::Misdirected => Some("this connection was opened for another host: open a new one".into()),
+            Self::OriginRefused => Some("pages of this origin may not use this API".into()),
+            Self::MissingCsrfToken | Self::InvalidCsrfToken => {
+                Some("get a token of your session and send it in the header X-CSRF-Token".into())
+            }
             Self::InsufficientPermissions => Some("your role or permissions do not cover this request".into()),
             _ => None,
         }

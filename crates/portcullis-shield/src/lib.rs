@@ -1,5 +1,7 @@
-//! Shapes: what every response must carry and what it must not tell.
+//! Shapes: what a request's content must satisfy, what every response must carry and what it must not tell.
 
+mod check;
 mod response;
 
+pub use check::{Check, Seen};
 pub use response::{Preset, ResponseHeaders};

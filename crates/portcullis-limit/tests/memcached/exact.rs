@@ -8,8 +8,9 @@ use portcullis_limit::{Algorithm, Ask, MemcachedStore, Period, Quota, Rate, Shar
 use tokio::runtime::Runtime;
 
 use crate::contract::ask;
+use crate::house::key;
 use crate::servers::{Server, wait_until};
-use crate::{CARRIED, at_once, key, memcached, options, store, url};
+use crate::{CARRIED, at_once, memcached, options, store, url};
 
 /// Names the server to a process that was started as a client.
 const CLIENT: &str = "PORTCULLIS_TEST_MEMCACHED_CLIENT";

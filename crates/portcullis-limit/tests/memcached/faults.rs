@@ -1,108 +1,44 @@
 //! A server that is away, slow, full, emptied or not ours: an error in bounded time, nothing admitted twice, and back at work
 //! without being told.
 
-use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use portcullis_limit::{Algorithm, Key, MemcachedOptions, MemcachedStore, Rate, SharedStore as _, StoreError};
-use tokio::runtime::Runtime;
+use portcullis_limit::{Algorithm, MemcachedOptions, MemcachedStore, SharedStore as _};
 
 use crate::contract::{ask, rate};
+use crate::house::{House, SLACK, WAIT, key};
 use crate::servers::{Server, wait_until};
-use crate::{at_once, items, key, memcached, say, store, url};
+use crate::{at_once, items, memcached, say, store, url};
 
 const DAY: Duration = Duration::from_secs(86_400 * 30);
-/// How long these stores wait for an answer. Real ones wait less; here other tests run beside.
-const WAIT: Duration = Duration::from_millis(300);
-/// What may pass beyond that on a machine that is busy with other tests.
-const SLACK: Duration = Duration::from_millis(500);
 
-struct House {
-    server: Server,
-    store: MemcachedStore,
-    runtime: Runtime,
-    rate: Rate,
-    /// How many charges were asked for.
-    asked: Cell<u64>,
+fn house(server: Server) -> House<MemcachedStore> {
+    let options = MemcachedOptions::parse(&url(&server)).expect("a URL").timeout(WAIT);
+    House::over(server, store(&options), rate(Algorithm::FixedWindow, 10, DAY))
 }
 
-impl House {
-    fn new(server: Server) -> Self {
-        let options = MemcachedOptions::parse(&url(&server)).expect("a URL").timeout(WAIT);
-        let (store, runtime) = store(&options);
-        wait_until("the store is connected", || runtime.block_on(store.ping()).is_ok());
-        Self { server, store, runtime, rate: rate(Algorithm::FixedWindow, 10, DAY), asked: Cell::new(0) }
-    }
-
-    fn charge(&self, key: &Key) -> Result<bool, StoreError> {
-        self.asked.set(self.asked.get() + 1);
-        let began = Instant::now();
-        let answer = self.runtime.block_on(self.store.charge(&[ask(&self.rate, key, 1)]));
-        assert!(began.elapsed() < WAIT + SLACK, "{:?} until {answer:?}", began.elapsed());
-        answer.map(|answer| answer.is_ok())
-    }
-
-    fn error(&self, key: &Key) -> StoreError {
-        self.charge(key).expect_err("the store cannot answer")
-    }
-
-    fn used(&self, key: &Key) -> u64 {
-        let ask = ask(&self.rate, key, 0);
-        10 - self.runtime.block_on(self.store.peek(&ask)).expect("the store answers").remaining
-    }
-
-    fn identity(&self) -> portcullis_limit::Identity {
-        self.runtime.block_on(self.store.ping()).expect("the server is there")
-    }
-
-    /// The name of the only item that is a count.
-    fn item(&self) -> String {
-        let mut found = None;
-        wait_until("the item is listed", || {
-            found = items(&self.server).into_iter().find(|name| name.starts_with("rl:tested"));
-            found.is_some()
-        });
-        found.expect("it was found")
-    }
-
-    /// Waits until charges are answered again; tells how long that took.
-    fn back(&self) -> Duration {
-        let began = Instant::now();
-        wait_until("the store answers again", || self.charge(&key("back")).is_ok());
-        began.elapsed()
-    }
+/// The name of the only item that is a count.
+fn item(house: &House<MemcachedStore>) -> String {
+    let mut found = None;
+    wait_until("the item is listed", || {
+        found = items(&house.server).into_iter().find(|name| name.starts_with("rl:tested"));
+        found.is_some()
+    });
+    found.expect("it was found")
 }
 
 #[test]
 fn l10_a_memcached_that_is_killed_is_an_error_at_once_and_found_again_within_two_seconds() {
-    let mut house = House::new(memcached(&[]));
-    assert_eq!(house.charge(&key("u")), Ok(true));
-    let before = house.identity();
-    assert_eq!(before, house.identity(), "it stays who it is");
-    house.server.kill();
-    wait_until("the loss is known", || house.error(&key("u")).kind() == "unavailable");
-    let began = Instant::now();
-    for _ in 0..1000 {
-        assert_eq!(house.error(&key("u")).kind(), "unavailable");
-    }
-    assert!(began.elapsed() < SLACK, "a thousand errors took {:?}", began.elapsed());
-    let message = house.error(&key("u")).to_string();
-    assert!(
-        message.contains(&format!("127.0.0.1:{}", house.server.port)) && message.contains("check that"),
-        "{message}"
-    );
-    house.server.run();
-    let took = house.back();
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    assert_ne!(before, house.identity(), "what it had counted is gone, and so it is another store");
+    let mut house = house(memcached(&[]));
+    house.is_killed_and_found_again();
     assert_eq!(house.used(&key("u")), 0);
 }
 
 #[test]
 fn l10_a_memcached_that_was_emptied_is_another_store() {
-    let house = House::new(memcached(&[]));
+    let house = house(memcached(&[]));
     assert_eq!(house.charge(&key("u")), Ok(true));
     let before = house.identity();
     assert_eq!(say(&house.server, "flush_all"), "OK\r\n");
@@ -113,7 +49,7 @@ fn l10_a_memcached_that_was_emptied_is_another_store() {
 
 #[test]
 fn l10_a_memcached_that_hangs_costs_each_request_its_wait_and_nothing_else() {
-    let house = House::new(memcached(&[]));
+    let house = house(memcached(&[]));
     assert_eq!(house.charge(&key("u")), Ok(true));
     house.server.signal("-STOP");
     let error = house.error(&key("u"));
@@ -148,7 +84,7 @@ fn l10_a_memcached_that_hangs_costs_each_request_its_wait_and_nothing_else() {
 
 #[test]
 fn l10_an_answer_of_memcached_that_comes_too_late_leaves_the_charge_and_is_counted() {
-    let house = House::new(memcached(&[]));
+    let house = house(memcached(&[]));
     house.server.signal("-STOP");
     assert_eq!(house.error(&key("u")).kind(), "timeout");
     house.server.signal("-CONT");
@@ -159,7 +95,7 @@ fn l10_an_answer_of_memcached_that_comes_too_late_leaves_the_charge_and_is_count
 
 #[test]
 fn l2_a_full_memcached_that_may_not_forget_refuses_the_whole_stack() {
-    let house = House::new(memcached(&["-M", "-m", "1", "-o", "slab_chunk_max=8192", "-I", "16k"]));
+    let house = house(memcached(&["-M", "-m", "1", "-o", "slab_chunk_max=8192", "-I", "16k"]));
     fill(&house.server);
     let mut full = None;
     // Until no page is left that new counts could lie in.
@@ -185,7 +121,7 @@ fn l2_a_full_memcached_that_may_not_forget_refuses_the_whole_stack() {
 
 #[test]
 fn l2_a_full_memcached_that_forgets_says_how_much() {
-    let house = House::new(memcached(&["-m", "1", "-o", "slab_chunk_max=8192", "-I", "16k"]));
+    let house = house(memcached(&["-m", "1", "-o", "slab_chunk_max=8192", "-I", "16k"]));
     assert_eq!(house.charge(&key("u")), Ok(true));
     assert_eq!(house.store.figures().evictions, 0);
     fill(&house.server);
@@ -207,9 +143,9 @@ fn fill(server: &Server) {
 
 #[test]
 fn l2_what_is_not_ours_under_an_item_is_left_alone_and_nothing_else_is_charged() {
-    let house = House::new(memcached(&[]));
+    let house = house(memcached(&[]));
     assert_eq!(house.charge(&key("theirs")), Ok(true));
-    let item = house.item();
+    let item = item(&house);
     let max = u64::MAX.to_string();
     for value in ["hello", "", "-1", "1.5", "99999999999999999999999", &max] {
         say(&house.server, &format!("ms {item} {} T600\r\n{value}", value.len()));
@@ -229,7 +165,7 @@ fn l2_what_is_not_ours_under_an_item_is_left_alone_and_nothing_else_is_charged()
 
 #[test]
 fn l2_a_count_that_is_given_back_below_nothing_stays_at_nothing() {
-    let house = House::new(memcached(&[]));
+    let house = house(memcached(&[]));
     let asks = [ask(&house.rate, &key("u"), 9)];
     let charge = house.runtime.block_on(house.store.charge(&asks)).expect("it answers").expect("there is room");
     for _ in 0..3 {
@@ -239,7 +175,7 @@ fn l2_a_count_that_is_given_back_below_nothing_stays_at_nothing() {
     assert_eq!(house.charge(&key("u")), Ok(true));
     assert_eq!(house.used(&key("u")), 1);
     // Of an item that is gone nothing is given back, and none is made.
-    let item = house.item();
+    let item = item(&house);
     assert_eq!(say(&house.server, &format!("md {item}")), "HD\r\n");
     house.store.give_back(charge.receipts()[0].clone());
     assert_eq!(house.used(&key("u")), 0);

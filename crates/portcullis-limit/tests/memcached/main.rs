@@ -5,6 +5,8 @@
 mod contract;
 mod exact;
 mod faults;
+#[path = "../redis/house.rs"]
+mod house;
 mod refusals;
 #[path = "../redis/servers.rs"]
 #[expect(dead_code, reason = "one harness for all servers that tests start")]
@@ -18,6 +20,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use contract::{Case, Subject};
+use house::key;
 use portcullis_core::Timestamp;
 use portcullis_limit::{
     Algorithm, Answer, Ask, Charge, Denied, Key, Limiter, MemcachedOptions, MemcachedStore, Rate, Receipt,
@@ -85,12 +88,6 @@ pub(crate) fn store(options: &MemcachedOptions) -> (MemcachedStore, Runtime) {
 /// Options for tests on a machine that is busy with others: the wait is long, except where it is what is tested.
 pub(crate) fn options(url: &str) -> MemcachedOptions {
     MemcachedOptions::parse(url).expect("a URL").timeout(Duration::from_secs(5))
-}
-
-pub(crate) fn key(text: &str) -> Key {
-    let mut key = Key::new(0);
-    key.push_text('u', text);
-    key
 }
 
 /// Asks all at once, and waits for every answer.

@@ -6,8 +6,9 @@ use portcullis_limit::{Algorithm, Ask, Charge, Denied, MemcachedStore, SharedSto
 use tokio::runtime::Runtime;
 
 use crate::contract::{ask, rate};
+use crate::house::key;
 use crate::servers::{Server, wait_until};
-use crate::{key, memcached, options, say, store, url};
+use crate::{memcached, options, say, store, url};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

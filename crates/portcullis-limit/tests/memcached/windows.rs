@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use portcullis_limit::{Algorithm, Ask, Period, Quota, Rate, SharedStore as _};
 
 use crate::contract::{ask, rate};
+use crate::house::key;
 use crate::servers::{Server, wait_until};
-use crate::{items, key, memcached, options, say, store, url};
+use crate::{items, memcached, options, say, store, url};
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -4,9 +4,10 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use portcullis_limit::{Algorithm, Key, Quota, Rate, SharedStore as _};
+use portcullis_limit::{Algorithm, Quota, Rate, SharedStore as _};
 
 use crate::contract::ask;
+use crate::house::key;
 use crate::servers::{Server, wait_until};
 use crate::{options, store};
 
@@ -21,12 +22,6 @@ fn long(algorithm: Algorithm) -> Rate {
     };
     let burst = (algorithm == Algorithm::LeakyBucket).then_some(100);
     Rate::new(quota.expect("a quota"), algorithm, burst).expect("a rate")
-}
-
-fn key(text: &str) -> Key {
-    let mut key = Key::new(0);
-    key.push_text('u', text);
-    key
 }
 
 /// Asks 250 times at once, under every algorithm, and prints each admission as it comes. It is a test only because a test

@@ -1,99 +1,32 @@
 //! A server that is away, slow, full, read-only or not ours: an error in bounded time, nothing admitted twice, and back at
 //! work without being told.
 
-use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use portcullis_limit::{Algorithm, Key, Rate, RedisOptions, RedisStore, SharedStore as _, StoreError};
-use tokio::runtime::Runtime;
+use portcullis_limit::{Algorithm, Key, RedisOptions, RedisStore, SharedStore as _};
 
 use crate::contract::{ask, rate};
+use crate::house::{House, SLACK, WAIT, key};
 use crate::servers::{self, Server, wait_until};
 use crate::store;
 
 const DAY: Duration = Duration::from_secs(86_400 * 30);
-/// How long these stores wait for an answer. Real ones wait less; here other tests run beside.
-const WAIT: Duration = Duration::from_millis(300);
-/// What may pass beyond that on a machine that is busy with other tests.
-const SLACK: Duration = Duration::from_millis(500);
 
-struct House {
-    server: Server,
-    store: RedisStore,
-    runtime: Runtime,
-    rate: Rate,
-    /// How many charges were asked for.
-    asked: Cell<u64>,
-}
-
-impl House {
-    fn new(server: Server) -> Self {
-        let options = RedisOptions::parse(&server.url()).expect("a URL").timeout(WAIT);
-        let (store, runtime) = store(&options);
-        wait_until("the store is connected", || runtime.block_on(store.ping()).is_ok());
-        Self { server, store, runtime, rate: rate(Algorithm::SlidingWindowLog, 10, DAY), asked: Cell::new(0) }
-    }
-
-    fn charge(&self, key: &Key) -> Result<bool, StoreError> {
-        self.asked.set(self.asked.get() + 1);
-        let began = Instant::now();
-        let answer = self.runtime.block_on(self.store.charge(&[ask(&self.rate, key, 1)]));
-        assert!(began.elapsed() < WAIT + SLACK, "{:?} until {answer:?}", began.elapsed());
-        answer.map(|answer| answer.is_ok())
-    }
-
-    fn error(&self, key: &Key) -> StoreError {
-        self.charge(key).expect_err("the store cannot answer")
-    }
-
-    fn used(&self, key: &Key) -> u64 {
-        let ask = ask(&self.rate, key, 0);
-        10 - self.runtime.block_on(self.store.peek(&ask)).expect("the store answers").remaining
-    }
-
-    /// Waits until charges are answered again; tells how long that took.
-    fn back(&self) -> Duration {
-        let began = Instant::now();
-        wait_until("the store answers again", || self.charge(&key("back")).is_ok());
-        began.elapsed()
-    }
-}
-
-fn key(text: &str) -> Key {
-    let mut key = Key::new(0);
-    key.push_text('u', text);
-    key
+fn house(server: Server) -> House<RedisStore> {
+    let options = RedisOptions::parse(&server.url()).expect("a URL").timeout(WAIT);
+    House::over(server, store(&options), rate(Algorithm::SlidingWindowLog, 10, DAY))
 }
 
 #[test]
 fn l10_a_server_that_is_killed_is_an_error_at_once_and_found_again_within_two_seconds() {
-    let mut house = House::new(Server::start(&[]));
-    assert_eq!(house.charge(&key("u")), Ok(true));
-    let before = house.runtime.block_on(house.store.ping()).expect("the server is there");
-    house.server.kill();
-    wait_until("the loss is known", || house.error(&key("u")).kind() == "unavailable");
-    let began = Instant::now();
-    for _ in 0..1000 {
-        assert_eq!(house.error(&key("u")).kind(), "unavailable");
-    }
-    assert!(began.elapsed() < SLACK, "a thousand errors took {:?}", began.elapsed());
-    let message = house.error(&key("u")).to_string();
-    assert!(
-        message.contains(&format!("127.0.0.1:{}", house.server.port)) && message.contains("check that"),
-        "{message}"
-    );
-    house.server.run();
-    let took = house.back();
-    assert!(took < Duration::from_secs(2), "{took:?}");
-    let after = house.runtime.block_on(house.store.ping()).expect("the server is there");
-    assert_ne!(before, after, "what it had acknowledged is gone, and so it is another store");
+    house(Server::start(&[])).is_killed_and_found_again();
 }
 
 #[test]
 fn l10_a_server_that_hangs_costs_each_request_its_wait_and_nothing_else() {
-    let house = House::new(Server::start(&[]));
+    let house = house(Server::start(&[]));
     assert_eq!(house.charge(&key("u")), Ok(true));
     house.server.signal("-STOP");
     let error = house.error(&key("u"));
@@ -142,7 +75,7 @@ fn l10_a_server_that_hangs_costs_each_request_its_wait_and_nothing_else() {
 
 #[test]
 fn l10_an_answer_that_comes_too_late_leaves_the_charge_and_is_counted() {
-    let house = House::new(Server::start(&[]));
+    let house = house(Server::start(&[]));
     let paused = WAIT * 2;
     house.server.cli(&["client", "pause", &paused.as_millis().to_string(), "all"]);
     assert_eq!(house.error(&key("u")).kind(), "timeout");
@@ -153,7 +86,7 @@ fn l10_an_answer_that_comes_too_late_leaves_the_charge_and_is_counted() {
 
 #[test]
 fn l6_a_caller_that_goes_away_leaves_its_charge_at_most_once() {
-    let house = House::new(Server::start(&[]));
+    let house = house(Server::start(&[]));
     for n in 0..10 {
         let key = key(&n.to_string());
         let asks = [ask(&house.rate, &key, 1)];
@@ -172,7 +105,7 @@ fn l6_a_caller_that_goes_away_leaves_its_charge_at_most_once() {
 
 #[test]
 fn l2_a_server_without_memory_refuses_the_whole_stack() {
-    let house = House::new(Server::start(&[]));
+    let house = house(Server::start(&[]));
     let rates = Algorithm::ALL.map(|algorithm| rate(algorithm, 10, DAY.min(Duration::from_secs(86_400))));
     let keys: Vec<Key> = Algorithm::ALL.iter().map(|algorithm| key(algorithm.as_str())).collect();
     let stack: Vec<_> = rates.iter().zip(&keys).map(|(rate, key)| ask(rate, key, 1)).collect();
@@ -191,7 +124,7 @@ fn l2_a_server_without_memory_refuses_the_whole_stack() {
 
 #[test]
 fn l2_a_server_that_became_a_replica_is_not_charged_and_is_left() {
-    let house = House::new(Server::start(&[]));
+    let house = house(Server::start(&[]));
     let master = Server::start(&[]);
     house.server.cli(&["replicaof", "127.0.0.1", &master.port.to_string()]);
     wait_until("it is a replica", || house.error(&key("u")).kind() == "not-ready");
@@ -201,7 +134,7 @@ fn l2_a_server_that_became_a_replica_is_not_charged_and_is_left() {
 
 #[test]
 fn l2_a_server_that_lacks_its_replicas_charges_nothing() {
-    let house = House::new(Server::start(&[]));
+    let house = house(Server::start(&[]));
     house.server.cli(&["config", "set", "min-replicas-to-write", "1"]);
     let error = house.error(&key("u"));
     assert!(error.kind() == "not-ready" && error.to_string().contains("NOREPLICAS"), "{error}");
@@ -211,7 +144,7 @@ fn l2_a_server_that_lacks_its_replicas_charges_nothing() {
 
 #[test]
 fn l2_a_server_that_forgot_the_scripts_is_told_them_again_and_charges_once() {
-    let house = House::new(Server::start(&[]));
+    let house = house(Server::start(&[]));
     for expected in 1..=5 {
         house.server.cli(&["script", "flush"]);
         assert_eq!(house.charge(&key("u")), Ok(true));
@@ -226,7 +159,7 @@ fn l2_a_server_that_forgot_the_scripts_is_told_them_again_and_charges_once() {
 
 #[test]
 fn l2_a_server_that_runs_a_long_script_is_not_ready() {
-    let house = House::new(Server::start(&["--lua-time-limit", "20"]));
+    let house = house(Server::start(&["--lua-time-limit", "20"]));
     std::thread::scope(|scope| {
         scope.spawn(|| house.server.cli(&["eval", "while true do end", "0"]));
         wait_until("it is busy", || matches!(house.charge(&key("u")), Err(error) if error.kind() == "not-ready"));
@@ -238,7 +171,7 @@ fn l2_a_server_that_runs_a_long_script_is_not_ready() {
 #[test]
 fn l2_a_server_that_loads_its_data_is_not_ready() {
     let mut house =
-        House::new(Server::start(&["--dbfilename", "dump.rdb", "--loading-process-events-interval-bytes", "1024"]));
+        house(Server::start(&["--dbfilename", "dump.rdb", "--loading-process-events-interval-bytes", "1024"]));
     house.server.cli(&["eval", "for i = 1, 4000 do redis.call('set', 'k' .. i, string.rep('x', 30)) end", "0"]);
     house.server.cli(&["save"]);
     house.server.kill();
@@ -251,7 +184,7 @@ fn l2_a_server_that_loads_its_data_is_not_ready() {
 #[test]
 fn l2_a_user_without_the_rights_is_told_which() {
     let server = Server::start(&[]);
-    let house = House::new(server);
+    let house = house(server);
     let limit =
         |rights: &[&str]| house.server.cli(&[&["acl", "setuser", "default", "resetkeys", "-@all"], rights].concat());
     limit(&["~rl:*", "+evalsha", "+eval", "+script|load", "+time", "+get", "+lindex"]);
@@ -265,7 +198,7 @@ fn l2_a_user_without_the_rights_is_told_which() {
 
 #[test]
 fn l2_what_is_not_ours_under_a_key_is_left_alone_and_nothing_else_is_charged() {
-    let house = House::new(Server::start(&[]));
+    let house = house(Server::start(&[]));
     for (n, write) in ["set NAME hello", "rpush NAME x", "sadd NAME x", "hset NAME t 1"].into_iter().enumerate() {
         for algorithm in Algorithm::ALL {
             let theirs = key(&format!("{n} {algorithm}"));

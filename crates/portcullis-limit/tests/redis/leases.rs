@@ -10,6 +10,7 @@ use portcullis_limit::{
 use tokio::runtime::Runtime;
 
 use crate::contract::{self, rate};
+use crate::house::key;
 use crate::servers::{self, Server, wait_until};
 use crate::store;
 
@@ -75,12 +76,6 @@ impl Drop for Node {
 
 fn leased<'a>(rate: &'a Rate, key: &Key, cost: u64) -> Ask<'a> {
     Ask { cost, lease: true, outage: Outage::Closed, ..Ask::new("leased", key.clone(), rate) }
-}
-
-fn key(text: &str) -> Key {
-    let mut key = Key::new(0);
-    key.push_text('u', text);
-    key
 }
 
 /// A server that an operator says has lost nothing, so that nobody waits for it to settle.

@@ -4,6 +4,7 @@
 mod contract;
 mod exact;
 mod faults;
+mod house;
 mod leases;
 mod refusals;
 mod servers;

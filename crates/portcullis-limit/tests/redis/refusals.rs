@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use portcullis_limit::{Algorithm, Ask, Charge, Denied, Key, RedisStore, SharedStore as _};
+use portcullis_limit::{Algorithm, Ask, Charge, Denied, RedisStore, SharedStore as _};
 use tokio::runtime::Runtime;
 
 use crate::contract::{ask, rate};
+use crate::house::key;
 use crate::servers::{Server, wait_until};
 use crate::{options, store};
 
@@ -30,12 +31,6 @@ impl Node {
     fn local(&self) -> u64 {
         self.store.figures().refused_locally
     }
-}
-
-fn key(text: &str) -> Key {
-    let mut key = Key::new(0);
-    key.push_text('u', text);
-    key
 }
 
 #[test]
