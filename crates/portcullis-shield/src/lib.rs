@@ -1,7 +1,9 @@
 //! Shapes: what a request's content must satisfy, what every response must carry and what it must not tell.
 
 mod check;
+mod members;
 mod response;
 
 pub use check::{Check, Seen};
+pub use members::{List, MemberPath, MemberPathError, Members, Place};
 pub use response::{Preset, ResponseHeaders};
