@@ -189,14 +189,7 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             spans.push((span.clone(), pattern.clone()));
             let access = access.clone().unwrap_or(Requirement::Authenticated);
             warn_of_open_writes(cx, &pattern, &access, &span);
-            rules.push(RouteRule {
-                pattern,
-                access,
-                target: Target::Upstream(target),
-                max_body,
-                ignores_credentials: false,
-                renews: false,
-            });
+            rules.push(RouteRule { max_body, ..RouteRule::new(pattern, access, Target::Upstream(target)) });
         }
     }
     let folds = around.defaults.otherwise != Otherwise::Refuse || rules.iter().any(|rule| rule.pattern.has_tail());
