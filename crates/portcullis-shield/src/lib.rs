@@ -1,7 +1,12 @@
 //! Shapes: what a request's content must satisfy, what every response must carry and what it must not tell.
 
 mod check;
+mod cors;
 mod response;
 
 pub use check::{Check, Seen};
-pub use response::{Preset, ResponseHeaders};
+pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
+pub use response::{
+    CspError, CspFrom, CspTemplate, FrameOptions, FromUpstream, HeaderRules, Hsts, NONCE, Nonce, Preset,
+    ResponseHeaders,
+};
