@@ -8,3 +8,12 @@ mod response;
 pub use check::{Check, Seen};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
 pub use response::{Preset, ResponseHeaders};
+mod cors;
+mod response;
+
+pub use check::{Check, Seen};
+pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
+pub use response::{
+    CspError, CspFrom, CspTemplate, FrameOptions, FromUpstream, HeaderRules, Hsts, NONCE, Nonce, Preset,
+    ResponseHeaders,
+};
