@@ -2,8 +2,15 @@
 
 mod check;
 mod members;
+mod ownership;
 mod response;
+mod response_members;
+mod scan;
+mod shape;
 
 pub use check::{Check, Seen};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
+pub use ownership::{Foreign, OwnedContent};
 pub use response::{Preset, ResponseHeaders};
+pub use response_members::ResponseMembers;
+pub use shape::{Asking, DEFAULT_MAX, Errors, OtherTypes, Plan, ResponseRules, SeenResponse, Shape, Wants};

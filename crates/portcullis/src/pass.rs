@@ -8,6 +8,7 @@ use http::{HeaderMap, Request};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
+use portcullis_shield::ResponseRules;
 
 use crate::body::{Admitted, BodyRule};
 use crate::case::Case;
@@ -101,6 +102,17 @@ impl Pass {
             return Err(Reason::BodyTooLarge(self.body.max));
         }
         Ok(request.map(|body| Admitted::new(body, self.body)))
+    }
+
+    /// What the route asks of responses, and whether this caller may see what belongs to others. Nothing, nearly always.
+    #[must_use]
+    pub fn response_rules(&self) -> Option<(&Arc<ResponseRules>, bool)> {
+        let policy = &self.case.policy;
+        let route = policy.route_at(self.case.route?);
+        let rules = route.response.as_ref()?;
+        let principal = self.case.principal.as_deref();
+        let sees_others = route.owner.as_ref().is_none_or(|owner| owner.unless.covers(principal, &policy.roles));
+        Some((rules, sees_others))
     }
 
     /// Shapes the headers of the response: security headers, the limits' standing, and none of our cookies from an

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_auth::access::{Requirement, Roles};
+use portcullis_auth::access::{Ownership, Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_shield::ResponseHeaders;
+use portcullis_shield::{ResponseHeaders, ResponseRules};
 
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
@@ -41,6 +41,10 @@ pub struct RouteRule {
     /// Whether it only lets go on, or ends, what was proven before, as a refresh does: then it is neither judged by its
     /// address's reputation nor does it change it. Whoever is logged in behind an address with a bad name stays so.
     pub renews: bool,
+    /// What must be the caller's own.
+    pub owner: Option<Ownership>,
+    /// What is asked of responses.
+    pub response: Option<Arc<ResponseRules>>,
 }
 
 impl RouteRule {
@@ -50,7 +54,16 @@ impl RouteRule {
     /// A route that asks for nothing but access.
     #[must_use]
     pub const fn new(pattern: Pattern, access: Requirement, target: Target) -> Self {
-        Self { pattern, access, target, max_body: Self::DEFAULT_BODY, ignores_credentials: false, renews: false }
+        Self {
+            pattern,
+            access,
+            target,
+            max_body: Self::DEFAULT_BODY,
+            ignores_credentials: false,
+            renews: false,
+            owner: None,
+            response: None,
+        }
     }
 }
 
@@ -146,12 +159,14 @@ pub(crate) struct Route {
     pub(crate) max_body: u64,
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
+    pub(crate) owner: Option<Ownership>,
+    pub(crate) response: Option<Arc<ResponseRules>>,
 }
 
 impl Route {
     /// A route that asks for nothing but access.
     const fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
-        Self { label, access, target, max_body, ignores_credentials: false, renews: false }
+        Self { label, access, target, max_body, ignores_credentials: false, renews: false, owner: None, response: None }
     }
 }
 
@@ -160,6 +175,8 @@ impl From<RouteRule> for Route {
         Self {
             ignores_credentials: rule.ignores_credentials,
             renews: rule.renews,
+            owner: rule.owner,
+            response: rule.response,
             ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
         }
     }
