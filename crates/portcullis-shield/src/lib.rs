@@ -1,6 +1,7 @@
 //! Shapes: what a request's content must satisfy, what every response must carry and what it must not tell.
 
 mod check;
+pub mod csrf;
 mod members;
 mod ownership;
 mod response;
