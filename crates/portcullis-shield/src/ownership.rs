@@ -135,3 +135,151 @@ fn is_owned(scanner: &mut Scanner<'_>, names: &[Box<str>], id: &str) -> Result<b
 fn is_whole(number: &str) -> bool {
     number != "-0" && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use http::{HeaderMap, Method, StatusCode};
+    use portcullis_core::{PrincipalParts, Scheme, Timestamp};
+
+    use super::*;
+
+    fn caller(subject: &str) -> Principal {
+        Principal::new(PrincipalParts {
+            subject: subject.into(),
+            issuer: None,
+            roles: std::iter::empty().collect(),
+            permissions: Vec::new(),
+            scopes: None,
+            plan: None,
+            session: None,
+            token_id: None,
+            version: 0,
+            expires: Timestamp::MAX,
+            scheme: Scheme::Bearer,
+            claims: BTreeMap::new(),
+        })
+        .unwrap()
+    }
+
+    fn rule(member: &str, list: Option<&str>) -> OwnedContent {
+        let names = |text: &str| text.split('.').map(Into::into).collect();
+        OwnedContent { member: names(member), list: list.map(names), foreign: Foreign::Remove, hidden: true }
+    }
+
+    fn judged(rule: &OwnedContent, subject: Option<&str>, body: &str) -> Result<Option<String>, Reason> {
+        let principal = subject.map(caller);
+        let asking = Asking {
+            method: &Method::GET,
+            path: "/orders/1",
+            query: None,
+            principal: principal.as_ref(),
+            sees_others: false,
+        };
+        let seen = SeenResponse { asking, status: StatusCode::OK, headers: &HeaderMap::new() };
+        let shaped = rule.shape(&seen, body.as_bytes())?;
+        Ok(shaped.map(|bytes| String::from_utf8(bytes).unwrap()))
+    }
+
+    const NOT_THEIRS: Result<Option<String>, Reason> = Err(Reason::NotOwner { hidden: true });
+
+    #[test]
+    fn z7_a_response_is_the_callers_only_by_the_exact_id() {
+        let rule = rule("owner.id", None);
+        for own in [
+            r#"{"owner":{"id":"42"}}"#,
+            r#"{"owner":{"id":42},"total":1.0}"#,
+            r#"{ "a" : [ { } ] , "owner" : { "name" : null , "id" : "\u0034\u0032" } }"#,
+            r#"{"own\u0065r":{"id":"42"}}"#,
+        ] {
+            assert_eq!(judged(&rule, Some("42"), own), Ok(None), "{own}");
+        }
+        for foreign in [
+            "{}",
+            "null",
+            "42",
+            r#""42""#,
+            r#"{"id":"42"}"#,
+            r#"{"owner":"42"}"#,
+            r#"{"owner":null}"#,
+            r#"{"owner":{"id":null}}"#,
+            r#"{"owner":{"id":true}}"#,
+            r#"{"owner":{"id":"43"}}"#,
+            r#"{"owner":{"id":"042"}}"#,
+            r#"{"owner":{"id":" 42"}}"#,
+            r#"{"owner":{"id":"42 "}}"#,
+            r#"{"owner":{"id":"42\u0000"}}"#,
+            r#"{"owner":{"id":"42\ud800"}}"#,
+            r#"{"owner":{"id":"４２"}}"#,
+            r#"{"owner":{"id":42.0}}"#,
+            r#"{"owner":{"id":4.2e1}}"#,
+            r#"{"owner":{"id":420e-1}}"#,
+            r#"{"owner":{"id":-42}}"#,
+            r#"{"owner":{"id":["42"]}}"#,
+            r#"{"owner":{"id":{"id":"42"}}}"#,
+            r#"{"owner":[{"id":"42"}]}"#,
+            r#"{"OWNER":{"ID":"42"}}"#,
+            r#"{"owner":{"ID":"42"}}"#,
+            r#"{"owner.id":"42"}"#,
+            r#"{"x":{"owner":{"id":"42"}}}"#,
+        ] {
+            assert_eq!(judged(&rule, Some("42"), foreign), NOT_THEIRS, "{foreign}");
+        }
+        // What can be read in two ways is nobody's.
+        for unclear in [
+            r#"{"owner":{"id":"43"},"owner":{"id":"42"}}"#,
+            r#"{"owner":{"id":"42","id":"43"}}"#,
+            r#"{"owner":{"id":"42","i\u0064":"43"}}"#,
+            r#"{"owner":{"id":"42"}} {"owner":{"id":"43"}}"#,
+            r#"{"owner":{"id":"42"}"#,
+            r#"{"owner":{"id":042}}"#,
+            r#"{"x":{"a":1,"a":2},"owner":{"id":"42"}}"#,
+        ] {
+            assert!(matches!(judged(&rule, Some("42"), unclear), Err(Reason::ResponseRefused(_))), "{unclear}");
+        }
+        assert_eq!(judged(&rule, Some("42"), ""), NOT_THEIRS);
+        assert_eq!(judged(&rule, None, r#"{"owner":{"id":"42"}}"#), NOT_THEIRS);
+        assert_eq!(judged(&rule, Some("-0"), r#"{"owner":{"id":-0}}"#), NOT_THEIRS);
+        assert_eq!(judged(&rule, Some("é"), "{\"owner\":{\"id\":\"e\u{301}\"}}"), NOT_THEIRS);
+        assert_eq!(judged(&rule, Some("Ann"), r#"{"owner":{"id":"ann"}}"#), NOT_THEIRS);
+    }
+
+    #[test]
+    fn z7_of_a_list_only_what_is_the_callers_is_left() {
+        let top = rule("owner", None);
+        let list = r#"[{"owner":"ann","n":1.0}, {"owner":"bob"}, {"n":3}, "ann", ["ann"], {"owner":"ann"}]"#;
+        assert_eq!(judged(&top, Some("ann"), list).unwrap().unwrap(), r#"[{"owner":"ann","n":1.0}, {"owner":"ann"}]"#);
+        assert_eq!(judged(&top, Some("eve"), list).unwrap().unwrap(), "[]");
+        assert_eq!(judged(&top, Some("ann"), "[]"), Ok(None));
+
+        let inside = rule("owner", Some("page.items"));
+        let list = r#"{"page":{"items":[{"owner":"bob"},{"owner":"ann"}],"next":2},"items":[{"owner":"bob"}]}"#;
+        assert_eq!(
+            judged(&inside, Some("ann"), list).unwrap().unwrap(),
+            r#"{"page":{"items":[{"owner":"ann"}],"next":2},"items":[{"owner":"bob"}]}"#
+        );
+        // Where the list is not there, or is none, nothing says whose the rest is.
+        for foreign in [
+            "{}",
+            "[]",
+            r#"[{"owner":"ann"}]"#,
+            r#"{"page":[]}"#,
+            r#"{"page":{"items":{"0":{"owner":"ann"}}}}"#,
+            r#"{"page":{"items":null}}"#,
+            r#"{"owner":"ann"}"#,
+        ] {
+            assert_eq!(judged(&inside, Some("ann"), foreign), NOT_THEIRS, "{foreign}");
+        }
+        let twice = r#"{"page":{"items":[]},"page":{"items":[{"owner":"bob"}]}}"#;
+        assert!(matches!(judged(&inside, Some("ann"), twice), Err(Reason::ResponseRefused(_))));
+    }
+
+    #[test]
+    fn z7_a_list_with_something_foreign_is_refused_where_that_is_wanted() {
+        let rule = OwnedContent { foreign: Foreign::Refuse, hidden: false, ..rule("owner", None) };
+        assert_eq!(judged(&rule, Some("ann"), r#"[{"owner":"ann"}]"#), Ok(None));
+        let mixed = judged(&rule, Some("ann"), r#"[{"owner":"ann"},{"owner":"bob"},{"owner":"ann"}]"#);
+        assert_eq!(mixed, Err(Reason::NotOwner { hidden: false }));
+    }
+}

@@ -227,3 +227,127 @@ fn is_json(headers: &HeaderMap) -> bool {
     is_token(essence)
         && (is_suffixed || (kind.eq_ignore_ascii_case(b"application") && subtype.eq_ignore_ascii_case(b"json")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shape that wants all content, and takes the first byte of it away.
+    #[derive(Debug)]
+    struct Shorter;
+
+    impl Shape for Shorter {
+        fn binds(&self, _: &Asking<'_>) -> bool {
+            true
+        }
+
+        fn wants(&self, seen: &SeenResponse<'_>) -> Result<Wants, Reason> {
+            Ok(if seen.status == StatusCode::CREATED { Wants::Nothing } else { Wants::Content })
+        }
+
+        fn shape(&self, _: &SeenResponse<'_>, body: &[u8]) -> Result<Option<Vec<u8>>, Reason> {
+            Ok(body.get(1..).map(<[u8]>::to_vec))
+        }
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn seen(status: u16, headers: &HeaderMap) -> SeenResponse<'_> {
+        let asking = Asking { method: &Method::GET, path: "/", query: None, principal: None, sees_others: false };
+        SeenResponse { asking, status: StatusCode::from_u16(status).unwrap(), headers }
+    }
+
+    fn plan(rules: &ResponseRules, status: u16, pairs: &[(&'static str, &'static str)]) -> Option<Plan> {
+        rules.plan(&seen(status, &headers(pairs)), false).ok()
+    }
+
+    const JSON: (&str, &str) = ("content-type", "application/json");
+
+    #[test]
+    fn z8_what_cannot_be_judged_is_refused() {
+        let rules = ResponseRules::new(vec![Arc::new(Shorter)]);
+        for (status, pairs, expected) in [
+            (200, &[JSON][..], Some(Plan::Collect)),
+            (200, &[("content-type", "application/vnd.api+json; charset=utf-8")], Some(Plan::Collect)),
+            (200, &[("content-type", "Application/JSON ;charset=utf-8")], Some(Plan::Collect)),
+            (200, &[JSON, ("content-encoding", "identity")], Some(Plan::Collect)),
+            (201, &[("content-type", "text/html")], Some(Plan::Stream)),
+            (200, &[], None),
+            (200, &[JSON, ("content-type", "text/html")], None),
+            (200, &[("content-type", "text/html, application/json")], None),
+            (200, &[("content-type", "text/html;x=application/json")], None),
+            (200, &[("content-type", "text/event-stream")], None),
+            (200, &[("content-type", "application/x-ndjson")], None),
+            (200, &[("content-type", "application/jsonp")], None),
+            (200, &[("content-type", "/+json")], None),
+            (200, &[JSON, ("content-encoding", "gzip")], None),
+            (200, &[JSON, ("content-encoding", "identity"), ("content-encoding", "br")], None),
+            (206, &[JSON], None),
+            (226, &[JSON], None),
+            (304, &[], None),
+            (302, &[("content-type", "text/html")], Some(Plan::Empty)),
+            (404, &[JSON], Some(Plan::Hide)),
+            (500, &[("content-type", "text/html")], Some(Plan::Hide)),
+        ] {
+            assert_eq!(plan(&rules, status, pairs), expected, "{status} {pairs:?}");
+        }
+        assert_eq!(rules.plan(&seen(204, &HeaderMap::new()), true), Ok(Plan::Collect));
+        assert_eq!(rules.plan(&seen(303, &HeaderMap::new()), true), Ok(Plan::Collect));
+    }
+
+    #[test]
+    fn errors_and_other_types_go_on_only_where_that_is_said() {
+        let rules = ResponseRules::new(vec![Arc::new(Shorter)]);
+        let html = ("content-type", "text/html");
+        let shape = ResponseRules { errors: Errors::Shape, ..rules.clone() };
+        assert_eq!(plan(&shape, 422, &[JSON]), Some(Plan::Collect));
+        assert_eq!(plan(&shape, 500, &[html]), Some(Plan::Hide));
+        let pass = ResponseRules { errors: Errors::Pass, ..rules.clone() };
+        assert_eq!(plan(&pass, 422, &[JSON]), Some(Plan::Stream));
+        assert_eq!(plan(&pass, 200, &[html]), None);
+        let other = ResponseRules { other_types: OtherTypes::Pass, ..rules };
+        assert_eq!(plan(&other, 200, &[html]), Some(Plan::Stream));
+        assert_eq!(plan(&other, 500, &[html]), Some(Plan::Hide));
+    }
+
+    #[test]
+    fn each_shape_gets_what_the_one_before_has_left() {
+        let rules = ResponseRules::new(vec![Arc::new(Shorter), Arc::new(Shorter)]);
+        let json = headers(&[JSON]);
+        assert_eq!(rules.shape(&seen(200, &json), b"abc"), Ok(Some(b"c".to_vec())));
+        assert_eq!(rules.shape(&seen(200, &json), b""), Ok(None));
+        assert_eq!(rules.shape(&seen(201, &json), b"abc"), Ok(None));
+    }
+
+    #[test]
+    fn z7_a_condition_or_a_range_is_not_forwarded_where_its_answer_would_tell_something() {
+        let rules = ResponseRules::new(Vec::new());
+        let all = [
+            ("range", "bytes=0-1"),
+            ("if-range", "\"a\""),
+            ("a-im", "vcdiff"),
+            ("if-match", "*"),
+            ("if-none-match", "\"a\""),
+            ("if-modified-since", "Sat, 29 Oct 1994 19:43:31 GMT"),
+            ("if-unmodified-since", "Sat, 29 Oct 1994 19:43:31 GMT"),
+            ("accept-encoding", "gzip, br"),
+            ("accept-encoding", "identity;q=0"),
+        ];
+        let left = |method: &Method| {
+            let mut headers = headers(&all);
+            rules.prepare(method, &mut headers);
+            assert_eq!(headers.get_all(ACCEPT_ENCODING).iter().collect::<Vec<_>>(), ["identity"]);
+            let mut left: Vec<_> = headers.keys().map(|name| name.as_str().to_owned()).collect();
+            left.sort_unstable();
+            left.join(" ")
+        };
+        assert_eq!(left(&Method::GET), "accept-encoding");
+        assert_eq!(left(&Method::PUT), "accept-encoding if-match if-modified-since if-none-match if-unmodified-since");
+    }
+}
