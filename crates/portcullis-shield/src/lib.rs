@@ -3,5 +3,5 @@
 mod check;
 mod response;
 
-pub use check::{Check, Seen};
+pub use check::{Check, Reported, Seen};
 pub use response::{Preset, ResponseHeaders};

@@ -7,7 +7,7 @@ use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_shield::ResponseHeaders;
+use portcullis_shield::{Check, ResponseHeaders};
 
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
@@ -41,6 +41,8 @@ pub struct RouteRule {
     /// Whether it only lets go on, or ends, what was proven before, as a refresh does: then it is neither judged by its
     /// address's reputation nor does it change it. Whoever is logged in behind an address with a bad name stays so.
     pub renews: bool,
+    /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
+    pub checks: Vec<Arc<dyn Check>>,
 }
 
 impl RouteRule {
@@ -48,7 +50,15 @@ impl RouteRule {
     /// that whoever makes a route names only what is special about it.
     #[must_use]
     pub const fn new(pattern: Pattern, access: Requirement, target: Target) -> Self {
-        Self { pattern, access, target, max_body: 1 << 20, ignores_credentials: false, renews: false }
+        Self {
+            pattern,
+            access,
+            target,
+            max_body: 1 << 20,
+            ignores_credentials: false,
+            renews: false,
+            checks: Vec::new(),
+        }
     }
 }
 
@@ -144,6 +154,7 @@ pub(crate) struct Route {
     pub(crate) max_body: u64,
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
+    pub(crate) checks: Box<[Arc<dyn Check>]>,
 }
 
 impl Policy {
@@ -179,6 +190,7 @@ impl Policy {
                 max_body: rule.max_body,
                 ignores_credentials: rule.ignores_credentials,
                 renews: rule.renews,
+                checks: rule.checks.into(),
             })
             .collect();
         let access = match parts.otherwise {
@@ -194,6 +206,7 @@ impl Policy {
                 max_body: parts.max_body,
                 ignores_credentials: false,
                 renews: false,
+                checks: Box::default(),
             });
             routes.len() - 1
         });
