@@ -9,7 +9,7 @@ mod response_members;
 mod scan;
 mod shape;
 
-pub use check::{Check, Seen};
+pub use check::{Check, Reported, Seen};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
 pub use ownership::{Foreign, OwnedContent};
 pub use response::{Preset, ResponseHeaders};

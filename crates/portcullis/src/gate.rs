@@ -182,8 +182,8 @@ impl Gate {
         self.events.record(Event { reason: Some(reason.slug()), ..event });
     }
 
-    /// Records that an admitted request was refused all the same, because of what the upstream answered.
-    pub fn note_refused_answer(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
+    /// Records that a request was refused after it had been admitted: for its body, or for what the upstream answered.
+    pub fn note_refused(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
         self.events.record(pass.case.refused(now, reason, id));
     }
 
