@@ -3,10 +3,15 @@
 mod check;
 pub mod csrf;
 mod members;
+mod ownership;
 mod response;
+mod response_members;
+mod scan;
+mod shape;
 
-pub use check::{Check, Seen};
+pub use check::{Check, Reported, Seen};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
+pub use ownership::{Foreign, OwnedContent};
 pub use response::{Preset, ResponseHeaders};
 mod cors;
 mod response;
@@ -17,3 +22,5 @@ pub use response::{
     CspError, CspFrom, CspTemplate, FrameOptions, FromUpstream, HeaderRules, Hsts, NONCE, Nonce, Preset,
     ResponseHeaders,
 };
+pub use response_members::ResponseMembers;
+pub use shape::{Asking, DEFAULT_MAX, Errors, OtherTypes, Plan, ResponseRules, SeenResponse, Shape, Wants};
