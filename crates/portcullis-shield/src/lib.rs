@@ -7,4 +7,5 @@ mod response;
 
 pub use check::{Check, Seen};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
+pub use check::{Check, Reported, Seen};
 pub use response::{Preset, ResponseHeaders};

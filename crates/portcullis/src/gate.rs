@@ -182,6 +182,11 @@ impl Gate {
         self.events.record(Event { reason: Some(reason.slug()), ..event });
     }
 
+    /// Records that a request was refused after it had been admitted: for its body.
+    pub fn note_refused(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
+        self.events.record(pass.case.refused(now, reason, id));
+    }
+
     /// For how long what was once admitted may go on before it is asked about again; `None` where its credential was
     /// revoked, or nobody can say any more, or, unless it `outlives` that, where it has expired (T13).
     #[must_use]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, SET_COOKIE};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
 
-use crate::body::{Admitted, BodyRule};
+use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::Delay;
 use crate::policy::Target;
@@ -88,19 +88,6 @@ impl Pass {
         self.case.policy.identity_headers.strip(trailers);
         trailers.remove(AUTHORIZATION);
         trailers.remove(COOKIE);
-    }
-
-    /// Admits a body under the route's rule. What comes out is the only kind of body that can be forwarded.
-    ///
-    /// # Errors
-    /// [`Reason::BodyTooLarge`] where the declared length is already over the rule; a body that hides its length
-    /// breaks off when it gets there.
-    pub fn admit<B>(&self, request: Request<B>) -> Result<Request<Admitted<B>>, Reason> {
-        let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if declared.is_some_and(|length| length > self.body.max) {
-            return Err(Reason::BodyTooLarge(self.body.max));
-        }
-        Ok(request.map(|body| Admitted::new(body, self.body)))
     }
 
     /// Shapes the headers of the response: security headers, the limits' standing, and none of our cookies from an

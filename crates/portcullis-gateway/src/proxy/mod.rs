@@ -2,6 +2,7 @@
 //! [`Pass`] is carried to an upstream or to the identity endpoints.
 
 mod body;
+mod collect;
 mod exchange;
 mod head;
 mod headers;
@@ -22,11 +23,12 @@ use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use portcullis::{Delay, Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Admittance, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
 use self::body::ResponseBody;
+pub(crate) use self::collect::Held;
 use self::exchange::Failed;
 use self::head::Asks;
 pub use self::identity::{
@@ -129,14 +131,21 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
             if let Some(delay) = pass.take_delay() {
                 hold_back(link, &delay).await;
             }
+            let admittance = pass.admit(request);
             link.pass.replace(Some(pass));
-            let answered = match (target, upstream) {
-                (Target::Upstream(_), Some(upstream)) => {
+            let admitted = match admittance {
+                Ok(Admittance::Free(request)) => Ok(request),
+                Ok(Admittance::Unexamined(request)) => Box::pin(collect::examine(link, request, line.id)).await,
+                Err(reason) => Err(Failed::before(reason)),
+            };
+            let answered = match (admitted, target, upstream) {
+                (Err(failed), ..) => Err(failed),
+                (Ok(request), Target::Upstream(_), Some(upstream)) => {
                     exchange::forward(link, &upstream, request, asks, line.id_value.clone()).await
                 }
-                (Target::Identity, _) => identity::ask(link, request, line.id).await,
+                (Ok(request), Target::Identity, _) => identity::ask(link, request, line.id).await,
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.
-                (Target::Upstream(_), None) => Err(Failed { reason: Reason::Internal, forwarded: false }),
+                (Ok(_), Target::Upstream(_), None) => Err(Failed::before(Reason::Internal)),
             };
             finish(link, &line, answered)
         }
@@ -219,9 +228,9 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
             response
         }
-        Err(Failed { reason, forwarded }) => {
+        Err(Failed { reason, forwarded, read }) => {
             // What a slow or broken body leaves behind is in nobody's hands.
-            let closes = reason.fault() == Fault::Client || link.lingers.get();
+            let closes = (reason.fault() == Fault::Client && !read) || link.lingers.get();
             let Some(mut pass) = link.pass.take() else {
                 return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
             };
@@ -233,8 +242,10 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             } else {
                 shared.gate.settle(&mut pass, Outcome::NotForwarded, now);
             }
-            if reason.fault() == Fault::Upstream {
-                shared.gate.note_upstream_failure(&pass, &reason, line.id, now);
+            match reason.fault() {
+                Fault::Upstream => shared.gate.note_upstream_failure(&pass, &reason, line.id, now),
+                Fault::Client => shared.gate.note_refused(&pass, &reason, line.id, now),
+                Fault::Dependency | Fault::Us => {}
             }
             let refusal = Pass::refuse(pass, reason, line.id);
             refuse(link, line, &refusal, closes, false)
