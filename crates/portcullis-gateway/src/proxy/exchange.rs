@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use portcullis_core::Reason;
 
 use super::body::{RequestBody, ResponseBody};
+use super::client_body::ClientBody;
 use super::head::{Asks, connection_options};
 use super::headers;
 use super::pool::{Borrowed, Connected, Upstream};
@@ -42,7 +43,7 @@ impl Failed {
 pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Response<ResponseBody>, Failed> {
@@ -78,7 +79,7 @@ pub(crate) async fn forward(
 fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {

@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, Uri};
 use http_body::Body;
-use hyper::body::Incoming;
 use portcullis::{Admitted, BodyError};
 use portcullis_core::{ClientAddress, Principal, Reason, RequestId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::ResponseBody;
+use super::client_body::ClientBody;
 use super::exchange::Failed;
 use crate::listen::{Late, Link};
 
@@ -89,7 +89,7 @@ impl IdentityRequests {
 /// Collects an admitted request (its pass is in the link) and asks the identity endpoints.
 pub(super) async fn ask(
     link: &Rc<Link>,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
     id: RequestId,
 ) -> Result<Response<ResponseBody>, Failed> {
     let before = |reason| Failed { reason, forwarded: false };
@@ -126,7 +126,7 @@ pub(super) async fn ask(
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// The whole body, within its bound.
-async fn collect(link: &Link, body: Admitted<Incoming>) -> Result<Bytes, Reason> {
+async fn collect(link: &Link, body: Admitted<ClientBody>) -> Result<Bytes, Reason> {
     let too_large = || Reason::BodyTooLarge(MAX_IDENTITY_BODY as u64);
     if body.size_hint().lower() > MAX_IDENTITY_BODY as u64 {
         return Err(too_large());

@@ -40,6 +40,9 @@ pub(crate) fn transport() -> TransportSettings {
         max_target_bytes: 8 * 1024,
         max_connections: 1_000,
         max_connections_per_address: 256,
+        http2: true,
+        h2c: false,
+        max_concurrent_streams: 100,
         drain_timeout: Duration::from_secs(2),
         cores: 1,
     }
