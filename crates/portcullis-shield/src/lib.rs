@@ -1,6 +1,7 @@
 //! Shapes: what a request's content must satisfy, what every response must carry and what it must not tell.
 
 mod check;
+mod cors;
 pub mod csrf;
 mod members;
 mod ownership;
@@ -10,17 +11,9 @@ mod scan;
 mod shape;
 
 pub use check::{Check, Reported, Seen};
+pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
 pub use ownership::{Foreign, OwnedContent};
-pub use check::{Check, Seen};
-pub use members::{List, MemberPath, MemberPathError, Members, Place};
-pub use check::{Check, Reported, Seen};
-pub use response::{Preset, ResponseHeaders};
-mod cors;
-mod response;
-
-pub use check::{Check, Seen};
-pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
 pub use response::{
     CspError, CspFrom, CspTemplate, FrameOptions, FromUpstream, HeaderRules, Hsts, NONCE, Nonce, Preset,
     ResponseHeaders,

@@ -14,6 +14,7 @@ use portcullis::Admitted;
 use portcullis_core::Reason;
 
 use super::body::{RequestBody, ResponseBody};
+use super::client_body::ClientBody;
 use super::head::{Asks, connection_options};
 use super::headers;
 use super::pool::{Borrowed, Connected, Upstream};
@@ -52,7 +53,7 @@ impl Failed {
 pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
-    request: Request<Admitted<Incoming>>,
+    request: Request<Admitted<ClientBody>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Response<ResponseBody>, Failed> {
@@ -88,7 +89,7 @@ pub(crate) async fn forward(
 fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
-    mut request: Request<Admitted<Incoming>>,
+    mut request: Request<Admitted<ClientBody>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {

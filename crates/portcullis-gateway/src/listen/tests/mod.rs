@@ -42,6 +42,9 @@ pub(crate) fn transport() -> TransportSettings {
         max_connections: 1_000,
         max_connections_per_address: 256,
         max_held_bytes: 1 << 20,
+        http2: true,
+        h2c: false,
+        max_concurrent_streams: 100,
         drain_timeout: Duration::from_secs(2),
         cores: 1,
     }
