@@ -43,6 +43,8 @@ pub enum EventKind {
     RefreshGrace,
     /// A spent refresh token came back after the grace window: the family was revoked.
     RefreshReuse,
+    /// The content of a request breaks rules that only report.
+    ContentReported,
     /// The upstream failed.
     UpstreamFailed,
     /// The configuration was loaded anew.
@@ -61,11 +63,13 @@ pub enum EventKind {
     AddressSuspect,
     /// So much came from an address that it is held to be bad now.
     AddressBad,
+    /// A connection of HTTP/2 asked for more than any client needs, and was closed.
+    Http2Flood,
 }
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -78,6 +82,7 @@ impl EventKind {
         Self::LoginFailed,
         Self::RefreshGrace,
         Self::RefreshReuse,
+        Self::ContentReported,
         Self::UpstreamFailed,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -87,6 +92,7 @@ impl EventKind {
         Self::LoginsExhausted,
         Self::AddressSuspect,
         Self::AddressBad,
+        Self::Http2Flood,
     ];
 
     /// The stable word for this kind.
@@ -105,6 +111,7 @@ impl EventKind {
             Self::LoginFailed => "login_failed",
             Self::RefreshGrace => "refresh_grace",
             Self::RefreshReuse => "refresh_reuse",
+            Self::ContentReported => "content_reported",
             Self::UpstreamFailed => "upstream_failed",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload_refused",
@@ -114,6 +121,7 @@ impl EventKind {
             Self::LoginsExhausted => "logins_exhausted",
             Self::AddressSuspect => "address_suspect",
             Self::AddressBad => "address_bad",
+            Self::Http2Flood => "http2_flood",
         }
     }
 
@@ -126,7 +134,8 @@ impl EventKind {
             | Self::Reloaded
             | Self::CertificatesReloaded
             | Self::LimitWouldHit
-            | Self::LimitsDisagree => Severity::Info,
+            | Self::LimitsDisagree
+            | Self::ContentReported => Severity::Info,
             Self::LimitHit
             | Self::LimitSlowed
             | Self::LimitStoreBack
@@ -141,7 +150,8 @@ impl EventKind {
             | Self::CertificatesRefused
             | Self::LimitStoreLost
             | Self::LoginsExhausted
-            | Self::AddressBad => Severity::Warning,
+            | Self::AddressBad
+            | Self::Http2Flood => Severity::Warning,
         }
     }
 }

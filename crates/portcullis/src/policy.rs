@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_auth::access::{Requirement, Roles};
+use portcullis_auth::access::{Ownership, Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_shield::ResponseHeaders;
+use portcullis_shield::{Check, ResponseHeaders, ResponseRules};
 
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
@@ -41,6 +41,33 @@ pub struct RouteRule {
     /// Whether it only lets go on, or ends, what was proven before, as a refresh does: then it is neither judged by its
     /// address's reputation nor does it change it. Whoever is logged in behind an address with a bad name stays so.
     pub renews: bool,
+    /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
+    pub checks: Vec<Arc<dyn Check>>,
+    /// What must be the caller's own.
+    pub owner: Option<Ownership>,
+    /// What is asked of responses.
+    pub response: Option<Arc<ResponseRules>>,
+}
+
+impl RouteRule {
+    /// The largest body of a route that says nothing about it: 1 MiB.
+    pub const DEFAULT_BODY: u64 = 1 << 20;
+
+    /// A route that asks for nothing but access.
+    #[must_use]
+    pub const fn new(pattern: Pattern, access: Requirement, target: Target) -> Self {
+        Self {
+            pattern,
+            access,
+            target,
+            max_body: Self::DEFAULT_BODY,
+            ignores_credentials: false,
+            renews: false,
+            checks: Vec::new(),
+            owner: None,
+            response: None,
+        }
+    }
 }
 
 /// What becomes of a request that no route covers.
@@ -135,6 +162,39 @@ pub(crate) struct Route {
     pub(crate) max_body: u64,
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
+    pub(crate) checks: Box<[Arc<dyn Check>]>,
+    pub(crate) owner: Option<Ownership>,
+    pub(crate) response: Option<Arc<ResponseRules>>,
+}
+
+impl Route {
+    /// A route that asks for nothing but access.
+    fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
+        Self {
+            label,
+            access,
+            target,
+            max_body,
+            ignores_credentials: false,
+            renews: false,
+            checks: Box::default(),
+            owner: None,
+            response: None,
+        }
+    }
+}
+
+impl From<RouteRule> for Route {
+    fn from(rule: RouteRule) -> Self {
+        Self {
+            ignores_credentials: rule.ignores_credentials,
+            renews: rule.renews,
+            checks: rule.checks.into(),
+            owner: rule.owner,
+            response: rule.response,
+            ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
+        }
+    }
 }
 
 impl Policy {
@@ -160,32 +220,14 @@ impl Policy {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let mut routes: Vec<Route> = parts
-            .routes
-            .into_iter()
-            .map(|rule| Route {
-                label: rule.pattern.as_str().into(),
-                access: rule.access,
-                target: rule.target,
-                max_body: rule.max_body,
-                ignores_credentials: rule.ignores_credentials,
-                renews: rule.renews,
-            })
-            .collect();
+        let mut routes: Vec<Route> = parts.routes.into_iter().map(Route::from).collect();
         let access = match parts.otherwise {
             Otherwise::Refuse => None,
             Otherwise::Authenticated => Some(Requirement::Authenticated),
             Otherwise::Public => Some(Requirement::Public),
         };
         let uncovered = access.map(|access| {
-            routes.push(Route {
-                label: "(no route)".into(),
-                access,
-                target: Target::Upstream(0),
-                max_body: parts.max_body,
-                ignores_credentials: false,
-                renews: false,
-            });
+            routes.push(Route::new("(no route)".into(), access, Target::Upstream(0), parts.max_body));
             routes.len() - 1
         });
         Ok(Self {

@@ -17,10 +17,12 @@ use tokio::sync::watch;
 
 use super::admission::Admission;
 use super::bind::Door;
+use super::connection;
+use super::handshake;
+use super::http2;
 use super::link::Link;
 use super::wheel::{TICK, Wheel};
 use super::{Shared, Stop};
-use super::{connection, handshake};
 use crate::proxy::{Pool, RequestIds, wire};
 
 /// How long accepting pauses when the process has no file descriptor left: long enough for some to close.
@@ -87,10 +89,14 @@ impl Core {
         let link = Link::new(Rc::clone(self), transport, door, peer);
         // hyper bounds its own loops; tokio's budget on top would only make the exchange's parts miss each other.
         tokio::task::spawn_local(tokio::task::unconstrained(async move {
-            match door {
-                // In a box, so that plain connections do not carry the size of a handshake.
-                Door::Tls => Box::pin(handshake::serve(stream, link)).await,
-                Door::Open | Door::Redirect => connection::serve(TokioIo::new(stream), link).await,
+            let asks_for_http2 = door == Door::Open && link.transport.h2c;
+            let is_http2 = if asks_for_http2 { http2::knows_http2(&stream, &link).await } else { Some(false) };
+            match is_http2 {
+                // Apart, so that a connection of HTTP/1.1 is no larger for it.
+                Some(true) => Box::pin(http2::serve(TokioIo::new(stream), link)).await,
+                Some(false) if door == Door::Tls => Box::pin(handshake::serve(stream, link)).await,
+                Some(false) => connection::serve(TokioIo::new(stream), link).await,
+                None => {}
             }
             drop((seat, open));
         }));

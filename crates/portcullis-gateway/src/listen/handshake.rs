@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::{self, LAST_CALL};
 use super::deadlines::Late;
+use super::http2;
 use super::link::Link;
 use super::session::Session;
 use super::wheel::Alarm;
@@ -24,7 +25,9 @@ use crate::tls::Material;
 
 /// The protocols that are spoken over TLS (ALPN, RFC 7301), the best first. A client that offers others only is refused by the
 /// handshake, so that nobody can make it read an answer of another protocol's (ALPACA).
-pub(crate) const PROTOCOLS: &[&[u8]] = &[HTTP_11];
+pub(crate) const PROTOCOLS: &[&[u8]] = &[HTTP_2, HTTP_11];
+
+const HTTP_2: &[u8] = b"h2";
 
 const HTTP_11: &[u8] = b"http/1.1";
 
@@ -77,7 +80,11 @@ pub(super) async fn serve(stream: TcpStream, link: Rc<Link>) {
 
 /// Hands the connection to the protocol that was chosen; who offered none speaks HTTP/1.1.
 async fn serve_chosen(stream: TlsStream<TcpStream>, link: Rc<Link>) {
-    connection::serve(TokioIo::new(stream), link).await;
+    if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
+        http2::serve(TokioIo::new(stream), link).await;
+    } else {
+        connection::serve(TokioIo::new(stream), link).await;
+    }
 }
 
 /// The handshake itself. What the client says first is read before the terms are chosen.

@@ -63,6 +63,8 @@ pub(crate) struct Link {
     swallowed: Cell<Option<StatusCode>>,
     phase: Cell<Phase>,
     served: Cell<bool>,
+    /// Whether it is one stream of a connection that carries many: what becomes of the connection is not for it to say.
+    is_stream: bool,
     tail: Cell<Tail>,
     body_tail: Cell<Option<Tail>>,
     peer_text: OnceCell<HeaderValue>,
@@ -76,12 +78,38 @@ impl Link {
     pub(crate) fn new(core: Rc<Core>, transport: Arc<TransportSettings>, door: Door, peer: IpAddr) -> Rc<Self> {
         let peer = unmapped(peer);
         let deadlines = Deadlines::new(Rc::clone(&core.wheel));
-        let link = Self {
+        let peer_is_trusted = transport.trusted_hops.trusts(peer);
+        let link = Self { peer_is_trusted, ..Self::fresh(core, transport, door, peer, deadlines) };
+        link.await_first_request();
+        Rc::new(link)
+    }
+
+    /// One stream of a connection of HTTP/2: to all that serves a request it is a connection with a single exchange.
+    pub(crate) fn stream(connection: &Self) -> Rc<Self> {
+        let core = Rc::clone(&connection.core);
+        let deadlines = Deadlines::new(Rc::clone(&core.wheel));
+        Rc::new(Self {
+            session: connection.session.clone(),
+            peer_is_trusted: connection.peer_is_trusted,
+            is_stream: true,
+            peer_text: OnceCell::from(connection.peer_text().clone()),
+            ..Self::fresh(core, Arc::clone(&connection.transport), connection.door, connection.peer, deadlines)
+        })
+    }
+
+    fn fresh(
+        core: Rc<Core>,
+        transport: Arc<TransportSettings>,
+        door: Door,
+        peer: IpAddr,
+        deadlines: Deadlines,
+    ) -> Self {
+        Self {
             core,
             door,
             session: OnceCell::new(),
             peer,
-            peer_is_trusted: transport.trusted_hops.trusts(peer),
+            peer_is_trusted: false,
             transport,
             deadlines,
             pass: RefCell::new(None),
@@ -95,12 +123,11 @@ impl Link {
             swallowed: Cell::new(None),
             phase: Cell::new(Phase::Idle),
             served: Cell::new(false),
+            is_stream: false,
             tail: Cell::new([0; 4]),
             body_tail: Cell::new(None),
             peer_text: OnceCell::new(),
-        };
-        link.await_first_request();
-        Rc::new(link)
+        }
     }
 
     /// Begins the wait for the first request. Who connects has something to ask: the patience of a kept connection has to
@@ -152,6 +179,9 @@ impl Link {
         self.phase.set(Phase::Idle);
         self.pass.take();
         self.deadlines.clear_all();
+        if self.is_stream {
+            return;
+        }
         // If the last bytes read were not the end of this request, the next one has begun already and is a head.
         let tail = self.tail.get();
         let clean = tail == *b"\r\n\r\n" || tail.ends_with(b"\n\n") || self.body_tail.get() == Some(tail);

@@ -10,6 +10,7 @@ mod core;
 mod deadlines;
 mod guarded;
 mod handshake;
+mod http2;
 mod link;
 mod session;
 mod wheel;
@@ -34,7 +35,7 @@ pub(crate) use self::handshake::PROTOCOLS;
 pub(crate) use self::link::Link;
 pub(crate) use self::wheel::{Alarm, Tick, Wheel};
 use crate::config::{TransportSettings, UpstreamSettings};
-use crate::proxy::{AccessLog, IdentityHandle, ToHttps};
+use crate::proxy::{AccessLog, Held, IdentityHandle, ToHttps};
 use crate::tls;
 
 /// What the transport reads of the configuration. One snapshot is taken for each request.
@@ -53,6 +54,8 @@ pub struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) identity: Option<IdentityHandle>,
     pub(crate) access_log: Option<AccessLog>,
+    /// What the process holds of bodies that have to be whole.
+    pub(crate) held: Arc<Held>,
     settings: ArcSwap<ProxySettings>,
     /// What handshakes need; empty where no TLS is spoken.
     tls: Arc<tls::Current>,
@@ -86,6 +89,7 @@ impl Shared {
             metrics,
             identity,
             access_log,
+            held: Arc::default(),
             settings: ArcSwap::from_pointee(settings),
             tls: Arc::default(),
             to_https: None,

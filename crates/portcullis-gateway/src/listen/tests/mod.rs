@@ -1,5 +1,6 @@
 //! The proxy from outside: raw bytes in, raw bytes at the upstream.
 
+mod checks;
 mod forward;
 mod refuse;
 mod stop;
@@ -40,6 +41,10 @@ pub(crate) fn transport() -> TransportSettings {
         max_target_bytes: 8 * 1024,
         max_connections: 1_000,
         max_connections_per_address: 256,
+        max_held_bytes: 1 << 20,
+        http2: true,
+        h2c: false,
+        max_concurrent_streams: 100,
         drain_timeout: Duration::from_secs(2),
         cores: 1,
     }
@@ -116,25 +121,18 @@ fn issuer() -> Issuer {
 /// A gate that lets everybody through to the first upstream, with bodies of at most `max_body` bytes.
 pub(crate) fn policy(max_body: u64) -> Policy {
     let identity = RouteRule {
-        pattern: "/auth/**".parse().unwrap(),
-        access: Requirement::Public,
-        target: Target::Identity,
         max_body: 64 * 1024,
         ignores_credentials: true,
-        renews: false,
+        ..RouteRule::new("/auth/**".parse().unwrap(), Requirement::Public, Target::Identity)
     };
     let closed = RouteRule {
-        pattern: "/closed".parse().unwrap(),
-        access: Requirement::Authenticated,
-        target: Target::Upstream(0),
         max_body,
-        ignores_credentials: false,
-        renews: false,
+        ..RouteRule::new("/closed".parse().unwrap(), Requirement::Authenticated, Target::Upstream(0))
     };
     Policy::new(PolicyParts {
         trusted_hops: TrustedHops::default(),
         ipv6_prefix: 64,
-        routes: vec![identity, closed],
+        routes: [vec![identity, closed], checks::routes()].concat(),
         otherwise: Otherwise::Public,
         max_body,
         limits: Vec::new(),
