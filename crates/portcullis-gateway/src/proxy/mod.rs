@@ -2,6 +2,7 @@
 //! [`Pass`] is carried to an upstream or to the identity endpoints.
 
 mod body;
+mod dial;
 mod exchange;
 mod head;
 mod headers;
