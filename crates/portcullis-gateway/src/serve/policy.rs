@@ -30,16 +30,15 @@ pub fn own_routes() -> Vec<RouteRule> {
         .map(|endpoint| (endpoint.pattern, endpoint.need, endpoint.renews))
         .chain(rest)
         .filter_map(|(pattern, need, renews)| {
+            let access = match need {
+                Need::Nothing | Need::Optional => Requirement::Public,
+                Need::Login => Requirement::Authenticated,
+            };
             Some(RouteRule {
-                pattern: pattern.parse().ok()?,
-                access: match need {
-                    Need::Nothing | Need::Optional => Requirement::Public,
-                    Need::Login => Requirement::Authenticated,
-                },
-                target: Target::Identity,
                 max_body: MAX_IDENTITY_BODY as u64,
                 ignores_credentials: need == Need::Nothing,
                 renews,
+                ..RouteRule::new(pattern.parse().ok()?, access, Target::Identity)
             })
         })
         .collect()

@@ -70,14 +70,7 @@ pub(crate) struct House {
 }
 
 pub(crate) fn route(pattern: &str, access: Requirement) -> RouteRule {
-    RouteRule {
-        pattern: pattern.parse().unwrap(),
-        access,
-        target: Target::Upstream(0),
-        max_body: 100,
-        ignores_credentials: false,
-        renews: false,
-    }
+    RouteRule { max_body: 100, ..RouteRule::new(pattern.parse().unwrap(), access, Target::Upstream(0)) }
 }
 
 pub(crate) fn roles(names: &[&str]) -> Requirement {

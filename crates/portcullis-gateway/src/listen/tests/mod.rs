@@ -118,20 +118,13 @@ fn issuer() -> Issuer {
 /// A gate that lets everybody through to the first upstream, with bodies of at most `max_body` bytes.
 pub(crate) fn policy(max_body: u64) -> Policy {
     let identity = RouteRule {
-        pattern: "/auth/**".parse().unwrap(),
-        access: Requirement::Public,
-        target: Target::Identity,
         max_body: 64 * 1024,
         ignores_credentials: true,
-        renews: false,
+        ..RouteRule::new("/auth/**".parse().unwrap(), Requirement::Public, Target::Identity)
     };
     let closed = RouteRule {
-        pattern: "/closed".parse().unwrap(),
-        access: Requirement::Authenticated,
-        target: Target::Upstream(0),
         max_body,
-        ignores_credentials: false,
-        renews: false,
+        ..RouteRule::new("/closed".parse().unwrap(), Requirement::Authenticated, Target::Upstream(0))
     };
     Policy::new(PolicyParts {
         trusted_hops: TrustedHops::default(),
