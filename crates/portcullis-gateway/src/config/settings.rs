@@ -11,6 +11,8 @@ use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
 use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
 
+use crate::upstream_tls::UpstreamTls;
+
 /// Everything that one configuration file (or none) means.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -175,6 +177,10 @@ pub struct UpstreamSettings {
     pub max_idle: usize,
     /// How long an address that failed to connect is skipped (5 s).
     pub retry_failed_after: Duration,
+    /// TLS to it; `None` for none.
+    pub tls: Option<UpstreamTls>,
+    /// Whether it is spoken to by HTTP/2 (no).
+    pub http2: bool,
 }
 
 /// The identity endpoints and the tokens they issue.

@@ -4,6 +4,7 @@
 mod body;
 mod client_body;
 mod collect;
+mod dial;
 mod exchange;
 mod head;
 mod head_http2;

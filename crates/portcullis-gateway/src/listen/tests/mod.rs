@@ -63,6 +63,8 @@ pub(crate) fn upstream(addresses: &[SocketAddr]) -> UpstreamSettings {
         idle_timeout: Duration::from_secs(5),
         max_idle: 8,
         retry_failed_after: Duration::from_secs(5),
+        tls: None,
+        http2: false,
     }
 }
 
