@@ -46,15 +46,17 @@ pub struct RouteRule {
 }
 
 impl RouteRule {
-    /// A route with bodies of at most 1 MiB and nothing else out of the ordinary. Every other field has a default here, so
-    /// that whoever makes a route names only what is special about it.
+    /// The largest body of a route that says nothing about it: 1 MiB.
+    pub const DEFAULT_BODY: u64 = 1 << 20;
+
+    /// A route that asks for nothing but access.
     #[must_use]
     pub const fn new(pattern: Pattern, access: Requirement, target: Target) -> Self {
         Self {
             pattern,
             access,
             target,
-            max_body: 1 << 20,
+            max_body: Self::DEFAULT_BODY,
             ignores_credentials: false,
             renews: false,
             checks: Vec::new(),
@@ -157,6 +159,24 @@ pub(crate) struct Route {
     pub(crate) checks: Box<[Arc<dyn Check>]>,
 }
 
+impl Route {
+    /// A route that asks for nothing but access.
+    fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
+        Self { label, access, target, max_body, ignores_credentials: false, renews: false, checks: Box::default() }
+    }
+}
+
+impl From<RouteRule> for Route {
+    fn from(rule: RouteRule) -> Self {
+        Self {
+            ignores_credentials: rule.ignores_credentials,
+            renews: rule.renews,
+            checks: rule.checks.into(),
+            ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
+        }
+    }
+}
+
 impl Policy {
     /// What roles permit.
     #[must_use]
@@ -180,34 +200,14 @@ impl Policy {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let mut routes: Vec<Route> = parts
-            .routes
-            .into_iter()
-            .map(|rule| Route {
-                label: rule.pattern.as_str().into(),
-                access: rule.access,
-                target: rule.target,
-                max_body: rule.max_body,
-                ignores_credentials: rule.ignores_credentials,
-                renews: rule.renews,
-                checks: rule.checks.into(),
-            })
-            .collect();
+        let mut routes: Vec<Route> = parts.routes.into_iter().map(Route::from).collect();
         let access = match parts.otherwise {
             Otherwise::Refuse => None,
             Otherwise::Authenticated => Some(Requirement::Authenticated),
             Otherwise::Public => Some(Requirement::Public),
         };
         let uncovered = access.map(|access| {
-            routes.push(Route {
-                label: "(no route)".into(),
-                access,
-                target: Target::Upstream(0),
-                max_body: parts.max_body,
-                ignores_credentials: false,
-                renews: false,
-                checks: Box::default(),
-            });
+            routes.push(Route::new("(no route)".into(), access, Target::Upstream(0), parts.max_body));
             routes.len() - 1
         });
         Ok(Self {

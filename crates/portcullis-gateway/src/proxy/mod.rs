@@ -40,6 +40,19 @@ pub(crate) use self::tunnel::Tunnel;
 use crate::identity_api::pages;
 use crate::listen::{Late, Link};
 
+/// Judges a head by the rules that hyper does not enforce, and brings its target to origin form: the first step of
+/// every request, for whoever tests it alone.
+///
+/// # Errors
+/// The rule that it breaks.
+#[cfg(feature = "parts")]
+pub fn check_head<B: http_body::Body>(
+    request: &mut Request<B>,
+    bounds: &crate::config::TransportSettings,
+) -> Result<(), Reason> {
+    head::check(request, bounds).map(drop)
+}
+
 /// One served request, for the access log. It holds no header and no query: those carry secrets.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessLine<'a> {

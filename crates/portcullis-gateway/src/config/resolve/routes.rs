@@ -18,8 +18,6 @@ use crate::config::words::{alternatives, closest};
 /// The roles that exist without a word in the file (A11).
 pub(super) const BUILT_IN_ROLES: [&str; 3] = ["viewer", "editor", "admin"];
 
-/// The largest body where nothing else is said.
-const DEFAULT_BODY: u64 = 1 << 20;
 /// No configuration needs more than this; a route without a bound would say so by a large number.
 const LARGEST_BODY: u64 = 1 << 40;
 
@@ -157,7 +155,7 @@ pub(super) fn defaults(cx: &mut Context<'_>, raw: &Raw) -> Defaults {
             Otherwise::Authenticated | Otherwise::Refuse => {}
         }
     }
-    Defaults { otherwise, max_body: cx.size(table.max_body.as_ref(), DEFAULT_BODY, 0..=LARGEST_BODY) }
+    Defaults { otherwise, max_body: cx.size(table.max_body.as_ref(), RouteRule::DEFAULT_BODY, 0..=LARGEST_BODY) }
 }
 
 /// What routes refer to.
