@@ -116,7 +116,7 @@ fn l6_a_block_at_one_gate_holds_at_all_and_outlives_redis_wherever_it_was_met() 
         within("it is refused", Duration::from_millis(1_500), || status(gateway, &client) == 429);
         assert_eq!(status(gateway, &other), 200);
         let shown = limits(gateway, &["show", "shared", "--address", &address]);
-        assert!(shown.starts_with("shared: blocked until 2"), "{shown}");
+        assert!(shown.starts_with("shared refuses them until 2"), "{shown}");
     }
     redis.kill();
     for gateway in &gates {

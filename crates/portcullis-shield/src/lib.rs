@@ -2,10 +2,12 @@
 
 mod check;
 mod cors;
+mod members;
 mod response;
 
 pub use check::{Check, Seen};
 pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
+pub use members::{List, MemberPath, MemberPathError, Members, Place};
 pub use response::{
     CspError, CspFrom, CspTemplate, FrameOptions, FromUpstream, HeaderRules, Hsts, NONCE, Nonce, Preset,
     ResponseHeaders,

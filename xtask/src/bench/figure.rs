@@ -30,9 +30,11 @@ pub(super) fn table(figures: &[Figure]) -> String {
         };
         let median = values[values.len() / 2];
         let shown = |value: f64| if value < 20.0 { format!("{value:.2}") } else { format!("{value:.0}") };
+        // A bar that was itself measured has more digits than it knows.
+        let rounded = |bar: f64| (bar * 1000.0).round() / 1000.0;
         let (bar, met) = match figure.bar {
-            Bar::AtLeast(bar) => (format!("≥ {bar}"), Some(median >= bar)),
-            Bar::AtMost(bar) => (format!("≤ {bar}"), Some(median <= bar)),
+            Bar::AtLeast(bar) => (format!("≥ {}", rounded(bar)), Some(median >= bar)),
+            Bar::AtMost(bar) => (format!("≤ {}", rounded(bar)), Some(median <= bar)),
             Bar::None => (String::new(), None),
         };
         let verdict = met.map_or("", |met| if met { "met" } else { "**missed**" });
@@ -58,10 +60,12 @@ mod tests {
         let text = table(&[
             figure("logins", "/s", Bar::AtLeast(30.0), vec![29.0, 31.0, 90.0]),
             figure("worse", "×", Bar::AtMost(2.0), vec![2.5, 1.0, 2.1]),
+            figure("noise", "ms", Bar::AtMost(0.016_875_000_000_000_015), vec![0.01]),
             figure("elsewhere", "ms", Bar::None, Vec::new()),
         ]);
         assert!(text.contains("| logins | 31 /s | 29 – 90 | ≥ 30 | met |"), "{text}");
         assert!(text.contains("| 2.10 × | 1.00 – 2.50 | ≤ 2 | **missed** |"), "{text}");
+        assert!(text.contains("| noise | 0.01 ms | 0.01 – 0.01 | ≤ 0.017 | met |"), "{text}");
         assert!(text.contains("elsewhere | not measured"), "{text}");
     }
 }

@@ -156,9 +156,7 @@ pub(super) async fn block(
             }
             other => other.into(),
         })?;
-        let rules = admin.gate()?.limits();
-        let mode = rules.iter().find(|rule| *rule.name == *limit).map_or(Mode::Enforce, |rule| rule.mode);
-        let blocked = Blocked { blocked_until: until.to_rfc3339(), mode: shown_mode(mode) };
+        let blocked = Blocked { blocked_until: until.to_rfc3339(), mode: shown_mode(admin.limit_mode(&limit)?) };
         Ok(answer::json(StatusCode::OK, &blocked))
     })
     .await
@@ -240,9 +238,16 @@ impl Admin {
         Ok(())
     }
 
-    async fn standing(&self, limit: String, whom: &Whom) -> Result<Standing, Refused> {
+    pub(super) async fn standing(&self, limit: String, whom: &Whom) -> Result<Standing, Refused> {
         let standing = self.gate()?.limit_standing(&limit, whom, self.clock.now()).await?;
-        Ok(Standing::of(limit, standing))
+        let mode = self.limit_mode(&limit)?;
+        Ok(Standing::of(limit, standing, mode))
+    }
+
+    /// What becomes of whoever is over a limit.
+    fn limit_mode(&self, limit: &str) -> Result<Mode, Refused> {
+        let rules = self.gate()?.limits();
+        Ok(rules.iter().find(|rule| *rule.name == *limit).map_or(Mode::Enforce, |rule| rule.mode))
     }
 }
 

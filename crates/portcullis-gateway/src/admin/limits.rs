@@ -267,31 +267,23 @@ pub(super) struct Standing {
     /// When the whole quota is back, if nothing else is spent.
     #[schemars(extend("format" = "date-time"))]
     reset_at: Option<String>,
-    /// Until when they are refused whatever they have left, because an operator blocked them.
+    /// Until when they have nothing left whatever they spent, because an operator blocked them.
     #[schemars(extend("format" = "date-time"))]
     blocked_until: Option<String>,
+    /// What becomes of whoever has nothing left: `enforce`, `report` or `delay`.
+    mode: &'static str,
     /// What was taken for granted because it was not told: "an address that is not exempt" where the limit exempts some.
     assumed: Option<&'static str>,
 }
 
 impl Standing {
     /// `None` is that of somebody who is exempt.
-    pub(super) fn of(limit: String, standing: Option<portcullis_limit::Standing>) -> Self {
-        let Some(standing) = standing else {
-            return Self {
-                limit,
-                exempt: true,
-                quota: 0,
-                remaining: 0,
-                reset_at: None,
-                blocked_until: None,
-                assumed: None,
-            };
-        };
-        let reset_at = Some(standing.reset_at.to_rfc3339());
-        let blocked_until = reset_at.clone().filter(|_| standing.blocked);
-        let (quota, remaining) = (standing.quota, standing.remaining);
-        Self { limit, exempt: false, quota, remaining, reset_at, blocked_until, assumed: None }
+    pub(super) fn of(limit: String, standing: Option<portcullis_limit::Standing>, mode: Mode) -> Self {
+        let (exempt, mode) = (standing.is_none(), shown_mode(mode));
+        let (quota, remaining) = standing.as_ref().map_or((0, 0), |standing| (standing.quota, standing.remaining));
+        let reset_at = standing.as_ref().map(|standing| standing.reset_at.to_rfc3339());
+        let blocked_until = reset_at.clone().filter(|_| standing.is_some_and(|standing| standing.blocked));
+        Self { limit, exempt, quota, remaining, reset_at, blocked_until, mode, assumed: None }
     }
 }
 
@@ -420,9 +412,9 @@ pub(super) async fn show(
         let (gate, limit) = (admin.gate()?, name_of(name)?);
         let exempts = |rule: &LimitRule| *rule.name == *limit && !rule.exempt_addresses.is_empty();
         let elsewhere = written.address.is_none() && gate.limits().iter().any(exempts);
-        let standing = gate.limit_standing(&limit, &admin.whom(written).await?, admin.clock.now()).await?;
+        let standing = admin.standing(limit, &admin.whom(written).await?).await?;
         let assumed = elsewhere.then_some("an address that is not exempt");
-        Ok(answer::json(StatusCode::OK, &Standing { assumed, ..Standing::of(limit, standing) }))
+        Ok(answer::json(StatusCode::OK, &Standing { assumed, ..standing }))
     })
     .await
 }

@@ -272,8 +272,8 @@ fn told_standing(shown: &Value) -> String {
     if shown["exempt"] == true {
         return format!("{limit} does not hold for them: their role is exempt");
     }
-    if let Some(until) = shown["blockedUntil"].as_str() {
-        return format!("{limit}: blocked until {until}");
+    if shown["blockedUntil"].is_string() {
+        return blocked(limit, shown);
     }
     let (quota, remaining) = (&shown["quota"], &shown["remaining"]);
     let full = shown["resetAt"].as_str().unwrap_or_default();

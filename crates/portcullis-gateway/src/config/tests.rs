@@ -104,6 +104,9 @@ fn presets_can_be_turned_off_and_are_replaced_by_what_is_written() {
     assert!(rule.mode == Mode::Report && rule.message.is_some());
     let QuotaChoice::Fixed(rate) = &rule.quota else { panic!() };
     assert_eq!((rate.quota().count(), rate.algorithm()), (10, Algorithm::SlidingWindowLog), "the rest is the preset's");
+    let user = |rest: &str| settings(&format!("{UPSTREAM}[[limit]]\npreset = \"user\"\n{rest}")).gate.limits;
+    assert!(user("").iter().all(|rule| rule.ceiling.is_some()));
+    assert!(user("danger_no_ceiling = true").iter().all(|rule| rule.ceiling.is_none()), "not the preset's either");
 }
 
 #[test]
@@ -382,7 +385,7 @@ fn the_schema_knows_every_key_of_the_template_and_nothing_is_nullable() {
         assert!(json_schema().contains(&format!("\"{key}\":")), "{key}");
     }
     assert_eq!(schema["additionalProperties"], false);
-    assert!(top.contains_key("listen") && !top.contains_key("cors"));
+    assert!(top.contains_key("listen") && !top.contains_key("graphql"));
     assert!(!json_schema().contains("\"null\""));
 }
 

@@ -75,7 +75,7 @@ fn l6_an_operator_blocks_one_key_until_a_moment_and_lifts_that() {
     client.get("/public/status").send().expect(200);
     let said =
         told(&gateway, &["block", "status", "--address", &address, "--for", "1h"], "status refuses them until 2");
-    let shown = told(&gateway, &["show", "status", "--address", &address], "status: blocked until 2");
+    let shown = told(&gateway, &["show", "status", "--address", &address], "status refuses them until 2");
     assert!(shown.contains(said.trim().rsplit(' ').next().unwrap()), "{said} {shown}");
     let refused = client.get("/public/status").send().refused(429, "Rate limit exceeded");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();

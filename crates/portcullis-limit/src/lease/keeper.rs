@@ -154,6 +154,8 @@ impl Leases {
             let answer = shared.guarded(now + shared.patience(), || lender.take(&ask, &mark)).await;
             let (ground, now) = (self.ground.generation(), Instant::now());
             match answer {
+                // A lender that charges nothing has lent nothing, and would be asked without end.
+                Some(Some(Ok(charge))) if charge.receipts().is_empty() => return lease.pool.lock().abandon(),
                 Some(Some(Ok(charge))) => {
                     self.taken.fetch_add(cost, Ordering::Relaxed);
                     lease.pool.lock().admitted(&lease.rate, question, &charge, ground, now);

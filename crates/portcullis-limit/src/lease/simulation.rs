@@ -130,6 +130,8 @@ impl World {
 pub(super) struct Way {
     pub(super) world: Arc<World>,
     pub(super) cut: AtomicBool,
+    /// Whether the store says yes and lends nothing.
+    pub(super) hollow: AtomicBool,
     known: AtomicU64,
 }
 
@@ -212,6 +214,9 @@ impl Lender for Port {
             if !self.0.world.bears(mark) {
                 return None;
             }
+            if self.0.hollow.load(Ordering::Relaxed) {
+                return Some(Ok(Charge::default()));
+            }
             Some(self.0.world.cells.charge(std::slice::from_ref(ask), self.0.world.now()).map(shared))
         }))
     }
@@ -227,8 +232,8 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new(world: &Arc<World>) -> Self {
-        let (cut, known) = (AtomicBool::new(false), AtomicU64::new(0));
-        let port = Port(Arc::new(Way { world: Arc::clone(world), cut, known }));
+        let (cut, hollow, known) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+        let port = Port(Arc::new(Way { world: Arc::clone(world), cut, hollow, known }));
         let store = Arc::new(port.clone());
         let limiter = Arc::new(Limiter::default().sharing(store, PATIENCE, Arc::new(|_| {})));
         let keeps = Self::keep(&limiter);

@@ -195,6 +195,18 @@ fn l11_a_node_that_is_cut_off_spends_what_it_holds_and_then_does_what_the_limit_
 }
 
 #[test]
+fn l11_a_store_that_says_yes_and_lends_nothing_is_as_good_as_none() {
+    in_time(async {
+        let world = World::new(6, 0);
+        let (node, rate, key) = (Node::new(&world), rate("4000 per hour"), key(0));
+        node.port.0.hollow.store(true, Ordering::Relaxed);
+        let ask = Ask { outage: Outage::Closed, ..leased(&key, &rate, 1) };
+        assert_eq!(node.charge(&ask).await.unwrap_err(), Refused::Unavailable(7));
+        assert!(world.takes.load(Ordering::Relaxed) <= 2, "it is not asked without end");
+    });
+}
+
+#[test]
 fn l11_the_memory_that_stands_in_has_counted_what_was_spent_out_of_portions() {
     in_time(async {
         let world = World::new(6, 0);

@@ -178,6 +178,8 @@ fn limit(cx: &mut Context<'_>, table: &Table<LimitTable>, path: &str, around: &A
     };
     let ceiling = match &raw.ceiling {
         Some(at) => keeping.of_ceiling().rate(cx, at.get().as_str(), &at.span()),
+        // Whoever says that there is none does not mean the preset's.
+        None if raw.danger_no_ceiling.as_ref().is_some_and(|at| *at.get()) => None,
         None => base.as_ref().and_then(|base| base.ceiling).map(|ceiling| keeping.preset_ceiling(ceiling)),
     };
     let exempt_addresses = exempt::addresses(cx, raw, base.as_ref(), around.trusts_hops);
