@@ -12,6 +12,7 @@ use portcullis_core::{Secret, TrustedHops};
 use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
 
 use crate::tls::Material;
+use crate::upstream_tls::UpstreamTls;
 
 /// Everything that one configuration file (or none) means.
 #[derive(Clone, Debug)]
@@ -125,7 +126,9 @@ pub struct GateSettings {
     /// Other people's tokens that are believed. Our own issuer is not among them: its keys are in the database.
     pub issuers: Vec<Issuer>,
     /// The headers that every response carries.
-    pub headers: portcullis_shield::Preset,
+    pub headers: portcullis_shield::ResponseHeaders,
+    /// Which pages of other origins may ask, where a route says nothing else.
+    pub cors: Option<Arc<portcullis_shield::Cors>>,
     /// How the upstream is told who a request is.
     pub identity_headers: IdentityHeaders,
     /// Whether the upstream receives the credential that the gate consumed.
@@ -192,6 +195,10 @@ pub struct UpstreamSettings {
     pub max_idle: usize,
     /// How long an address that failed to connect is skipped (5 s).
     pub retry_failed_after: Duration,
+    /// TLS to it; `None` for none.
+    pub tls: Option<UpstreamTls>,
+    /// Whether it is spoken to by HTTP/2 (no).
+    pub http2: bool,
 }
 
 /// The identity endpoints and the tokens they issue.

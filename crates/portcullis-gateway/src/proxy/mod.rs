@@ -4,6 +4,7 @@
 mod body;
 mod client_body;
 mod collect;
+mod dial;
 mod exchange;
 mod head;
 mod head_http2;
@@ -25,7 +26,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use portcullis::{Admittance, Delay, Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
@@ -133,6 +134,10 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             let waits = request.headers().contains_key(EXPECT);
             let closes = waits || !body::is_here_whole(link, request.body_mut());
             refuse(link, &line, &refusal, closes, shared.identity.is_some() && pages::is_for_a_person(&request))
+        }
+        Verdict::Answer(told) => {
+            let closes = request.headers().contains_key(EXPECT) || !body::is_here_whole(link, request.body_mut());
+            tell(link, &line, &told, closes)
         }
         Verdict::Pass(mut pass) => {
             let target = pass.target();
@@ -260,7 +265,7 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                     None => Outcome::Answered(response.status()),
                 };
                 shared.gate.settle_answer(pass, outcome, response.headers(), now);
-                pass.shape_response(response.headers_mut());
+                pass.shape_response(response.status(), response.headers_mut());
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
@@ -270,7 +275,9 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             // What a slow or broken body leaves behind is in nobody's hands.
             let closes = (reason.fault() == Fault::Client && !read) || link.lingers.get();
             let Some(mut pass) = link.pass.take() else {
-                return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
+                let mut lost = portcullis_core::Problem::new(&Reason::Internal, line.id);
+                shared.gate.policy().response_headers().apply(&mut lost.headers);
+                return problem(link, line, lost, true);
             };
             if forwarded {
                 // What it has cost the upstream, nobody will say.
@@ -302,6 +309,13 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());
+    problem(link, line, answer, closes)
+}
+
+/// The answer to what the gate was asked itself.
+fn tell(link: &Rc<Link>, line: &Line, told: &Answer, closes: bool) -> Response<ResponseBody> {
+    count(link, line, Counted::Pass, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
+    let answer = portcullis_core::Problem { status: Answer::STATUS, headers: told.headers(), body: Vec::new() };
     problem(link, line, answer, closes)
 }
 

@@ -23,6 +23,7 @@ pub(crate) use self::watch::keep_current;
 use self::watch::{Marks, marks};
 use crate::clock::ProcessClock;
 use crate::config::Outside;
+use crate::pem::provider;
 
 /// A certificate chain and its key, as two files of PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl TlsPlan {
         let mut found = Vec::new();
         // Before they are read: what is written meanwhile is seen as a change.
         let marks = marks(self);
-        let provider = Arc::new(provider());
+        let provider = provider();
         let now = ProcessClock.now();
         let pairs: Vec<Option<Pair>> = (0..)
             .zip(&self.pairs)
@@ -183,11 +184,6 @@ impl TlsPlan {
         config.alpn_protocols = crate::listen::PROTOCOLS.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
-}
-
-/// aws-lc-rs, with the suites and groups that rustls holds to be safe: all have forward secrecy and AEAD.
-fn provider() -> CryptoProvider {
-    aws_lc_rs::default_provider()
 }
 
 /// Certificates and tickets expire by the process's clock, as everything else does.

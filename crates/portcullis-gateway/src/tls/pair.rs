@@ -1,16 +1,17 @@
 //! One certificate chain with its key, read from two files.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_auth::certificate::CertificateText;
 use portcullis_core::Timestamp;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use super::{Finding, PairFiles, Place};
 use crate::config::Outside;
+use crate::pem::{self, PemError};
 
 /// A pair that fits together.
 #[derive(Debug)]
@@ -31,8 +32,15 @@ impl Pair {
         now: Timestamp,
         found: &mut Vec<Finding>,
     ) -> Option<Self> {
-        let chain = chain(outside, index, files, found);
-        let key = key(outside, index, files, found);
+        let chain = content(outside, Place::Cert(index), &files.cert, pem::certificates);
+        let chain = chain.map_err(|finding| found.push(finding)).ok();
+        let key = content(outside, Place::Key(index), &files.key, pem::private_key);
+        let key = key.map_err(|finding| found.push(finding)).ok();
+        if outside.is_world_readable(&files.key) {
+            let message = format!("everyone on this machine may read the private key {}", files.key.display());
+            let hint = "chmod 600, and a new key if strangers were here";
+            found.push(Finding::warning(Place::Key(index), message).hint(hint));
+        }
         let chain = chain?;
         let text = match CertificateText::read(chain.first()?) {
             Ok(text) => text,
@@ -67,64 +75,17 @@ impl Pair {
     }
 }
 
-fn chain(
+/// What a file holds, by the function that reads it.
+fn content<T>(
     outside: &dyn Outside,
-    index: usize,
-    files: &PairFiles,
-    found: &mut Vec<Finding>,
-) -> Option<Vec<CertificateDer<'static>>> {
-    let mut wrong = |message: String, hint| {
-        let finding = Finding::error(Place::Cert(index), message);
-        found.push(Finding { hint, ..finding });
-        None
-    };
-    let name = files.cert.display();
-    let bytes = match outside.read(&files.cert) {
-        Ok(bytes) => bytes,
-        Err(error) => return wrong(format!("cannot read {name}: {error}"), None),
-    };
-    match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
-        Ok(chain) if chain.is_empty() => {
-            let hint = "it must hold at least one \"-----BEGIN CERTIFICATE-----\"";
-            wrong(format!("there is no certificate in {name}"), Some(hint))
-        }
-        Ok(chain) => Some(chain),
-        Err(error) => wrong(format!("{name} is not PEM: {error}"), None),
-    }
-}
-
-fn key(
-    outside: &dyn Outside,
-    index: usize,
-    files: &PairFiles,
-    found: &mut Vec<Finding>,
-) -> Option<PrivateKeyDer<'static>> {
-    let name = files.key.display();
-    let bytes = match outside.read(&files.key) {
-        Ok(bytes) => zeroize::Zeroizing::new(bytes),
-        Err(error) => {
-            found.push(Finding::error(Place::Key(index), format!("cannot read {name}: {error}")));
-            return None;
-        }
-    };
-    if outside.is_world_readable(&files.key) {
-        let message = format!("everyone on this machine may read the private key {name}");
-        found
-            .push(Finding::warning(Place::Key(index), message).hint("chmod 600, and a new key if strangers were here"));
-    }
-    if let Ok(key) = PrivateKeyDer::from_pem_slice(&bytes) {
-        return Some(key);
-    }
-    let is_encrypted = bytes.windows(9).any(|part| part == b"ENCRYPTED");
-    let finding = if is_encrypted {
-        Finding::error(Place::Key(index), format!("the private key {name} is encrypted"))
-            .hint("nobody can type its password at every start: decrypt it (openssl pkey -in … -out …) and chmod 600")
-    } else {
-        Finding::error(Place::Key(index), format!("there is no private key in {name}"))
-            .hint("it must hold \"-----BEGIN PRIVATE KEY-----\", \"RSA PRIVATE KEY\" or \"EC PRIVATE KEY\" as PEM")
-    };
-    found.push(finding);
-    None
+    place: Place,
+    file: &Path,
+    read: impl FnOnce(&[u8]) -> Result<T, PemError>,
+) -> Result<T, Finding> {
+    let name = file.display();
+    let wrong = |why: String| Finding::error(place, why);
+    let bytes = outside.read(file).map_err(|error| wrong(format!("cannot read {name}: {error}")))?;
+    read(&Zeroizing::new(bytes)).map_err(|error| wrong(format!("{name} cannot be used: {error}")))
 }
 
 /// A certificate at the wrong time does not stop the gate: who renews it needs a gate that takes the new one.

@@ -41,10 +41,10 @@ fn h6_check_tells_what_is_wrong_with_certificates_and_keys() {
     old.key.insert_str(0, "some words before\n");
     for (what, cert, key, expected) in [
         ("the key of another", good.pem.as_str(), other.key.as_str(), "is not the key of"),
-        ("no certificate", "nothing\n", good.key.as_str(), "there is no certificate in"),
+        ("no certificate", "nothing\n", good.key.as_str(), "there is no certificate in it"),
         ("half a certificate", &good.pem[..200], good.key.as_str(), "server.pem"),
         ("a broken one", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", &good.key, "X.509"),
-        ("no key", good.pem.as_str(), good.pem.as_str(), "there is no private key in"),
+        ("no key", good.pem.as_str(), good.pem.as_str(), "there is no private key in it"),
         (
             "an encrypted key",
             good.pem.as_str(),

@@ -63,6 +63,8 @@ pub(crate) fn upstream(addresses: &[SocketAddr]) -> UpstreamSettings {
         idle_timeout: Duration::from_secs(5),
         max_idle: 8,
         retry_failed_after: Duration::from_secs(5),
+        tls: None,
+        http2: false,
     }
 }
 
@@ -145,6 +147,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         forward_credentials: false,
         identity_headers: portcullis::IdentityHeaders::default(),
         response_headers: ResponseHeaders::new(Preset::Web, false),
+        cors: None,
     })
     .unwrap()
 }
