@@ -233,6 +233,7 @@ fn with_facts<T>(
         headers: &map,
         peer: peer.parse().unwrap(),
         secure: true,
+        certificate: None,
         id: RequestId::from_bits(7),
         now,
     };

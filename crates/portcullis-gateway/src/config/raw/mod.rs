@@ -34,7 +34,9 @@ pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
-pub(crate) use tls::{CertificateTable, TlsTable, TlsVersionName, UnknownNameName};
+pub(crate) use tls::{
+    CertificateTable, GrantTable, PrincipalName, TlsClientTable, TlsTable, TlsVersionName, UnknownNameName,
+};
 pub(crate) use transport::ClientTable;
 pub(crate) use upstream::{UpstreamTable, UpstreamTlsTable};
 pub(crate) use value::{
