@@ -43,6 +43,8 @@ pub enum EventKind {
     RefreshGrace,
     /// A spent refresh token came back after the grace window: the family was revoked.
     RefreshReuse,
+    /// The content of a request breaks rules that only report.
+    ContentReported,
     /// The upstream failed.
     UpstreamFailed,
     /// The configuration was loaded anew.
@@ -57,11 +59,13 @@ pub enum EventKind {
     AddressSuspect,
     /// So much came from an address that it is held to be bad now.
     AddressBad,
+    /// A connection of HTTP/2 asked for more than any client needs, and was closed.
+    Http2Flood,
 }
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -74,6 +78,7 @@ impl EventKind {
         Self::LoginFailed,
         Self::RefreshGrace,
         Self::RefreshReuse,
+        Self::ContentReported,
         Self::UpstreamFailed,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -81,6 +86,7 @@ impl EventKind {
         Self::LoginsExhausted,
         Self::AddressSuspect,
         Self::AddressBad,
+        Self::Http2Flood,
     ];
 
     /// The stable word for this kind.
@@ -99,6 +105,7 @@ impl EventKind {
             Self::LoginFailed => "login_failed",
             Self::RefreshGrace => "refresh_grace",
             Self::RefreshReuse => "refresh_reuse",
+            Self::ContentReported => "content_reported",
             Self::UpstreamFailed => "upstream_failed",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload_refused",
@@ -106,6 +113,7 @@ impl EventKind {
             Self::LoginsExhausted => "logins_exhausted",
             Self::AddressSuspect => "address_suspect",
             Self::AddressBad => "address_bad",
+            Self::Http2Flood => "http2_flood",
         }
     }
 
@@ -113,9 +121,12 @@ impl EventKind {
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Refused | Self::LoginSucceeded | Self::Reloaded | Self::LimitWouldHit | Self::LimitsDisagree => {
-                Severity::Info
-            }
+            Self::Refused
+            | Self::LoginSucceeded
+            | Self::Reloaded
+            | Self::LimitWouldHit
+            | Self::LimitsDisagree
+            | Self::ContentReported => Severity::Info,
             Self::LimitHit
             | Self::LimitSlowed
             | Self::LimitStoreBack
@@ -129,7 +140,8 @@ impl EventKind {
             | Self::ReloadRefused
             | Self::LimitStoreLost
             | Self::LoginsExhausted
-            | Self::AddressBad => Severity::Warning,
+            | Self::AddressBad
+            | Self::Http2Flood => Severity::Warning,
         }
     }
 }

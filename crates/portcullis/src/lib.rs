@@ -10,6 +10,7 @@ mod case;
 mod cost;
 mod count;
 mod delay;
+mod examine;
 mod gate;
 mod identity_headers;
 mod inspect;
@@ -23,7 +24,7 @@ mod settle;
 mod table;
 mod trace;
 
-pub use body::{Admitted, BodyError, BodyRule};
+pub use body::{Admittance, Admitted, BodyError, BodyRule, Unexamined};
 pub use candidate::{CandidateError, Comparison};
 pub use case::Case;
 pub use cost::Cost;

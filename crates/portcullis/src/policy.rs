@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_auth::access::{Requirement, Roles};
+use portcullis_auth::access::{Ownership, Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_shield::ResponseHeaders;
+use portcullis_shield::{Check, ResponseHeaders, ResponseRules};
 
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
@@ -41,6 +41,12 @@ pub struct RouteRule {
     /// Whether it only lets go on, or ends, what was proven before, as a refresh does: then it is neither judged by its
     /// address's reputation nor does it change it. Whoever is logged in behind an address with a bad name stays so.
     pub renews: bool,
+    /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
+    pub checks: Vec<Arc<dyn Check>>,
+    /// What must be the caller's own.
+    pub owner: Option<Ownership>,
+    /// What is asked of responses.
+    pub response: Option<Arc<ResponseRules>>,
 }
 
 impl RouteRule {
@@ -50,7 +56,17 @@ impl RouteRule {
     /// A route that asks for nothing but access.
     #[must_use]
     pub const fn new(pattern: Pattern, access: Requirement, target: Target) -> Self {
-        Self { pattern, access, target, max_body: Self::DEFAULT_BODY, ignores_credentials: false, renews: false }
+        Self {
+            pattern,
+            access,
+            target,
+            max_body: Self::DEFAULT_BODY,
+            ignores_credentials: false,
+            renews: false,
+            checks: Vec::new(),
+            owner: None,
+            response: None,
+        }
     }
 }
 
@@ -146,12 +162,25 @@ pub(crate) struct Route {
     pub(crate) max_body: u64,
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
+    pub(crate) checks: Box<[Arc<dyn Check>]>,
+    pub(crate) owner: Option<Ownership>,
+    pub(crate) response: Option<Arc<ResponseRules>>,
 }
 
 impl Route {
     /// A route that asks for nothing but access.
-    const fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
-        Self { label, access, target, max_body, ignores_credentials: false, renews: false }
+    fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
+        Self {
+            label,
+            access,
+            target,
+            max_body,
+            ignores_credentials: false,
+            renews: false,
+            checks: Box::default(),
+            owner: None,
+            response: None,
+        }
     }
 }
 
@@ -160,6 +189,9 @@ impl From<RouteRule> for Route {
         Self {
             ignores_credentials: rule.ignores_credentials,
             renews: rule.renews,
+            checks: rule.checks.into(),
+            owner: rule.owner,
+            response: rule.response,
             ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
         }
     }

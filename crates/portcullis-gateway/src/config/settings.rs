@@ -140,6 +140,14 @@ pub struct TransportSettings {
     pub max_connections: usize,
     /// Connections of one client address (256).
     pub max_connections_per_address: usize,
+    /// Bytes of request bodies that are held together, of those that have to be whole before they are used (64 MiB).
+    pub max_held_bytes: usize,
+    /// Whether HTTP/2 is offered to clients that choose it within TLS (true).
+    pub http2: bool,
+    /// Whether clients may begin with HTTP/2 on plain listeners (false).
+    pub h2c: bool,
+    /// Requests that may be under way on one connection of HTTP/2 (100).
+    pub max_concurrent_streams: u32,
     /// How long a stop waits for requests under way (30 s).
     pub drain_timeout: Duration,
     /// Cores that accept; by default as many as the machine has.

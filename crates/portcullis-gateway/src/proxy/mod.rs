@@ -2,9 +2,12 @@
 //! [`Pass`] is carried to an upstream or to the identity endpoints.
 
 mod body;
+mod client_body;
+mod collect;
 mod dial;
 mod exchange;
 mod head;
+mod head_http2;
 mod headers;
 mod identity;
 mod pool;
@@ -22,14 +25,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
-use portcullis::{Delay, Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Admittance, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
-use self::body::ResponseBody;
+pub(crate) use self::body::ResponseBody;
+pub(crate) use self::client_body::{ClientBody, Invitation, StreamBody};
+pub(crate) use self::collect::Held;
 use self::exchange::Failed;
 use self::head::Asks;
+pub(crate) use self::head_http2::{declared_length, list_size, strip_response};
 pub use self::identity::{
     Denied, IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel,
 };
@@ -83,7 +88,7 @@ pub type AccessLog = Arc<dyn Fn(&AccessLine<'_>) + Send + Sync>;
 /// Serves one request of a client's connection.
 pub(crate) fn serve(
     link: Rc<Link>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     // At once, not when the future is first polled: from here on what hyper writes is an answer of ours.
     link.begin_exchange();
@@ -100,7 +105,7 @@ struct Line {
     named: Option<(Method, Uri)>,
 }
 
-async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     let id = link.core.ids.next();
     let line = Line {
@@ -130,14 +135,21 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
             if let Some(delay) = pass.take_delay() {
                 hold_back(link, &delay).await;
             }
+            let admittance = pass.admit(request);
             link.pass.replace(Some(pass));
-            let answered = match (target, upstream) {
-                (Target::Upstream(_), Some(upstream)) => {
+            let admitted = match admittance {
+                Ok(Admittance::Free(request)) => Ok(request),
+                Ok(Admittance::Unexamined(request)) => Box::pin(collect::examine(link, request, line.id)).await,
+                Err(reason) => Err(Failed::before(reason)),
+            };
+            let answered = match (admitted, target, upstream) {
+                (Err(failed), ..) => Err(failed),
+                (Ok(request), Target::Upstream(_), Some(upstream)) => {
                     exchange::forward(link, &upstream, request, asks, line.id_value.clone()).await
                 }
-                (Target::Identity, _) => identity::ask(link, request, line.id).await,
+                (Ok(request), Target::Identity, _) => identity::ask(link, request, line.id).await,
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.
-                (Target::Upstream(_), None) => Err(Failed { reason: Reason::Internal, forwarded: false }),
+                (Ok(_), Target::Upstream(_), None) => Err(Failed::before(Reason::Internal)),
             };
             finish(link, &line, answered)
         }
@@ -167,7 +179,7 @@ fn closes(asks: Asks, status: StatusCode) -> bool {
     asks.upgrade && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-fn facts<'a>(link: &Link, request: &'a Request<Incoming>, line: &Line) -> Facts<'a> {
+fn facts<'a>(link: &Link, request: &'a Request<ClientBody>, line: &Line) -> Facts<'a> {
     Facts {
         method: request.method(),
         target: request.uri(),
@@ -180,7 +192,7 @@ fn facts<'a>(link: &Link, request: &'a Request<Incoming>, line: &Line) -> Facts<
 }
 
 /// Asks the gate, and finds the upstream in the settings that belong to the policy it decided by.
-async fn decide(link: &Link, request: &Request<Incoming>, line: &Line) -> (Verdict, Option<Rc<pool::Upstream>>) {
+async fn decide(link: &Link, request: &Request<ClientBody>, line: &Line) -> (Verdict, Option<Rc<pool::Upstream>>) {
     let core = &link.core;
     loop {
         let Some(epoch) = core.shared.epoch() else {
@@ -220,9 +232,9 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
             response
         }
-        Err(Failed { reason, forwarded }) => {
+        Err(Failed { reason, forwarded, read }) => {
             // What a slow or broken body leaves behind is in nobody's hands.
-            let closes = reason.fault() == Fault::Client || link.lingers.get();
+            let closes = (reason.fault() == Fault::Client && !read) || link.lingers.get();
             let Some(mut pass) = link.pass.take() else {
                 return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
             };
@@ -234,8 +246,10 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             } else {
                 shared.gate.settle(&mut pass, Outcome::NotForwarded, now);
             }
-            if reason.fault() == Fault::Upstream {
-                shared.gate.note_upstream_failure(&pass, &reason, line.id, now);
+            match reason.fault() {
+                Fault::Upstream => shared.gate.note_upstream_failure(&pass, &reason, line.id, now),
+                Fault::Client => shared.gate.note_refused(&pass, &reason, line.id, now),
+                Fault::Dependency | Fault::Us => {}
             }
             let refusal = Pass::refuse(pass, reason, line.id);
             refuse(link, line, &refusal, closes, false)

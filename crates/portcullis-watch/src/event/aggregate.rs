@@ -114,11 +114,13 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::LoginFailed
         | EventKind::RefreshGrace
         | EventKind::RefreshReuse
+        | EventKind::ContentReported
         | EventKind::UpstreamFailed
         | EventKind::MailDropped
         | EventKind::LoginsExhausted
         | EventKind::AddressSuspect
-        | EventKind::AddressBad => true,
+        | EventKind::AddressBad
+        | EventKind::Http2Flood => true,
         EventKind::LoginSucceeded
         | EventKind::Reloaded
         | EventKind::ReloadRefused

@@ -34,4 +34,13 @@ pub(crate) struct ClientTable {
     pub(crate) max_connections: Option<At<u64>>,
     /// Connections of one client address. Default: 256.
     pub(crate) max_connections_per_address: Option<At<u64>>,
+    /// Memory for request bodies that have to be whole before they are used, altogether; one client address may take a
+    /// quarter. Default: `64MiB`.
+    pub(crate) max_held: Option<At<SizeText>>,
+    /// Whether HTTP/2 is offered to clients that connect by TLS. Default: true.
+    pub(crate) http2: Option<At<bool>>,
+    /// Whether clients may speak HTTP/2 from their first byte on listeners without TLS. Default: false.
+    pub(crate) h2c: Option<At<bool>>,
+    /// Requests under way on one connection of HTTP/2. Default: 100.
+    pub(crate) max_concurrent_streams: Option<At<u64>>,
 }

@@ -159,6 +159,11 @@ pub(super) fn transport(cx: &mut Context<'_>, raw: &Raw) -> TransportSettings {
         max_target_bytes: size(cx.size(client.max_target.as_ref(), 8 << 10, 64..=64 << 10)),
         max_connections: cx.count(client.max_connections.as_ref(), 10_000, 1..=10_000_000),
         max_connections_per_address: cx.count(client.max_connections_per_address.as_ref(), 256, 1..=10_000_000),
+        max_held_bytes: size(cx.size(client.max_held.as_ref(), 64 << 20, 1 << 20..=1 << 40)),
+        http2: client.http2.as_ref().is_none_or(|at| *at.get()),
+        h2c: client.h2c.as_ref().is_some_and(|at| *at.get()),
+        max_concurrent_streams: u32::try_from(cx.number(client.max_concurrent_streams.as_ref(), 100, 1..=10_000))
+            .unwrap_or(100),
         drain_timeout: cx.duration(raw.drain_timeout.as_ref(), 30 * SECOND, Duration::ZERO..=DAY),
         cores: cx.count(raw.cores.as_ref(), cores, 1..=1024),
     }
