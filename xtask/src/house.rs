@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{named_tests, run};
 
-/// Which of our crates each of our crates may depend on. `xtask` stands outside and leans on none.
+/// Which of our crates each of our crates may depend on. The fuzz targets and `xtask` stand outside.
 const ARROWS: &[(&str, &[&str])] = &[
     ("portcullis-core", &[]),
     ("portcullis-auth", &["portcullis-core"]),
@@ -30,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "portcullis",
         ],
     ),
+    ("portcullis-fuzz", &["portcullis-core", "portcullis-auth", "portcullis-gateway"]),
     ("xtask", &[]),
 ];
 

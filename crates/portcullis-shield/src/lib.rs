@@ -2,13 +2,21 @@
 
 mod check;
 mod cors;
+pub mod csrf;
 mod members;
+mod ownership;
 mod response;
+mod response_members;
+mod scan;
+mod shape;
 
-pub use check::{Check, Seen};
+pub use check::{Check, Reported, Seen};
 pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
+pub use ownership::{Foreign, OwnedContent};
 pub use response::{
     CspError, CspFrom, CspTemplate, FrameOptions, FromUpstream, HeaderRules, Hsts, NONCE, Nonce, Preset,
     ResponseHeaders,
 };
+pub use response_members::ResponseMembers;
+pub use shape::{Asking, DEFAULT_MAX, Errors, OtherTypes, Plan, ResponseRules, SeenResponse, Shape, Wants};

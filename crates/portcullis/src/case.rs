@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use portcullis_core::{ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
+use portcullis_core::{AddressKey, ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
 use portcullis_limit::{Ask, Patience, Rate, Standing};
-use portcullis_shield::{FromUpstream, Nonce, Preflight};
+use portcullis_shield::{Check, FromUpstream, Nonce, Preflight};
 
 use crate::limits::LimitRule;
 use crate::policy::Policy;
@@ -68,10 +68,21 @@ impl Case {
         self.client
     }
 
+    /// The address as what is kept per client counts it: IPv6 by its prefix.
+    #[must_use]
+    pub fn address_key(&self) -> AddressKey {
+        self.client.key(self.policy.ipv6_prefix)
+    }
+
     /// The route's label, where one was found.
     #[must_use]
     pub fn route(&self) -> Option<&Arc<str>> {
         self.route.map(|index| &self.policy.route_at(index).label)
+    }
+
+    /// What its route asks of the content.
+    pub(crate) fn checks(&self) -> &[Arc<dyn Check>] {
+        self.route.map_or(&[], |index| &self.policy.route_at(index).checks)
     }
 
     /// Who it is, where that was proven.

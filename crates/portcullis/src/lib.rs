@@ -11,6 +11,7 @@ mod case;
 mod cost;
 mod count;
 mod delay;
+mod examine;
 mod gate;
 mod identity_headers;
 mod inspect;
@@ -25,7 +26,7 @@ mod table;
 mod trace;
 
 pub use answer::Answer;
-pub use body::{Admitted, BodyError, BodyRule};
+pub use body::{Admittance, Admitted, BodyError, BodyRule, Unexamined};
 pub use candidate::{CandidateError, Comparison};
 pub use case::Case;
 pub use cost::Cost;

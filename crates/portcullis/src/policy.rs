@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_auth::access::{Requirement, Roles};
+use portcullis_auth::access::{Ownership, Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_shield::{Cors, ResponseHeaders};
+use portcullis_shield::{Check, Cors, ResponseHeaders, ResponseRules};
 
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
@@ -45,6 +45,12 @@ pub struct RouteRule {
     pub headers: Option<Arc<ResponseHeaders>>,
     /// Which pages of other origins may ask.
     pub cors: RouteCors,
+    /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
+    pub checks: Vec<Arc<dyn Check>>,
+    /// What must be the caller's own.
+    pub owner: Option<Ownership>,
+    /// What is asked of responses.
+    pub response: Option<Arc<ResponseRules>>,
 }
 
 /// Which pages of other origins may ask for what a route covers.
@@ -75,6 +81,9 @@ impl RouteRule {
             renews: false,
             headers: None,
             cors: RouteCors::Common,
+            checks: Vec::new(),
+            owner: None,
+            response: None,
         }
     }
 }
@@ -178,11 +187,14 @@ pub(crate) struct Route {
     pub(crate) renews: bool,
     pub(crate) headers: Option<Arc<ResponseHeaders>>,
     pub(crate) cors: RouteCors,
+    pub(crate) checks: Box<[Arc<dyn Check>]>,
+    pub(crate) owner: Option<Ownership>,
+    pub(crate) response: Option<Arc<ResponseRules>>,
 }
 
 impl Route {
     /// A route that asks for nothing but access.
-    const fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
+    fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
         Self {
             label,
             access,
@@ -192,6 +204,9 @@ impl Route {
             renews: false,
             headers: None,
             cors: RouteCors::Common,
+            checks: Box::default(),
+            owner: None,
+            response: None,
         }
     }
 }
@@ -203,6 +218,9 @@ impl From<RouteRule> for Route {
             renews: rule.renews,
             headers: rule.headers,
             cors: rule.cors,
+            checks: rule.checks.into(),
+            owner: rule.owner,
+            response: rule.response,
             ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
         }
     }

@@ -140,6 +140,8 @@ pub struct TransportSettings {
     pub max_connections: usize,
     /// Connections of one client address (256).
     pub max_connections_per_address: usize,
+    /// Bytes of request bodies that are held together, of those that have to be whole before they are used (64 MiB).
+    pub max_held_bytes: usize,
     /// How long a stop waits for requests under way (30 s).
     pub drain_timeout: Duration,
     /// Cores that accept; by default as many as the machine has.

@@ -10,6 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use portcullis::Admitted;
 use portcullis_core::Reason;
 
 use super::body::{RequestBody, ResponseBody};
@@ -26,15 +27,24 @@ pub(crate) struct Failed {
     pub(crate) reason: Reason,
     /// Whether the upstream may have seen the request.
     pub(crate) forwarded: bool,
+    /// Whether the request was read to its end, so that the next one can follow on the connection.
+    pub(crate) read: bool,
 }
 
 impl Failed {
-    const fn before(reason: Reason) -> Self {
-        Self { reason, forwarded: false }
+    /// Nothing was forwarded, and the client may still be sending.
+    pub(super) const fn before(reason: Reason) -> Self {
+        Self { reason, forwarded: false, read: false }
     }
 
-    const fn after(reason: Reason) -> Self {
-        Self { reason, forwarded: true }
+    /// Nothing was forwarded, and nothing of the request is still to come.
+    pub(super) const fn read(reason: Reason) -> Self {
+        Self { reason, forwarded: false, read: true }
+    }
+
+    /// The upstream may have seen it.
+    pub(super) const fn after(reason: Reason) -> Self {
+        Self { reason, forwarded: true, read: false }
     }
 }
 
@@ -42,7 +52,7 @@ impl Failed {
 pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
-    request: Request<Incoming>,
+    request: Request<Admitted<Incoming>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Response<ResponseBody>, Failed> {
@@ -74,11 +84,11 @@ pub(crate) async fn forward(
     }
 }
 
-/// Admits the body and turns the request into the one that the upstream gets.
+/// Turns an admitted request into the one that the upstream gets.
 fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
-    mut request: Request<Incoming>,
+    mut request: Request<Admitted<Incoming>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {
@@ -92,8 +102,7 @@ fn prepare(
         *request.uri_mut() = Uri::from(target);
     }
     *request.version_mut() = Version::HTTP_11;
-    let (head, body) = pass.admit(request)?.into_parts();
-    Ok(Request::from_parts(head, RequestBody::new(body, link, settings.response_timeout)))
+    Ok(request.map(|body| RequestBody::new(body, link, settings.response_timeout)))
 }
 
 /// The target to forward, where it is not the one that is there already.

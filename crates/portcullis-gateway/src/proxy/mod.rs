@@ -2,6 +2,7 @@
 //! [`Pass`] is carried to an upstream or to the identity endpoints.
 
 mod body;
+mod collect;
 mod exchange;
 mod head;
 mod headers;
@@ -22,11 +23,12 @@ use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use portcullis::{Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
 use self::body::ResponseBody;
+pub(crate) use self::collect::Held;
 use self::exchange::Failed;
 use self::head::Asks;
 pub use self::identity::{
@@ -37,6 +39,19 @@ pub(crate) use self::request_id::RequestIds;
 pub(crate) use self::tunnel::Tunnel;
 use crate::identity_api::pages;
 use crate::listen::{Late, Link};
+
+/// Judges a head by the rules that hyper does not enforce, and brings its target to origin form: the first step of
+/// every request, for whoever tests it alone.
+///
+/// # Errors
+/// The rule that it breaks.
+#[cfg(feature = "parts")]
+pub fn check_head<B: http_body::Body>(
+    request: &mut Request<B>,
+    bounds: &crate::config::TransportSettings,
+) -> Result<(), Reason> {
+    head::check(request, bounds).map(drop)
+}
 
 /// One served request, for the access log. It holds no header and no query: those carry secrets.
 #[derive(Clone, Copy, Debug)]
@@ -120,14 +135,21 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
             if let Some(delay) = pass.take_delay() {
                 hold_back(link, &delay).await;
             }
+            let admittance = pass.admit(request);
             link.pass.replace(Some(pass));
-            let answered = match (target, upstream) {
-                (Target::Upstream(_), Some(upstream)) => {
+            let admitted = match admittance {
+                Ok(Admittance::Free(request)) => Ok(request),
+                Ok(Admittance::Unexamined(request)) => Box::pin(collect::examine(link, request, line.id)).await,
+                Err(reason) => Err(Failed::before(reason)),
+            };
+            let answered = match (admitted, target, upstream) {
+                (Err(failed), ..) => Err(failed),
+                (Ok(request), Target::Upstream(_), Some(upstream)) => {
                     exchange::forward(link, &upstream, request, asks, line.id_value.clone()).await
                 }
-                (Target::Identity, _) => identity::ask(link, request, line.id).await,
+                (Ok(request), Target::Identity, _) => identity::ask(link, request, line.id).await,
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.
-                (Target::Upstream(_), None) => Err(Failed { reason: Reason::Internal, forwarded: false }),
+                (Ok(_), Target::Upstream(_), None) => Err(Failed::before(Reason::Internal)),
             };
             finish(link, &line, answered)
         }
@@ -210,9 +232,9 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
             response
         }
-        Err(Failed { reason, forwarded }) => {
+        Err(Failed { reason, forwarded, read }) => {
             // What a slow or broken body leaves behind is in nobody's hands.
-            let closes = reason.fault() == Fault::Client || link.lingers.get();
+            let closes = (reason.fault() == Fault::Client && !read) || link.lingers.get();
             let Some(mut pass) = link.pass.take() else {
                 let mut lost = portcullis_core::Problem::new(&Reason::Internal, line.id);
                 shared.gate.policy().response_headers().apply(&mut lost.headers);
@@ -226,8 +248,10 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             } else {
                 shared.gate.settle(&mut pass, Outcome::NotForwarded, now);
             }
-            if reason.fault() == Fault::Upstream {
-                shared.gate.note_upstream_failure(&pass, &reason, line.id, now);
+            match reason.fault() {
+                Fault::Upstream => shared.gate.note_upstream_failure(&pass, &reason, line.id, now),
+                Fault::Client => shared.gate.note_refused(&pass, &reason, line.id, now),
+                Fault::Dependency | Fault::Us => {}
             }
             let refusal = Pass::refuse(pass, reason, line.id);
             refuse(link, line, &refusal, closes, false)

@@ -34,6 +34,9 @@ pub(crate) struct ClientTable {
     pub(crate) max_connections: Option<At<u64>>,
     /// Connections of one client address. Default: 256.
     pub(crate) max_connections_per_address: Option<At<u64>>,
+    /// Memory for request bodies that have to be whole before they are used, altogether; one client address may take a
+    /// quarter. Default: `64MiB`.
+    pub(crate) max_held: Option<At<SizeText>>,
 }
 
 /// A named upstream.

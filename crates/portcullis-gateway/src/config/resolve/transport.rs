@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Uri};
 use ipnet::IpNet;
-use portcullis_core::{ForwardHeader, TrustedHops};
+use portcullis_core::{ForwardHeader, TrustedHops, unmapped};
 
 use super::context::Context;
 use crate::config::diagnostic::Diagnostic;
@@ -159,6 +159,7 @@ pub(super) fn transport(cx: &mut Context<'_>, raw: &Raw) -> TransportSettings {
         max_target_bytes: size(cx.size(client.max_target.as_ref(), 8 << 10, 64..=64 << 10)),
         max_connections: cx.count(client.max_connections.as_ref(), 10_000, 1..=10_000_000),
         max_connections_per_address: cx.count(client.max_connections_per_address.as_ref(), 256, 1..=10_000_000),
+        max_held_bytes: size(cx.size(client.max_held.as_ref(), 64 << 20, 1 << 20..=1 << 40)),
         drain_timeout: cx.duration(raw.drain_timeout.as_ref(), 30 * SECOND, Duration::ZERO..=DAY),
         cores: cx.count(raw.cores.as_ref(), cores, 1..=1024),
     }
@@ -171,8 +172,7 @@ fn size(bytes: u64) -> usize {
 /// A network, or one address as a network of its own.
 pub(super) fn network(cx: &mut Context<'_>, at: &At<NetworkText>) -> Option<IpNet> {
     let text = at.get().as_str();
-    let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let Ok(network) = network else {
+    let Some(network) = read_network(text) else {
         let found = Diagnostic::error(at.span(), format!("{text:?} is not a network"));
         cx.push(found.expected("for example \"10.0.0.0/8\", \"192.0.2.7\" or \"2001:db8::/32\""));
         return None;
@@ -183,6 +183,24 @@ pub(super) fn network(cx: &mut Context<'_>, at: &At<NetworkText>) -> Option<IpNe
         return None;
     }
     Some(network)
+}
+
+/// Reads an address with an optional prefix. The library for networks takes `010.0.0.0/8`, which is another network to those
+/// who read octal; the standard library does not take such an address.
+///
+/// An IPv4 network in the clothes of IPv6 (`::ffff:10.0.0.0/104`) is the IPv4 network: addresses are compared in their plain
+/// form, so that it would never match anything.
+fn read_network(text: &str) -> Option<IpNet> {
+    let Some((address, prefix)) = text.split_once('/') else {
+        return text.parse::<IpAddr>().ok().map(|address| IpNet::from(unmapped(address)));
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let is_plain = prefix.bytes().all(|byte| byte.is_ascii_digit()) && (prefix == "0" || !prefix.starts_with('0'));
+    let prefix: u8 = prefix.parse().ok().filter(|_| is_plain)?;
+    match (address, unmapped(address)) {
+        (IpAddr::V6(_), plain @ IpAddr::V4(_)) => IpNet::new(plain, prefix.checked_sub(96)?).ok(),
+        _ => IpNet::new(address, prefix).ok(),
+    }
 }
 
 /// Whether a network is more than anybody has who is not a part of the internet.

@@ -1,5 +1,6 @@
 //! The proxy from outside: raw bytes in, raw bytes at the upstream.
 
+mod checks;
 mod forward;
 mod refuse;
 mod stop;
@@ -40,6 +41,7 @@ pub(crate) fn transport() -> TransportSettings {
         max_target_bytes: 8 * 1024,
         max_connections: 1_000,
         max_connections_per_address: 256,
+        max_held_bytes: 1 << 20,
         drain_timeout: Duration::from_secs(2),
         cores: 1,
     }
@@ -127,7 +129,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
     Policy::new(PolicyParts {
         trusted_hops: TrustedHops::default(),
         ipv6_prefix: 64,
-        routes: vec![identity, closed],
+        routes: [vec![identity, closed], checks::routes()].concat(),
         otherwise: Otherwise::Public,
         max_body,
         limits: Vec::new(),

@@ -1,0 +1,4 @@
+//! Searches for inputs that break what [`portcullis_fuzz::jwt`] promises.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| portcullis_fuzz::jwt(data));
