@@ -141,7 +141,6 @@ fn unavailable(section: &str, key: &str) -> Option<&'static str> {
         ("route", "policy" | "owner" | "response" | "headers" | "schema" | "allow" | "scopes") => "",
         ("limits", "outage") => "each [[limit]] has an \"outage\" of its own",
         ("limits", "lease") => "each [[limit]] has a \"lease\" of its own",
-        ("upstreams", "tls") => "",
         ("identity", "oauth") => "",
         ("identity", "mail") => "the mail server is named in a section of its own, [mail]",
         _ => return None,

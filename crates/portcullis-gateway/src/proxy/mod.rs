@@ -2,9 +2,12 @@
 //! [`Pass`] is carried to an upstream or to the identity endpoints.
 
 mod body;
+mod client_body;
 mod collect;
+mod dial;
 mod exchange;
 mod head;
+mod head_http2;
 mod headers;
 mod identity;
 mod pool;
@@ -22,15 +25,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
 use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
-use self::body::ResponseBody;
+pub(crate) use self::body::ResponseBody;
+pub(crate) use self::client_body::{ClientBody, Invitation, StreamBody};
 pub(crate) use self::collect::Held;
 use self::exchange::Failed;
 use self::head::Asks;
+pub(crate) use self::head_http2::{declared_length, list_size, strip_response};
 pub use self::identity::{
     Denied, IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel,
 };
@@ -84,7 +88,7 @@ pub type AccessLog = Arc<dyn Fn(&AccessLine<'_>) + Send + Sync>;
 /// Serves one request of a client's connection.
 pub(crate) fn serve(
     link: Rc<Link>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     // At once, not when the future is first polled: from here on what hyper writes is an answer of ours.
     link.begin_exchange();
@@ -101,7 +105,7 @@ struct Line {
     named: Option<(Method, Uri)>,
 }
 
-async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     let id = link.core.ids.next();
     let line = Line {
@@ -179,7 +183,7 @@ fn closes(asks: Asks, status: StatusCode) -> bool {
     asks.upgrade && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-fn facts<'a>(link: &Link, request: &'a Request<Incoming>, line: &Line) -> Facts<'a> {
+fn facts<'a>(link: &Link, request: &'a Request<ClientBody>, line: &Line) -> Facts<'a> {
     Facts {
         method: request.method(),
         target: request.uri(),
@@ -192,7 +196,7 @@ fn facts<'a>(link: &Link, request: &'a Request<Incoming>, line: &Line) -> Facts<
 }
 
 /// Asks the gate, and finds the upstream in the settings that belong to the policy it decided by.
-async fn decide(link: &Link, request: &Request<Incoming>, line: &Line) -> (Verdict, Option<Rc<pool::Upstream>>) {
+async fn decide(link: &Link, request: &Request<ClientBody>, line: &Line) -> (Verdict, Option<Rc<pool::Upstream>>) {
     let core = &link.core;
     loop {
         let Some(epoch) = core.shared.epoch() else {

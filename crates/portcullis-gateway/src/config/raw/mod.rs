@@ -11,6 +11,7 @@ mod reputation;
 mod route;
 mod settle;
 mod transport;
+mod upstream;
 mod value;
 
 use std::collections::BTreeMap;
@@ -32,7 +33,8 @@ pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
-pub(crate) use transport::{ClientTable, UpstreamTable};
+pub(crate) use transport::ClientTable;
+pub(crate) use upstream::{UpstreamTable, UpstreamTlsTable};
 pub(crate) use value::{
     At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, OriginText, PathText, PatternText, QuotaText,
     ShortOrLong, SizeText, SocketText, Table, Text, UrlText, VariableText,
@@ -46,8 +48,8 @@ pub(crate) use value::{
 pub(crate) struct Raw {
     /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`.
     pub(crate) listen: Option<OneOrMany<SocketText>>,
-    /// Where admitted requests go: `http://host:port`, with an optional path that every request is put behind. It is the
-    /// upstream named `default`.
+    /// Where admitted requests go: `http://host:port` or `https://host:port`, with an optional path that every request is put
+    /// behind. It is the upstream named `default`.
     pub(crate) upstream: Option<At<UrlText>>,
     /// The URL under which clients know this gate: issuer of tokens, links in mails, cookies, Origin check. Never taken
     /// from a `Host` header. Default: `http://127.0.0.1:PORT`.

@@ -21,6 +21,8 @@ mod secrets;
 mod settle;
 mod store;
 mod transport;
+mod upstream_tls;
+mod upstreams;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -60,7 +62,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         (None, None) => given.folder.join("portcullis-data"),
     };
     let transport = transport::transport(cx, &raw);
-    let upstreams = transport::upstreams(cx, &raw, &listen);
+    let upstreams = upstreams::upstreams(cx, &raw, &listen);
     let mail = mail::delivery(cx, &raw, given.catches_mail);
     let letters = mail::letters(cx, &raw);
     let identity = identity::identity(cx, &raw, &public_url, mail, letters);
