@@ -1,6 +1,7 @@
 //! The proxy from outside: raw bytes in, raw bytes at the upstream.
 
 mod forward;
+mod http2;
 mod refuse;
 mod stop;
 mod time;
