@@ -43,6 +43,8 @@ pub enum EventKind {
     RefreshGrace,
     /// A spent refresh token came back after the grace window: the family was revoked.
     RefreshReuse,
+    /// The content of a request breaks rules that only report.
+    ContentReported,
     /// The upstream failed.
     UpstreamFailed,
     /// The configuration was loaded anew.
@@ -63,7 +65,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -76,6 +78,7 @@ impl EventKind {
         Self::LoginFailed,
         Self::RefreshGrace,
         Self::RefreshReuse,
+        Self::ContentReported,
         Self::UpstreamFailed,
         Self::Reloaded,
         Self::ReloadRefused,
@@ -102,6 +105,7 @@ impl EventKind {
             Self::LoginFailed => "login_failed",
             Self::RefreshGrace => "refresh_grace",
             Self::RefreshReuse => "refresh_reuse",
+            Self::ContentReported => "content_reported",
             Self::UpstreamFailed => "upstream_failed",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload_refused",
@@ -117,9 +121,12 @@ impl EventKind {
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Refused | Self::LoginSucceeded | Self::Reloaded | Self::LimitWouldHit | Self::LimitsDisagree => {
-                Severity::Info
-            }
+            Self::Refused
+            | Self::LoginSucceeded
+            | Self::Reloaded
+            | Self::LimitWouldHit
+            | Self::LimitsDisagree
+            | Self::ContentReported => Severity::Info,
             Self::LimitHit
             | Self::LimitSlowed
             | Self::LimitStoreBack

@@ -1,9 +1,10 @@
 //! What a route asks of a request's content: checks that see the whole body before any of it is forwarded.
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 
 use http::{HeaderMap, Method};
-use portcullis_core::{Principal, Reason};
+use portcullis_core::{Principal, Reason, Violation};
 
 /// What a check may look at beside the body.
 #[derive(Clone, Copy, Debug)]
@@ -14,14 +15,49 @@ pub struct Seen<'a> {
     pub path: &'a str,
     /// The query, without its `?`, as it is forwarded.
     pub query: Option<&'a str>,
-    /// The request's headers.
+    /// The request's headers as the client sent them.
     pub headers: &'a HeaderMap,
     /// Who it is, where that was proven.
     pub principal: Option<&'a Principal>,
+    /// Takes what a check lets pass although it breaks a rule, because the rule only reports.
+    pub reported: &'a Reported,
+}
+
+/// Broken rules that only report. What a request can add is bounded.
+#[derive(Debug, Default)]
+pub struct Reported(RefCell<Vec<Violation>>);
+
+impl Reported {
+    /// Violations that are kept of one request.
+    pub const MOST: usize = 32;
+
+    /// Notes one violation; those over [`Reported::MOST`] are dropped.
+    pub fn note(&self, violation: Violation) {
+        let mut noted = self.0.borrow_mut();
+        if noted.len() < Self::MOST {
+            noted.push(violation);
+        }
+    }
+
+    /// What was noted, in order.
+    #[must_use]
+    pub fn into_inner(self) -> Vec<Violation> {
+        self.0.into_inner()
+    }
 }
 
 /// One check of a request's content. What passes is forwarded byte for byte: a check reads, and never rewrites.
 pub trait Check: Debug + Send + Sync {
+    /// Judges a request by its head alone, before any of its body is asked for. What is refused here costs the client no
+    /// upload and the gate no memory.
+    ///
+    /// # Errors
+    /// As [`Check::check`].
+    fn before(&self, seen: &Seen<'_>) -> Result<(), Reason> {
+        let _ = seen;
+        Ok(())
+    }
+
     /// Judges a complete request. `body` is what was received, empty where there was none.
     ///
     /// # Errors

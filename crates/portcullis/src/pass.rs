@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, SET_COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, StatusCode};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
+use portcullis_shield::ResponseRules;
 
-use crate::body::{Admitted, BodyRule};
+use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::Delay;
 use crate::policy::Target;
@@ -44,6 +45,12 @@ impl Pass {
     /// The target to forward, where it differs from the one received: what was matched is what is forwarded (H7).
     pub const fn take_rewritten(&mut self) -> Option<PathAndQuery> {
         self.rewritten.take()
+    }
+
+    /// The target that is forwarded, where it differs and has not been taken yet.
+    #[must_use]
+    pub const fn rewritten(&self) -> Option<&PathAndQuery> {
+        self.rewritten.as_ref()
     }
 
     /// The wait to keep before the request is forwarded, if a limit slows it down (L12).
@@ -81,6 +88,9 @@ impl Pass {
         if let Some(principal) = &self.case.principal {
             policy.identity_headers.set(headers, principal);
         }
+        if let Some(nonce) = &self.case.nonce {
+            policy.identity_headers.set_nonce(headers, nonce);
+        }
     }
 
     /// Strips identity headers from a request's trailers, which an upstream may merge with its headers.
@@ -90,26 +100,27 @@ impl Pass {
         trailers.remove(COOKIE);
     }
 
-    /// Admits a body under the route's rule. What comes out is the only kind of body that can be forwarded.
-    ///
-    /// # Errors
-    /// [`Reason::BodyTooLarge`] where the declared length is already over the rule; a body that hides its length
-    /// breaks off when it gets there.
-    pub fn admit<B>(&self, request: Request<B>) -> Result<Request<Admitted<B>>, Reason> {
-        let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if declared.is_some_and(|length| length > self.body.max) {
-            return Err(Reason::BodyTooLarge(self.body.max));
-        }
-        Ok(request.map(|body| Admitted::new(body, self.body)))
+    /// What the route asks of responses, and whether this caller may see what belongs to others. Nothing, nearly always.
+    #[must_use]
+    pub fn response_rules(&self) -> Option<(&Arc<ResponseRules>, bool)> {
+        let policy = &self.case.policy;
+        let route = policy.route_at(self.case.route?);
+        let rules = route.response.as_ref()?;
+        let principal = self.case.principal.as_deref();
+        let sees_others = route.owner.as_ref().is_none_or(|owner| owner.unless.covers(principal, &policy.roles));
+        Some((rules, sees_others))
     }
 
-    /// Shapes the headers of the response: security headers, the limits' standing, and none of our cookies from an
-    /// upstream.
-    pub fn shape_response(&self, headers: &mut HeaderMap) {
-        if self.target != Target::Identity && headers.contains_key(SET_COOKIE) {
+    /// Shapes the headers of the response: security headers, who may read it, the limits' standing, and none of our cookies
+    /// from an upstream.
+    pub fn shape_response(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if self.target == Target::Identity {
+            return self.case.shape(headers);
+        }
+        if headers.contains_key(SET_COOKIE) {
             credential::drop_set_cookies(headers);
         }
-        self.case.shape(headers);
+        self.case.shape_upstreams(headers, status);
     }
 
     /// Turns the pass into a refusal, for what goes wrong after admission.

@@ -15,6 +15,8 @@ pub(crate) enum Late {
     Head,
     /// The next piece of a request body.
     RequestBody,
+    /// All of a request body that is held in memory until it is whole.
+    WholeBody,
     /// A connection to the upstream.
     Connect,
     /// The upstream's response head.
@@ -30,10 +32,11 @@ pub(crate) enum Late {
 }
 
 impl Late {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Idle,
         Self::Head,
         Self::RequestBody,
+        Self::WholeBody,
         Self::Connect,
         Self::ResponseHead,
         Self::ResponseBody,

@@ -31,7 +31,7 @@ pub(crate) use self::guarded::Transport;
 pub(crate) use self::link::Link;
 pub(crate) use self::wheel::{Alarm, Tick, Wheel};
 use crate::config::{TransportSettings, UpstreamSettings};
-use crate::proxy::{AccessLog, IdentityHandle};
+use crate::proxy::{AccessLog, Held, IdentityHandle};
 
 /// What the transport reads of the configuration. One snapshot is taken for each request.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) identity: Option<IdentityHandle>,
     pub(crate) access_log: Option<AccessLog>,
+    /// What the process holds of bodies that have to be whole.
+    pub(crate) held: Arc<Held>,
     settings: ArcSwap<ProxySettings>,
     /// Odd while a reload is under way.
     epoch: AtomicU64,
@@ -78,6 +80,7 @@ impl Shared {
             metrics,
             identity,
             access_log,
+            held: Arc::default(),
             settings: ArcSwap::from_pointee(settings),
             epoch: AtomicU64::new(0),
         }

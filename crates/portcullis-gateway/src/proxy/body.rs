@@ -125,7 +125,7 @@ impl Body for RequestBody {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        if !self.ended && !self.body.is_end_stream() {
+        if !self.ended && !self.body.is_here() && !self.body.is_end_stream() {
             self.link.lingers.set(true);
         }
     }

@@ -10,13 +10,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use portcullis::Admitted;
 use portcullis_core::Reason;
 
 use super::body::{RequestBody, ResponseBody};
 use super::client_body::ClientBody;
 use super::head::{Asks, connection_options};
 use super::headers;
-use super::pool::{Borrowed, Connected, Upstream};
+use super::pool::{Address, Borrowed, Connected, Upstream};
 use super::tunnel::Tunnel;
 use crate::listen::{Late, Link};
 
@@ -27,15 +28,24 @@ pub(crate) struct Failed {
     pub(crate) reason: Reason,
     /// Whether the upstream may have seen the request.
     pub(crate) forwarded: bool,
+    /// Whether the request was read to its end, so that the next one can follow on the connection.
+    pub(crate) read: bool,
 }
 
 impl Failed {
-    const fn before(reason: Reason) -> Self {
-        Self { reason, forwarded: false }
+    /// Nothing was forwarded, and the client may still be sending.
+    pub(super) const fn before(reason: Reason) -> Self {
+        Self { reason, forwarded: false, read: false }
     }
 
-    const fn after(reason: Reason) -> Self {
-        Self { reason, forwarded: true }
+    /// Nothing was forwarded, and nothing of the request is still to come.
+    pub(super) const fn read(reason: Reason) -> Self {
+        Self { reason, forwarded: false, read: true }
+    }
+
+    /// The upstream may have seen it.
+    pub(super) const fn after(reason: Reason) -> Self {
+        Self { reason, forwarded: true, read: false }
     }
 }
 
@@ -43,7 +53,7 @@ impl Failed {
 pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
-    request: Request<ClientBody>,
+    request: Request<Admitted<ClientBody>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Response<ResponseBody>, Failed> {
@@ -55,7 +65,7 @@ pub(crate) async fn forward(
         // a copy is kept.
         let spare = (reused && is_repeatable(&request)).then(|| copy(&request));
         link.deadlines.set(Late::ResponseHead, upstream.settings.response_timeout);
-        let answer = send(link, &mut connected, request).await;
+        let answer = send(link, &mut connected, &home, request).await;
         link.deadlines.clear(Late::ResponseHead);
         match answer {
             Ok(response) => {
@@ -75,11 +85,11 @@ pub(crate) async fn forward(
     }
 }
 
-/// Admits the body and turns the request into the one that the upstream gets.
+/// Turns an admitted request into the one that the upstream gets.
 fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
-    mut request: Request<ClientBody>,
+    mut request: Request<Admitted<ClientBody>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {
@@ -93,8 +103,7 @@ fn prepare(
         *request.uri_mut() = Uri::from(target);
     }
     *request.version_mut() = Version::HTTP_11;
-    let (head, body) = pass.admit(request)?.into_parts();
-    Ok(Request::from_parts(head, RequestBody::new(body, link, settings.response_timeout)))
+    Ok(request.map(|body| RequestBody::new(body, link, settings.response_timeout)))
 }
 
 /// The target to forward, where it is not the one that is there already.
@@ -146,6 +155,7 @@ enum Unanswered {
 async fn send(
     link: &Link,
     connected: &mut Connected,
+    home: &Address,
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Unanswered> {
     let mut answer = pin!(connected.sender.try_send_request(request));
@@ -181,7 +191,7 @@ async fn send(
         return Err(Unanswered::Unsent(Box::new(unsent)));
     }
     let error = error.into_error();
-    tracing::debug!(%error, "an upstream gave no answer");
+    home.tell(&error);
     if error.is_parse() || error.is_user() {
         return Err(Unanswered::Because(Reason::UpstreamInvalid));
     }

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response, Uri};
-use http_body::Body;
-use portcullis::{Admitted, BodyError};
+use portcullis::Admitted;
 use portcullis_core::{ClientAddress, Principal, Reason, RequestId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::ResponseBody;
 use super::client_body::ClientBody;
+use super::collect::collect;
 use super::exchange::Failed;
 use crate::listen::{Late, Link};
 
@@ -86,29 +86,27 @@ impl IdentityRequests {
     }
 }
 
-/// Collects an admitted request (its pass is in the link) and asks the identity endpoints.
+/// Collects the body of an admitted request (its pass is in the link) and asks the identity endpoints.
 pub(super) async fn ask(
     link: &Rc<Link>,
-    mut request: Request<ClientBody>,
+    mut request: Request<Admitted<ClientBody>>,
     id: RequestId,
 ) -> Result<Response<ResponseBody>, Failed> {
-    let before = |reason| Failed { reason, forwarded: false };
-    let handle = link.core.shared.identity.as_ref().ok_or(before(Reason::NotFound))?;
-    let (request, client, principal) = {
+    let handle = link.core.shared.identity.as_ref().ok_or(Failed::before(Reason::NotFound))?;
+    let (client, principal) = {
         let mut pass = link.pass.borrow_mut();
-        let pass = pass.as_mut().ok_or(before(Reason::Internal))?;
+        let pass = pass.as_mut().ok_or(Failed::before(Reason::Internal))?;
         if let Some(target) = pass.take_rewritten() {
             *request.uri_mut() = Uri::from(target);
         }
         pass.apply_to_request(request.headers_mut());
-        let request = pass.admit(request).map_err(before)?;
-        (request, pass.case().client(), pass.principal().cloned())
+        (pass.case().client(), pass.principal().cloned())
     };
     let (head, body) = request.into_parts();
-    let body = collect(link, body).await.map_err(before)?;
+    let body = collect(link, body, MAX_IDENTITY_BODY as u64).await.map_err(Failed::before)?;
     let (reply, mut answer) = oneshot::channel();
     let request = IdentityRequest { request: Request::from_parts(head, body), client, id, principal, reply };
-    handle.send(request).map_err(|_| before(Reason::Overloaded))?;
+    handle.send(request).map_err(|_| Failed::before(Reason::Overloaded))?;
     link.deadlines.set(Late::ResponseHead, ANSWER_TIME);
     let answer = poll_fn(|cx| {
         if link.deadlines.take_missed().is_some() {
@@ -118,46 +116,9 @@ pub(super) async fn ask(
     })
     .await;
     link.deadlines.clear(Late::ResponseHead);
-    let answer = answer.map_err(|reason| Failed { reason, forwarded: true })?;
+    let answer = answer.map_err(Failed::after)?;
     Ok(answer.map(|body| ResponseBody::whole(body, Rc::clone(link))))
 }
 
 /// How long an identity endpoint may take. Hashing a password waits in a short queue, so this is long.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-
-/// The whole body, within its bound.
-async fn collect(link: &Link, body: Admitted<ClientBody>) -> Result<Bytes, Reason> {
-    let too_large = || Reason::BodyTooLarge(MAX_IDENTITY_BODY as u64);
-    if body.size_hint().lower() > MAX_IDENTITY_BODY as u64 {
-        return Err(too_large());
-    }
-    let mut body = std::pin::pin!(body);
-    let mut whole = BytesMut::new();
-    loop {
-        let frame = poll_fn(|cx| {
-            if link.deadlines.take_missed().is_some() {
-                return Poll::Ready(Some(Err(Reason::RequestTimeout)));
-            }
-            let polled = body.as_mut().poll_frame(cx);
-            if polled.is_pending() {
-                link.deadlines.begin(Late::RequestBody, link.transport.body_timeout);
-            } else {
-                link.deadlines.clear(Late::RequestBody);
-            }
-            polled.map_err(|error| match error {
-                BodyError::TooLarge(limit) => Reason::BodyTooLarge(limit),
-                BodyError::Client(_) => Reason::Malformed("the framing of the body is broken"),
-            })
-        })
-        .await;
-        let Some(frame) = frame else { return Ok(whole.freeze()) };
-        // Trailers mean nothing to an identity endpoint.
-        if let Ok(data) = frame?.into_data() {
-            link.body_read(&data);
-            if whole.len() + data.len() > MAX_IDENTITY_BODY {
-                return Err(too_large());
-            }
-            whole.extend_from_slice(&data);
-        }
-    }
-}

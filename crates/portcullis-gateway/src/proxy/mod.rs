@@ -3,6 +3,8 @@
 
 mod body;
 mod client_body;
+mod collect;
+mod dial;
 mod exchange;
 mod head;
 mod head_http2;
@@ -23,12 +25,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use portcullis::{Delay, Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
 pub(crate) use self::body::ResponseBody;
 pub(crate) use self::client_body::{ClientBody, Invitation, StreamBody};
+pub(crate) use self::collect::Held;
 use self::exchange::Failed;
 use self::head::Asks;
 pub(crate) use self::head_http2::{declared_length, list_size, strip_response};
@@ -127,19 +130,30 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             let closes = waits || !body::is_here_whole(link, request.body_mut());
             refuse(link, &line, &refusal, closes, shared.identity.is_some() && pages::is_for_a_person(&request))
         }
+        Verdict::Answer(told) => {
+            let closes = request.headers().contains_key(EXPECT) || !body::is_here_whole(link, request.body_mut());
+            tell(link, &line, &told, closes)
+        }
         Verdict::Pass(mut pass) => {
             let target = pass.target();
             if let Some(delay) = pass.take_delay() {
                 hold_back(link, &delay).await;
             }
+            let admittance = pass.admit(request);
             link.pass.replace(Some(pass));
-            let answered = match (target, upstream) {
-                (Target::Upstream(_), Some(upstream)) => {
+            let admitted = match admittance {
+                Ok(Admittance::Free(request)) => Ok(request),
+                Ok(Admittance::Unexamined(request)) => Box::pin(collect::examine(link, request, line.id)).await,
+                Err(reason) => Err(Failed::before(reason)),
+            };
+            let answered = match (admitted, target, upstream) {
+                (Err(failed), ..) => Err(failed),
+                (Ok(request), Target::Upstream(_), Some(upstream)) => {
                     exchange::forward(link, &upstream, request, asks, line.id_value.clone()).await
                 }
-                (Target::Identity, _) => identity::ask(link, request, line.id).await,
+                (Ok(request), Target::Identity, _) => identity::ask(link, request, line.id).await,
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.
-                (Target::Upstream(_), None) => Err(Failed { reason: Reason::Internal, forwarded: false }),
+                (Ok(_), Target::Upstream(_), None) => Err(Failed::before(Reason::Internal)),
             };
             finish(link, &line, answered)
         }
@@ -216,17 +230,19 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                     None => Outcome::Answered(response.status()),
                 };
                 shared.gate.settle_answer(pass, outcome, response.headers(), now);
-                pass.shape_response(response.headers_mut());
+                pass.shape_response(response.status(), response.headers_mut());
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
             response
         }
-        Err(Failed { reason, forwarded }) => {
+        Err(Failed { reason, forwarded, read }) => {
             // What a slow or broken body leaves behind is in nobody's hands.
-            let closes = reason.fault() == Fault::Client || link.lingers.get();
+            let closes = (reason.fault() == Fault::Client && !read) || link.lingers.get();
             let Some(mut pass) = link.pass.take() else {
-                return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
+                let mut lost = portcullis_core::Problem::new(&Reason::Internal, line.id);
+                shared.gate.policy().response_headers().apply(&mut lost.headers);
+                return problem(link, line, lost, true);
             };
             if forwarded {
                 // What it has cost the upstream, nobody will say.
@@ -236,8 +252,10 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             } else {
                 shared.gate.settle(&mut pass, Outcome::NotForwarded, now);
             }
-            if reason.fault() == Fault::Upstream {
-                shared.gate.note_upstream_failure(&pass, &reason, line.id, now);
+            match reason.fault() {
+                Fault::Upstream => shared.gate.note_upstream_failure(&pass, &reason, line.id, now),
+                Fault::Client => shared.gate.note_refused(&pass, &reason, line.id, now),
+                Fault::Dependency | Fault::Us => {}
             }
             let refusal = Pass::refuse(pass, reason, line.id);
             refuse(link, line, &refusal, closes, false)
@@ -256,6 +274,13 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());
+    problem(link, line, answer, closes)
+}
+
+/// The answer to what the gate was asked itself.
+fn tell(link: &Rc<Link>, line: &Line, told: &Answer, closes: bool) -> Response<ResponseBody> {
+    count(link, line, Counted::Pass, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
+    let answer = portcullis_core::Problem { status: Answer::STATUS, headers: told.headers(), body: Vec::new() };
     problem(link, line, answer, closes)
 }
 

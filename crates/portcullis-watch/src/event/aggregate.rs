@@ -114,6 +114,7 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::LoginFailed
         | EventKind::RefreshGrace
         | EventKind::RefreshReuse
+        | EventKind::ContentReported
         | EventKind::UpstreamFailed
         | EventKind::MailDropped
         | EventKind::LoginsExhausted

