@@ -2,6 +2,7 @@
 
 mod checks;
 mod forward;
+mod http2;
 mod refuse;
 mod stop;
 mod time;
