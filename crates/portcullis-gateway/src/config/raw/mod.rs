@@ -6,6 +6,7 @@ mod limit;
 mod mail;
 mod operate;
 mod reputation;
+mod response;
 mod route;
 mod settle;
 mod transport;
@@ -26,6 +27,9 @@ pub(crate) use limit::{
 pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
+pub(crate) use response::{
+    AllowTable, ErrorsName, ForeignName, OtherTypesName, OwnerTable, ResponseTable, UnlessTable,
+};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
 pub(crate) use transport::{ClientTable, UpstreamTable};

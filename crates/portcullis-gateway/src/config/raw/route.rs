@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, OneOrMany, PatternText, ShortOrLong, SizeText, Table, Text};
+use super::{At, OneOrMany, OwnerTable, PatternText, ResponseTable, ShortOrLong, SizeText, Table, Text};
 
 /// What holds for all routes.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -46,6 +46,10 @@ pub(crate) struct RouteTable {
     pub(crate) upstream: Option<At<Text>>,
     /// The rules for its request body.
     pub(crate) body: Option<Table<BodyTable>>,
+    /// What must be the caller's own.
+    pub(crate) owner: Option<Table<OwnerTable>>,
+    /// The rules for responses.
+    pub(crate) response: Option<Table<ResponseTable>>,
 }
 
 /// Who may pass.

@@ -8,6 +8,7 @@ use portcullis::{Otherwise, Pattern, RouteRule, Target};
 use portcullis_auth::access::{Requirement, RoleRule};
 
 use super::context::{Context, is_name};
+use super::response;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
@@ -177,6 +178,7 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
         let access = requirement(cx, table, &path, around.roles);
         let target = target(cx, table.get(), around.upstreams);
         let body = table.get().body.as_ref().map(Table::get);
+        let content = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
         let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
         for (pattern, span) in patterns(cx, table.get().pattern.as_ref(), &path, &table.span()) {
             if around.identity && is_identity_path(&pattern) {
@@ -187,7 +189,10 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             spans.push((span.clone(), pattern.clone()));
             let access = access.clone().unwrap_or(Requirement::Authenticated);
             warn_of_open_writes(cx, &pattern, &access, &span);
-            rules.push(RouteRule { max_body, ..RouteRule::new(pattern, access, Target::Upstream(target)) });
+            let owner = content.owner_of(cx, &pattern);
+            let response = content.response.clone();
+            let rule = RouteRule::new(pattern, access, Target::Upstream(target));
+            rules.push(RouteRule { max_body, owner, response, ..rule });
         }
     }
     let folds = around.defaults.otherwise != Otherwise::Refuse || rules.iter().any(|rule| rule.pattern.has_tail());
@@ -309,7 +314,7 @@ fn requirement(cx: &mut Context<'_>, table: &Table<RouteTable>, path: &str, role
 }
 
 /// A permission that a route asks for: a definite one.
-fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) -> Option<Box<str>> {
+pub(super) fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) -> Option<Box<str>> {
     if !is_permission(text, false) {
         let found = Diagnostic::error(at.span(), format!("{text:?} is not a permission that a route can ask for"));
         cx.push(found.expected("a definite one, such as \"posts:delete\""));
