@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::json::Unreadable;
 use crate::{PathError, Timestamp};
 
 /// Whose fault a refusal is.
@@ -72,6 +73,8 @@ pub enum Reason {
     UnsupportedMediaType(&'static str),
     /// The body is not what it says it is, or can be read in two ways; the text says why.
     InvalidBody(&'static str),
+    /// The same of a JSON text, with the place.
+    UnreadableJson(Unreadable),
     /// The content breaks the rules of the route.
     ValidationFailed(Arc<[Violation]>),
     /// The address is blocked.
@@ -126,9 +129,11 @@ impl Reason {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::AmbiguousPath(_) | Self::InvalidBody(_) | Self::ValidationFailed(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed(_)
+            | Self::AmbiguousPath(_)
+            | Self::InvalidBody(_)
+            | Self::UnreadableJson(_)
+            | Self::ValidationFailed(_) => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -169,7 +174,7 @@ impl Reason {
             Self::MethodRefused => "Method not implemented",
             Self::Misdirected => "Misdirected request",
             Self::UnsupportedMediaType(_) => "Unsupported media type",
-            Self::InvalidBody(_) => "Invalid request body",
+            Self::InvalidBody(_) | Self::UnreadableJson(_) => "Invalid request body",
             Self::ValidationFailed(_) => "Validation failed",
             Self::Blocked => "Address blocked",
             Self::NotFound | Self::NotOwner { hidden: true } => "Not found",
@@ -207,7 +212,7 @@ impl Reason {
             Self::MethodRefused => "method_refused",
             Self::Misdirected => "misdirected",
             Self::UnsupportedMediaType(_) => "unsupported_media_type",
-            Self::InvalidBody(_) => "invalid_body",
+            Self::InvalidBody(_) | Self::UnreadableJson(_) => "invalid_body",
             Self::ValidationFailed(_) => "validation_failed",
             Self::Blocked => "blocked",
             Self::NotFound => "not_found",
@@ -299,6 +304,7 @@ impl Reason {
         match self {
             Self::Malformed(rule) | Self::UnsupportedMediaType(rule) | Self::InvalidBody(rule) => Some((*rule).into()),
             Self::AmbiguousPath(error) => Some(error.to_string().into()),
+            Self::UnreadableJson(error) => Some(error.to_string().into()),
             Self::BodyTooLarge(limit) => Some(format!("the body may have at most {limit} bytes").into()),
             Self::UpstreamUnreachable => Some("the API behind this gate could not be reached".into()),
             Self::UpstreamInvalid => Some("the API behind this gate sent an answer that is not valid HTTP".into()),

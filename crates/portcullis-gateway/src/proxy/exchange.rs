@@ -15,9 +15,10 @@ use portcullis_core::{Reason, RequestId};
 use portcullis_shield::Plan;
 
 use super::body::{RequestBody, ResponseBody, Streamed};
+use super::client_body::ClientBody;
 use super::head::{Asks, connection_options};
 use super::headers;
-use super::pool::{Borrowed, Connected, Upstream};
+use super::pool::{Address, Borrowed, Connected, Upstream};
 use super::shaping::Shaping;
 use super::tunnel::Tunnel;
 use crate::listen::{Late, Link};
@@ -63,7 +64,7 @@ impl Failed {
 pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
-    request: Request<Admitted<Incoming>>,
+    request: Request<Admitted<ClientBody>>,
     mut asks: Asks,
     (id, id_value): (RequestId, HeaderValue),
 ) -> Result<Response<ResponseBody>, Failed> {
@@ -81,7 +82,7 @@ pub(crate) async fn forward(
         // a copy is kept.
         let spare = (reused && is_repeatable(&request)).then(|| copy(&request));
         link.deadlines.set(Late::ResponseHead, upstream.settings.response_timeout);
-        let answer = send(link, &mut connected, request).await;
+        let answer = send(link, &mut connected, &home, request).await;
         link.deadlines.clear(Late::ResponseHead);
         match answer {
             Ok(response) => {
@@ -105,7 +106,7 @@ pub(crate) async fn forward(
 fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
-    mut request: Request<Admitted<Incoming>>,
+    mut request: Request<Admitted<ClientBody>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {
@@ -171,6 +172,7 @@ enum Unanswered {
 async fn send(
     link: &Link,
     connected: &mut Connected,
+    home: &Address,
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Unanswered> {
     let mut answer = pin!(connected.sender.try_send_request(request));
@@ -206,7 +208,7 @@ async fn send(
         return Err(Unanswered::Unsent(Box::new(unsent)));
     }
     let error = error.into_error();
-    tracing::debug!(%error, "an upstream gave no answer");
+    home.tell(&error);
     if error.is_parse() || error.is_user() {
         return Err(Unanswered::Because(Reason::UpstreamInvalid));
     }

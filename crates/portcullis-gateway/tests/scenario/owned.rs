@@ -102,7 +102,7 @@ fn z7_no_spelling_of_a_path_is_anybody_elses() {
         format!("/users//{id}"),
         format!("//users/{id}"),
         format!("/USERS/{id}"),
-        format!("/Users/{}", id.to_uppercase()),
+        format!("/{}/{}", "Users", id.to_uppercase()),
         format!("/users/{}", id.to_uppercase()),
         format!("/users/{escaped}"),
         format!("/users/{twice}"),
