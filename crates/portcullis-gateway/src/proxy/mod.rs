@@ -13,6 +13,7 @@ mod identity;
 mod pool;
 mod redirect;
 mod request_id;
+mod shaping;
 mod tunnel;
 pub(crate) mod wire;
 
@@ -154,7 +155,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             let answered = match (admitted, target, upstream) {
                 (Err(failed), ..) => Err(failed),
                 (Ok(request), Target::Upstream(_), Some(upstream)) => {
-                    exchange::forward(link, &upstream, request, asks, line.id_value.clone()).await
+                    exchange::forward(link, &upstream, request, asks, (line.id, line.id_value.clone())).await
                 }
                 (Ok(request), Target::Identity, _) => identity::ask(link, request, line.id).await,
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.

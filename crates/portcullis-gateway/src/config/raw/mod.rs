@@ -8,6 +8,7 @@ mod limit;
 mod mail;
 mod operate;
 mod reputation;
+mod response;
 mod route;
 mod settle;
 mod tls;
@@ -32,6 +33,9 @@ pub(crate) use limit::{
 pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
+pub(crate) use response::{
+    AllowTable, ErrorsName, ForeignName, OtherTypesName, OwnerTable, ResponseTable, UnlessTable,
+};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
 pub(crate) use tls::{CertificateTable, TlsTable, TlsVersionName, UnknownNameName};

@@ -16,6 +16,7 @@ mod pages;
 mod preset;
 mod quota;
 mod reputation;
+mod response;
 mod routes;
 mod secrets;
 mod settle;
