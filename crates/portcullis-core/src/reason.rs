@@ -93,6 +93,11 @@ pub enum Reason {
     TokenRevoked,
     /// Proven, but not allowed.
     InsufficientPermissions,
+    /// It belongs to somebody else. `hidden`: the client is not told whether there is anything.
+    NotOwner {
+        /// Whether the answer is the one to what does not exist.
+        hidden: bool,
+    },
     /// Another site made a browser send its cookie with an unsafe method.
     CrossSite,
     /// A page of this origin may not ask.
@@ -139,11 +144,12 @@ impl Reason {
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Blocked
             | Self::InsufficientPermissions
+            | Self::NotOwner { hidden: false }
             | Self::CrossSite
             | Self::OriginRefused
             | Self::MissingCsrfToken
             | Self::InvalidCsrfToken => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NotOwner { hidden: true } => StatusCode::NOT_FOUND,
             Self::LimitReached(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::AuthenticationRequired | Self::TokenExpired | Self::InvalidToken(_) | Self::TokenRevoked => {
                 StatusCode::UNAUTHORIZED
@@ -171,7 +177,7 @@ impl Reason {
             Self::InvalidBody(_) | Self::UnreadableJson(_) => "Invalid request body",
             Self::ValidationFailed(_) => "Validation failed",
             Self::Blocked => "Address blocked",
-            Self::NotFound => "Not found",
+            Self::NotFound | Self::NotOwner { hidden: true } => "Not found",
             Self::LimitReached(limited) => match &limited.message {
                 Some(message) => message,
                 None => "Rate limit exceeded",
@@ -180,7 +186,7 @@ impl Reason {
             Self::TokenExpired => "Token expired",
             Self::InvalidToken(_) => "Invalid or expired token",
             Self::TokenRevoked => "Token has been revoked",
-            Self::InsufficientPermissions => "Insufficient permissions",
+            Self::InsufficientPermissions | Self::NotOwner { hidden: false } => "Insufficient permissions",
             Self::CrossSite => "Cross-site request refused",
             Self::OriginRefused => "Origin not allowed",
             Self::MissingCsrfToken => "Missing CSRF token",
@@ -216,6 +222,7 @@ impl Reason {
             Self::InvalidToken(_) => "invalid_token",
             Self::TokenRevoked => "token_revoked",
             Self::InsufficientPermissions => "insufficient_permissions",
+            Self::NotOwner { .. } => "not_owner",
             Self::CrossSite => "cross_site",
             Self::OriginRefused => "origin_refused",
             Self::MissingCsrfToken => "missing_csrf_token",
@@ -231,8 +238,18 @@ impl Reason {
         }
     }
 
+    /// The word that a client is told: what is hidden from it has the one of what does not exist.
+    #[must_use]
+    pub const fn told_slug(&self) -> &'static str {
+        match self {
+            Self::NotOwner { hidden: true } => Self::NotFound.slug(),
+            Self::NotOwner { hidden: false } => Self::InsufficientPermissions.slug(),
+            _ => self.slug(),
+        }
+    }
+
     /// Every slug there is, for metric labels.
-    pub const SLUGS: [&'static str; 32] = [
+    pub const SLUGS: [&'static str; 33] = [
         "malformed",
         "ambiguous_path",
         "target_too_long",
@@ -253,6 +270,7 @@ impl Reason {
         "invalid_token",
         "token_revoked",
         "insufficient_permissions",
+        "not_owner",
         "cross_site",
         "origin_refused",
         "missing_csrf_token",
@@ -297,7 +315,9 @@ impl Reason {
             Self::MissingCsrfToken | Self::InvalidCsrfToken => {
                 Some("get a token of your session and send it in the header X-CSRF-Token".into())
             }
-            Self::InsufficientPermissions => Some("your role or permissions do not cover this request".into()),
+            Self::InsufficientPermissions | Self::NotOwner { hidden: false } => {
+                Some("your role or permissions do not cover this request".into())
+            }
             _ => None,
         }
     }
@@ -312,7 +332,9 @@ impl Reason {
                 Some(r#"Bearer error="invalid_token", error_description="Invalid or expired token""#)
             }
             Self::TokenRevoked => Some(r#"Bearer error="invalid_token", error_description="Token has been revoked""#),
-            Self::InsufficientPermissions => Some(r#"Bearer error="insufficient_scope""#),
+            Self::InsufficientPermissions | Self::NotOwner { hidden: false } => {
+                Some(r#"Bearer error="insufficient_scope""#)
+            }
             _ => None,
         }
     }

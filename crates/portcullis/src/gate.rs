@@ -182,7 +182,7 @@ impl Gate {
         self.events.record(Event { reason: Some(reason.slug()), ..event });
     }
 
-    /// Records that a request was refused after it had been admitted: for its body.
+    /// Records that a request was refused after it had been admitted: for its body, or for what the upstream answered.
     pub fn note_refused(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
         self.events.record(pass.case.refused(now, reason, id));
     }
@@ -271,7 +271,7 @@ impl Gate {
         }
         let permitted = identity.and_then(|_| {
             // 9. May that one do this?
-            permit(policy, route, facts, case)?;
+            permit(policy, route, &path, facts, case)?;
             trace.remark(Stage::Permit, || "permitted".to_owned());
 
             // 10. What the body has to satisfy.
@@ -477,8 +477,14 @@ impl Case {
     }
 }
 
-/// Role and permission, and for a credential that a browser sends by itself, who made the browser send it.
-fn permit(policy: &Policy, route: &Route, facts: &Facts<'_>, case: &Case) -> Result<(), Reason> {
+/// Role and permission and whose it is; and for a credential that a browser sends by itself, who made the browser send it.
+fn permit(
+    policy: &Policy,
+    route: &Route,
+    path: &NormalizedPath<'_>,
+    facts: &Facts<'_>,
+    case: &Case,
+) -> Result<(), Reason> {
     let principal = case.principal.as_deref();
     if principal.is_some_and(|principal| principal.parts().scheme.is_ambient())
         // A WebSocket is opened by a GET, and a browser lets every page open one with the cookies of its target.
@@ -487,7 +493,11 @@ fn permit(policy: &Policy, route: &Route, facts: &Facts<'_>, case: &Case) -> Res
     {
         return Err(Reason::CrossSite);
     }
-    access::permits(&route.access, principal, &policy.roles)
+    access::permits(&route.access, principal, &policy.roles)?;
+    match &route.owner {
+        None => Ok(()),
+        Some(owner) => owner.judge(path, principal, &policy.roles),
+    }
 }
 
 /// Safe methods of RFC 9110 §9.2.1.

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
+use portcullis_shield::ResponseRules;
 
 use crate::body::BodyRule;
 use crate::case::Case;
@@ -44,6 +45,12 @@ impl Pass {
     /// The target to forward, where it differs from the one received: what was matched is what is forwarded (H7).
     pub const fn take_rewritten(&mut self) -> Option<PathAndQuery> {
         self.rewritten.take()
+    }
+
+    /// The target that is forwarded, where it differs and has not been taken yet.
+    #[must_use]
+    pub const fn rewritten(&self) -> Option<&PathAndQuery> {
+        self.rewritten.as_ref()
     }
 
     /// The wait to keep before the request is forwarded, if a limit slows it down (L12).
@@ -88,6 +95,17 @@ impl Pass {
         self.case.policy.identity_headers.strip(trailers);
         trailers.remove(AUTHORIZATION);
         trailers.remove(COOKIE);
+    }
+
+    /// What the route asks of responses, and whether this caller may see what belongs to others. Nothing, nearly always.
+    #[must_use]
+    pub fn response_rules(&self) -> Option<(&Arc<ResponseRules>, bool)> {
+        let policy = &self.case.policy;
+        let route = policy.route_at(self.case.route?);
+        let rules = route.response.as_ref()?;
+        let principal = self.case.principal.as_deref();
+        let sees_others = route.owner.as_ref().is_none_or(|owner| owner.unless.covers(principal, &policy.roles));
+        Some((rules, sees_others))
     }
 
     /// Shapes the headers of the response: security headers, the limits' standing, and none of our cookies from an

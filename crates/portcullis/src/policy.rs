@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use http::Method;
-use portcullis_auth::access::{Requirement, Roles};
+use portcullis_auth::access::{Ownership, Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_shield::{Check, ResponseHeaders};
+use portcullis_shield::{Check, ResponseHeaders, ResponseRules};
 
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
@@ -43,6 +43,10 @@ pub struct RouteRule {
     pub renews: bool,
     /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
     pub checks: Vec<Arc<dyn Check>>,
+    /// What must be the caller's own.
+    pub owner: Option<Ownership>,
+    /// What is asked of responses.
+    pub response: Option<Arc<ResponseRules>>,
 }
 
 impl RouteRule {
@@ -60,6 +64,8 @@ impl RouteRule {
             ignores_credentials: false,
             renews: false,
             checks: Vec::new(),
+            owner: None,
+            response: None,
         }
     }
 }
@@ -157,12 +163,24 @@ pub(crate) struct Route {
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
     pub(crate) checks: Box<[Arc<dyn Check>]>,
+    pub(crate) owner: Option<Ownership>,
+    pub(crate) response: Option<Arc<ResponseRules>>,
 }
 
 impl Route {
     /// A route that asks for nothing but access.
     fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
-        Self { label, access, target, max_body, ignores_credentials: false, renews: false, checks: Box::default() }
+        Self {
+            label,
+            access,
+            target,
+            max_body,
+            ignores_credentials: false,
+            renews: false,
+            checks: Box::default(),
+            owner: None,
+            response: None,
+        }
     }
 }
 
@@ -172,6 +190,8 @@ impl From<RouteRule> for Route {
             ignores_credentials: rule.ignores_credentials,
             renews: rule.renews,
             checks: rule.checks.into(),
+            owner: rule.owner,
+            response: rule.response,
             ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
         }
     }
