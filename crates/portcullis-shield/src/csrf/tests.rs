@@ -108,7 +108,8 @@ fn h2_a_token_in_a_form_is_read_with_the_body() {
     let (method, path) = (Method::POST, "/projects");
     let check = FormToken::new(Arc::clone(&csrf), NOW);
     let judged = |headers: &HeaderMap, principal: Option<&Principal>, body: &str| {
-        let seen = Seen { method: &method, path, query: None, headers, principal };
+        let reported = crate::Reported::default();
+        let seen = Seen { method: &method, path, query: None, headers, principal, reported: &reported };
         check.check(&seen, body.as_bytes())
     };
     let form = headers(&[("content-type", b"application/x-www-form-urlencoded")]);
