@@ -5,7 +5,6 @@ pub mod csrf;
 mod members;
 mod response;
 
-pub use check::{Check, Seen};
-pub use members::{List, MemberPath, MemberPathError, Members, Place};
 pub use check::{Check, Reported, Seen};
+pub use members::{List, MemberPath, MemberPathError, Members, Place};
 pub use response::{Preset, ResponseHeaders};

@@ -8,7 +8,9 @@ use http::{HeaderMap, HeaderValue};
 use portcullis_core::{AddressKey, ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
 use portcullis_limit::{Ask, Patience, Rate, Standing};
 use portcullis_shield::Check;
+use portcullis_shield::csrf::FormToken;
 
+use crate::forgery::Tokens;
 use crate::limits::LimitRule;
 use crate::policy::Policy;
 
@@ -31,6 +33,8 @@ pub struct Case {
     pub(crate) stale_cookie: Option<Scheme>,
     /// Whether a browser says that another site's page made it ask; looked at only where a limit goes by reputation.
     pub(crate) cross_site: bool,
+    /// The tokens of a session that a cookie proved.
+    pub(crate) tokens: Option<Box<Tokens>>,
 }
 
 /// How a limit stands as long as everything that it charged counts.
@@ -79,6 +83,11 @@ impl Case {
         self.route.map_or(&[], |index| &self.policy.route_at(index).checks)
     }
 
+    /// The check of a form that must hold a token against forgery, where the head held none.
+    pub(crate) fn form(&self) -> Option<&FormToken> {
+        self.tokens.as_ref()?.form.as_ref()
+    }
+
     /// Who it is, where that was proven.
     #[must_use]
     pub const fn principal(&self) -> Option<&Arc<Principal>> {
@@ -99,6 +108,9 @@ impl Case {
             && !headers.get_all(SET_COOKIE).iter().any(|other| cookie_name(other) == cookie_name(&cookie))
         {
             headers.append(SET_COOKIE, cookie);
+        }
+        if let Some(tokens) = &self.tokens {
+            tokens.hand_out(headers);
         }
     }
 
@@ -165,6 +177,6 @@ fn closer_to_refusal<'s>(one: &'s Standing, other: &'s Standing) -> &'s Standing
 }
 
 /// What stands before the `=` of a `Set-Cookie`.
-fn cookie_name(set: &HeaderValue) -> &[u8] {
+pub(crate) fn cookie_name(set: &HeaderValue) -> &[u8] {
     set.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }

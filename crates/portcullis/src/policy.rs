@@ -7,6 +7,7 @@ use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
+use portcullis_shield::csrf::Csrf;
 use portcullis_shield::{Check, ResponseHeaders};
 
 use crate::identity_headers::IdentityHeaders;
@@ -43,6 +44,9 @@ pub struct RouteRule {
     pub renews: bool,
     /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
     pub checks: Vec<Arc<dyn Check>>,
+    /// Whether unsafe methods need no token here although a cookie authenticates them (H2). Their origin is asked all the
+    /// same.
+    pub danger_no_csrf_token: bool,
 }
 
 impl RouteRule {
@@ -60,6 +64,7 @@ impl RouteRule {
             ignores_credentials: false,
             renews: false,
             checks: Vec::new(),
+            danger_no_csrf_token: false,
         }
     }
 }
@@ -103,6 +108,8 @@ pub struct PolicyParts {
     pub cookies: CookieNames,
     /// `scheme://host[:port]` under which browsers know this gate; compared with `Origin`.
     pub public_origin: Box<str>,
+    /// What is asked of unsafe requests that a cookie authenticates.
+    pub csrf: Csrf,
     /// Whether the upstream receives the credential that we consumed.
     pub forward_credentials: bool,
     /// How the upstream is told who it is.
@@ -142,6 +149,7 @@ pub struct Policy {
     pub(crate) verifier: Arc<TokenVerifier>,
     pub(crate) cookies: CookieNames,
     pub(crate) public_origin: Box<str>,
+    pub(crate) csrf: Arc<Csrf>,
     pub(crate) forward_credentials: bool,
     pub(crate) identity_headers: IdentityHeaders,
     pub(crate) response_headers: ResponseHeaders,
@@ -157,12 +165,22 @@ pub(crate) struct Route {
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
     pub(crate) checks: Box<[Arc<dyn Check>]>,
+    pub(crate) danger_no_csrf_token: bool,
 }
 
 impl Route {
     /// A route that asks for nothing but access.
     fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
-        Self { label, access, target, max_body, ignores_credentials: false, renews: false, checks: Box::default() }
+        Self {
+            label,
+            access,
+            target,
+            max_body,
+            ignores_credentials: false,
+            renews: false,
+            checks: Box::default(),
+            danger_no_csrf_token: false,
+        }
     }
 }
 
@@ -172,6 +190,7 @@ impl From<RouteRule> for Route {
             ignores_credentials: rule.ignores_credentials,
             renews: rule.renews,
             checks: rule.checks.into(),
+            danger_no_csrf_token: rule.danger_no_csrf_token,
             ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
         }
     }
@@ -223,6 +242,7 @@ impl Policy {
             verifier: parts.verifier,
             cookies: parts.cookies,
             public_origin: parts.public_origin,
+            csrf: Arc::new(parts.csrf),
             forward_credentials: parts.forward_credentials,
             identity_headers: parts.identity_headers,
             response_headers: parts.response_headers,

@@ -10,6 +10,7 @@ use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
 use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
+use portcullis_shield::csrf::CsrfRules;
 
 /// Everything that one configuration file (or none) means.
 #[derive(Clone, Debug)]
@@ -109,6 +110,8 @@ pub struct GateSettings {
     pub issuers: Vec<Issuer>,
     /// The headers that every response carries.
     pub headers: portcullis_shield::Preset,
+    /// What is asked of unsafe requests that a cookie authenticates.
+    pub csrf: CsrfRules,
     /// How the upstream is told who a request is.
     pub identity_headers: IdentityHeaders,
     /// Whether the upstream receives the credential that the gate consumed.

@@ -1,6 +1,7 @@
 //! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
+mod csrf;
 mod identity;
 mod limit;
 mod mail;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,
     PolicyName, SessionsTable, TokensTable,
@@ -83,6 +85,8 @@ pub(crate) struct Raw {
     pub(crate) limit: Option<Vec<Table<LimitTable>>>,
     /// How addresses are judged by what comes from them, for limits that go by it.
     pub(crate) reputation: Option<Table<ReputationTable>>,
+    /// Requests that change something and that a cookie authenticates.
+    pub(crate) csrf: Option<Table<CsrfTable>>,
     /// Response headers, and the headers that tell the upstream who a request is.
     pub(crate) headers: Option<Table<HeadersTable>>,
     /// The operator's listener.

@@ -46,6 +46,9 @@ pub(crate) struct RouteTable {
     pub(crate) upstream: Option<At<Text>>,
     /// The rules for its request body.
     pub(crate) body: Option<Table<BodyTable>>,
+    /// Whether requests that change something need no token here although a cookie authenticates them, because the
+    /// upstream asks for one of its own. Default: false.
+    pub(crate) danger_no_csrf_token: Option<At<bool>>,
 }
 
 /// Who may pass.

@@ -3,6 +3,7 @@
 
 mod candidates;
 mod context;
+mod csrf;
 mod exempt;
 mod identity;
 mod issuers;
@@ -79,6 +80,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let limits = limits::limits(cx, &raw, &around);
     let reputation = reputation::rules(cx, &raw, &limits.rules);
     let headers = operate::headers(cx, &raw);
+    let csrf = csrf::rules(cx, &raw, &public_url);
     let admin = operate::admin(cx, &raw, &listen);
     let log = operate::log(cx, &raw, &state_dir);
     let ipv6_prefix = raw.client.as_ref().and_then(|table| table.get().ipv6_prefix.as_ref());
@@ -115,6 +117,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         roles: resolved,
         issuers,
         headers: headers.preset,
+        csrf,
         identity_headers: headers.identity,
         forward_credentials: headers.forward_credentials,
     };

@@ -178,6 +178,15 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
         let target = target(cx, table.get(), around.upstreams);
         let body = table.get().body.as_ref().map(Table::get);
         let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
+        let exempt = table.get().danger_no_csrf_token.as_ref().filter(|at| *at.get());
+        if let Some(at) = exempt {
+            let found =
+                Diagnostic::warning(at.span(), "a cookie's unsafe requests need no token here, only the right origin");
+            cx.push(
+                found.hint("let the upstream ask for a token of its own here, or for nothing that a cookie allows"),
+            );
+        }
+        let danger_no_csrf_token = exempt.is_some();
         for (pattern, span) in patterns(cx, table.get().pattern.as_ref(), &path, &table.span()) {
             if around.identity && is_identity_path(&pattern) {
                 let found = Diagnostic::error(span, format!("\"{pattern}\" is served by the identity endpoints"));
@@ -187,7 +196,11 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             spans.push((span.clone(), pattern.clone()));
             let access = access.clone().unwrap_or(Requirement::Authenticated);
             warn_of_open_writes(cx, &pattern, &access, &span);
-            rules.push(RouteRule { max_body, ..RouteRule::new(pattern, access, Target::Upstream(target)) });
+            rules.push(RouteRule {
+                max_body,
+                danger_no_csrf_token,
+                ..RouteRule::new(pattern, access, Target::Upstream(target))
+            });
         }
     }
     let folds = around.defaults.otherwise != Otherwise::Refuse || rules.iter().any(|rule| rule.pattern.has_tail());
