@@ -1,8 +1,12 @@
 //! What somebody may do: roles that stand for permissions, and what a route requires (Z1, Z3, Z4).
 
+mod owner;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_core::{Principal, Reason};
+
+pub use self::owner::{Ownership, Unless};
 
 /// What a route requires.
 #[derive(Clone, Debug, PartialEq, Eq)]

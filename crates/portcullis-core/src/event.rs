@@ -59,11 +59,13 @@ pub enum EventKind {
     AddressSuspect,
     /// So much came from an address that it is held to be bad now.
     AddressBad,
+    /// A connection of HTTP/2 asked for more than any client needs, and was closed.
+    Http2Flood,
 }
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -84,6 +86,7 @@ impl EventKind {
         Self::LoginsExhausted,
         Self::AddressSuspect,
         Self::AddressBad,
+        Self::Http2Flood,
     ];
 
     /// The stable word for this kind.
@@ -110,6 +113,7 @@ impl EventKind {
             Self::LoginsExhausted => "logins_exhausted",
             Self::AddressSuspect => "address_suspect",
             Self::AddressBad => "address_bad",
+            Self::Http2Flood => "http2_flood",
         }
     }
 
@@ -136,7 +140,8 @@ impl EventKind {
             | Self::ReloadRefused
             | Self::LimitStoreLost
             | Self::LoginsExhausted
-            | Self::AddressBad => Severity::Warning,
+            | Self::AddressBad
+            | Self::Http2Flood => Severity::Warning,
         }
     }
 }

@@ -7,6 +7,7 @@ mod address;
 mod duration;
 mod event;
 mod facts;
+pub mod json;
 mod path;
 pub mod ports;
 mod principal;

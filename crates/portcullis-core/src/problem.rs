@@ -35,11 +35,30 @@ impl Problem {
         Self::render(reason, None)
     }
 
+    /// What is said in the place of an upstream's own error: its status code, and no word of it. A 404 is the one of
+    /// [`Reason::NotFound`] to the last byte, so that nobody can tell what is hidden from what does not exist.
+    #[must_use]
+    pub fn instead_of(status: StatusCode, id: RequestId) -> Self {
+        if status == StatusCode::NOT_FOUND {
+            return Self::new(&Reason::NotFound, id);
+        }
+        let phrase = status.canonical_reason().unwrap_or("Error");
+        let mut body = Vec::with_capacity(192);
+        body.extend_from_slice(b"{\"type\":\"about:blank\",\"title\":");
+        push_json(&mut body, phrase);
+        body.extend_from_slice(b",\"status\":");
+        body.extend_from_slice(status.as_str().as_bytes());
+        body.extend_from_slice(b",\"error\":");
+        push_json(&mut body, phrase);
+        close(&mut body, Some(id));
+        Self { status, headers: headers(), body }
+    }
+
     fn render(reason: &Reason, id: Option<RequestId>) -> Self {
         let status = reason.status();
         let mut body = Vec::with_capacity(256);
         body.extend_from_slice(b"{\"type\":\"urn:portcullis:problem:");
-        body.extend_from_slice(reason.slug().as_bytes());
+        body.extend_from_slice(reason.told_slug().as_bytes());
         body.extend_from_slice(b"\",\"title\":");
         push_json(&mut body, status.canonical_reason().unwrap_or("Error"));
         body.extend_from_slice(b",\"status\":");
@@ -60,16 +79,9 @@ impl Problem {
         if let Reason::ValidationFailed(violations) = reason {
             push_details(&mut body, violations);
         }
-        if let Some(id) = id {
-            body.extend_from_slice(b",\"request_id\":\"");
-            body.extend_from_slice(&id.to_hex());
-            body.push(b'"');
-        }
-        body.push(b'}');
+        close(&mut body, id);
 
-        let mut headers = HeaderMap::with_capacity(16);
-        headers.insert(CONTENT_TYPE, PROBLEM_JSON);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut headers = headers();
         if let Some(challenge) = reason.challenge() {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
@@ -78,6 +90,24 @@ impl Problem {
         }
         Self { status, headers, body }
     }
+}
+
+/// The headers of every refusal.
+fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(CONTENT_TYPE, PROBLEM_JSON);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
+}
+
+/// Appends the member `request_id`, and the end.
+fn close(body: &mut Vec<u8>, id: Option<RequestId>) {
+    if let Some(id) = id {
+        body.extend_from_slice(b",\"request_id\":\"");
+        body.extend_from_slice(&id.to_hex());
+        body.push(b'"');
+    }
+    body.push(b'}');
 }
 
 /// Appends the member `details`.
@@ -154,6 +184,31 @@ mod tests {
              \"error\":\"Validation failed\",\"details\":[{\"path\":\"/items/0/quantity\",\"rule\":\"maximum\",\
              \"message\":\"must be at most 100\"},{\"path\":\"/a\\\"b\",\"rule\":\"maximum\",\
              \"message\":\"must be at most 100\"}]}"
+        );
+    }
+
+    #[test]
+    fn z7_what_is_hidden_is_told_like_what_does_not_exist() {
+        let id = RequestId::from_bits(7);
+        let missing = Problem::new(&Reason::NotFound, id);
+        for same in
+            [Problem::new(&Reason::NotOwner { hidden: true }, id), Problem::instead_of(StatusCode::NOT_FOUND, id)]
+        {
+            assert_eq!((same.status, &same.headers, &same.body), (missing.status, &missing.headers, &missing.body));
+        }
+        let refused = Problem::new(&Reason::InsufficientPermissions, id);
+        let foreign = Problem::new(&Reason::NotOwner { hidden: false }, id);
+        assert_eq!((foreign.status, foreign.headers, foreign.body), (refused.status, refused.headers, refused.body));
+    }
+
+    #[test]
+    fn an_upstreams_error_is_told_by_its_status_code_alone() {
+        let problem = Problem::instead_of(StatusCode::CONFLICT, RequestId::from_bits(1));
+        assert_eq!(problem.status, StatusCode::CONFLICT);
+        assert_eq!(
+            String::from_utf8(problem.body).unwrap(),
+            "{\"type\":\"about:blank\",\"title\":\"Conflict\",\"status\":409,\"error\":\"Conflict\",\
+             \"request_id\":\"00000000000000000000000000000001\"}"
         );
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::json::Unreadable;
 use crate::{PathError, Timestamp};
 
 /// Whose fault a refusal is.
@@ -72,6 +73,8 @@ pub enum Reason {
     UnsupportedMediaType(&'static str),
     /// The body is not what it says it is, or can be read in two ways; the text says why.
     InvalidBody(&'static str),
+    /// The same of a JSON text, with the place.
+    UnreadableJson(Unreadable),
     /// The content breaks the rules of the route.
     ValidationFailed(Arc<[Violation]>),
     /// The address is blocked.
@@ -90,6 +93,11 @@ pub enum Reason {
     TokenRevoked,
     /// Proven, but not allowed.
     InsufficientPermissions,
+    /// It belongs to somebody else. `hidden`: the client is not told whether there is anything.
+    NotOwner {
+        /// Whether the answer is the one to what does not exist.
+        hidden: bool,
+    },
     /// Another site made a browser send its cookie with an unsafe method.
     CrossSite,
     /// A page of this origin may not ask.
@@ -121,9 +129,11 @@ impl Reason {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::AmbiguousPath(_) | Self::InvalidBody(_) | Self::ValidationFailed(_) => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Malformed(_)
+            | Self::AmbiguousPath(_)
+            | Self::InvalidBody(_)
+            | Self::UnreadableJson(_)
+            | Self::ValidationFailed(_) => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -134,11 +144,12 @@ impl Reason {
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Blocked
             | Self::InsufficientPermissions
+            | Self::NotOwner { hidden: false }
             | Self::CrossSite
             | Self::OriginRefused
             | Self::MissingCsrfToken
             | Self::InvalidCsrfToken => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NotOwner { hidden: true } => StatusCode::NOT_FOUND,
             Self::LimitReached(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::AuthenticationRequired | Self::TokenExpired | Self::InvalidToken(_) | Self::TokenRevoked => {
                 StatusCode::UNAUTHORIZED
@@ -163,10 +174,10 @@ impl Reason {
             Self::MethodRefused => "Method not implemented",
             Self::Misdirected => "Misdirected request",
             Self::UnsupportedMediaType(_) => "Unsupported media type",
-            Self::InvalidBody(_) => "Invalid request body",
+            Self::InvalidBody(_) | Self::UnreadableJson(_) => "Invalid request body",
             Self::ValidationFailed(_) => "Validation failed",
             Self::Blocked => "Address blocked",
-            Self::NotFound => "Not found",
+            Self::NotFound | Self::NotOwner { hidden: true } => "Not found",
             Self::LimitReached(limited) => match &limited.message {
                 Some(message) => message,
                 None => "Rate limit exceeded",
@@ -175,7 +186,7 @@ impl Reason {
             Self::TokenExpired => "Token expired",
             Self::InvalidToken(_) => "Invalid or expired token",
             Self::TokenRevoked => "Token has been revoked",
-            Self::InsufficientPermissions => "Insufficient permissions",
+            Self::InsufficientPermissions | Self::NotOwner { hidden: false } => "Insufficient permissions",
             Self::CrossSite => "Cross-site request refused",
             Self::OriginRefused => "Origin not allowed",
             Self::MissingCsrfToken => "Missing CSRF token",
@@ -201,7 +212,7 @@ impl Reason {
             Self::MethodRefused => "method_refused",
             Self::Misdirected => "misdirected",
             Self::UnsupportedMediaType(_) => "unsupported_media_type",
-            Self::InvalidBody(_) => "invalid_body",
+            Self::InvalidBody(_) | Self::UnreadableJson(_) => "invalid_body",
             Self::ValidationFailed(_) => "validation_failed",
             Self::Blocked => "blocked",
             Self::NotFound => "not_found",
@@ -211,6 +222,7 @@ impl Reason {
             Self::InvalidToken(_) => "invalid_token",
             Self::TokenRevoked => "token_revoked",
             Self::InsufficientPermissions => "insufficient_permissions",
+            Self::NotOwner { .. } => "not_owner",
             Self::CrossSite => "cross_site",
             Self::OriginRefused => "origin_refused",
             Self::MissingCsrfToken => "missing_csrf_token",
@@ -226,8 +238,18 @@ impl Reason {
         }
     }
 
+    /// The word that a client is told: what is hidden from it has the one of what does not exist.
+    #[must_use]
+    pub const fn told_slug(&self) -> &'static str {
+        match self {
+            Self::NotOwner { hidden: true } => Self::NotFound.slug(),
+            Self::NotOwner { hidden: false } => Self::InsufficientPermissions.slug(),
+            _ => self.slug(),
+        }
+    }
+
     /// Every slug there is, for metric labels.
-    pub const SLUGS: [&'static str; 32] = [
+    pub const SLUGS: [&'static str; 33] = [
         "malformed",
         "ambiguous_path",
         "target_too_long",
@@ -248,6 +270,7 @@ impl Reason {
         "invalid_token",
         "token_revoked",
         "insufficient_permissions",
+        "not_owner",
         "cross_site",
         "origin_refused",
         "missing_csrf_token",
@@ -281,6 +304,7 @@ impl Reason {
         match self {
             Self::Malformed(rule) | Self::UnsupportedMediaType(rule) | Self::InvalidBody(rule) => Some((*rule).into()),
             Self::AmbiguousPath(error) => Some(error.to_string().into()),
+            Self::UnreadableJson(error) => Some(error.to_string().into()),
             Self::BodyTooLarge(limit) => Some(format!("the body may have at most {limit} bytes").into()),
             Self::UpstreamUnreachable => Some("the API behind this gate could not be reached".into()),
             Self::UpstreamInvalid => Some("the API behind this gate sent an answer that is not valid HTTP".into()),
@@ -291,7 +315,9 @@ impl Reason {
             Self::MissingCsrfToken | Self::InvalidCsrfToken => {
                 Some("send a token of your session in its header; the cookie beside it has one, and GET /auth/csrf gives one".into())
             }
-            Self::InsufficientPermissions => Some("your role or permissions do not cover this request".into()),
+            Self::InsufficientPermissions | Self::NotOwner { hidden: false } => {
+                Some("your role or permissions do not cover this request".into())
+            }
             _ => None,
         }
     }
@@ -306,7 +332,9 @@ impl Reason {
                 Some(r#"Bearer error="invalid_token", error_description="Invalid or expired token""#)
             }
             Self::TokenRevoked => Some(r#"Bearer error="invalid_token", error_description="Token has been revoked""#),
-            Self::InsufficientPermissions => Some(r#"Bearer error="insufficient_scope""#),
+            Self::InsufficientPermissions | Self::NotOwner { hidden: false } => {
+                Some(r#"Bearer error="insufficient_scope""#)
+            }
             _ => None,
         }
     }

@@ -12,10 +12,10 @@ pub mod demo;
 pub mod identity_api;
 pub mod listen;
 mod openapi;
-#[expect(dead_code, reason = "the two sides of TLS read files with it, and neither stands yet")]
 mod pem;
 pub mod proxy;
 pub mod serve;
+mod upstream_tls;
 
 #[cfg(all(feature = "test-clock", not(debug_assertions)))]
 compile_error!("the feature `test-clock` lets anyone move time; a release build must not have it");

@@ -1,10 +1,22 @@
 //! Shapes: what a request's content must satisfy, what every response must carry and what it must not tell.
 
 mod check;
+mod cors;
 pub mod csrf;
 mod members;
+mod ownership;
 mod response;
+mod response_members;
+mod scan;
+mod shape;
 
 pub use check::{Check, Reported, Seen};
+pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
-pub use response::{Preset, ResponseHeaders};
+pub use ownership::{Foreign, OwnedContent};
+pub use response::{
+    CspError, CspFrom, CspTemplate, FrameOptions, FromUpstream, HeaderRules, Hsts, NONCE, Nonce, Preset,
+    ResponseHeaders,
+};
+pub use response_members::ResponseMembers;
+pub use shape::{Asking, DEFAULT_MAX, Errors, OtherTypes, Plan, ResponseRules, SeenResponse, Shape, Wants};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::Method;
 use http::uri::PathAndQuery;
 use portcullis_auth::OpaqueVerifier;
 use portcullis_auth::access;
@@ -12,7 +13,9 @@ use portcullis_core::{
     Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Timestamp,
 };
 use portcullis_limit::{Ask, Limiter, Patience, Receipts, Refused, Standing, StoreError};
+use portcullis_shield::{Nonce, Preflight, origin_of};
 
+use crate::answer::Answer;
 use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::{Delay, WaitingRoom};
@@ -31,6 +34,8 @@ pub enum Verdict {
     Pass(Pass),
     /// It may not.
     Refuse(Refusal),
+    /// It is answered here, and goes nowhere.
+    Answer(Answer),
 }
 
 /// How an admitted request ended.
@@ -141,9 +146,10 @@ impl Gate {
         let policy = self.policy.load();
         let mut case = Case::new(Arc::clone(&policy), facts);
         match self.judge(&policy, facts, &mut case, trace).await {
-            Ok(Admission { target, rewritten, body, receipts, delay }) => {
+            Ok(Judged::Admitted(Admission { target, rewritten, body, receipts, delay })) => {
                 Verdict::Pass(Pass { case, target, rewritten, body, receipts, delay })
             }
+            Ok(Judged::Asked(preflight)) => Verdict::Answer(Answer { case, preflight }),
             Err(reason) => {
                 self.events.record(case.refused(facts.now, &reason, facts.id));
                 self.note_refusal(facts, &case, &reason);
@@ -181,7 +187,7 @@ impl Gate {
         self.events.record(Event { reason: Some(reason.slug()), ..event });
     }
 
-    /// Records that a request was refused after it had been admitted: for its body.
+    /// Records that a request was refused after it had been admitted: for its body, or for what the upstream answered.
     pub fn note_refused(&self, pass: &Pass, reason: &Reason, id: RequestId, now: Timestamp) {
         self.events.record(pass.case.refused(now, reason, id));
     }
@@ -207,7 +213,7 @@ impl Gate {
         facts: &Facts<'_>,
         case: &mut Case,
         trace: &mut T,
-    ) -> Result<Admission, Reason> {
+    ) -> Result<Judged, Reason> {
         // 2. The path in one spelling: what is matched is what is forwarded.
         let path = NormalizedPath::parse(facts.target.path()).map_err(Reason::AmbiguousPath)?;
         trace.remark(Stage::Path, || path.to_string());
@@ -222,6 +228,21 @@ impl Gate {
             return Err(Reason::Blocked);
         }
         trace.remark(Stage::Blocklist, || "not blocked".to_owned());
+
+        // 4, second half. A browser that asks whether a page may ask: it has no credential to show, and to be told who may
+        // ask costs neither a limit nor a record, so that a flood of it is as cheap as it can be.
+        if policy.has_cors
+            && let Some(asked) = Preflight::of(facts.method, facts.headers)
+        {
+            let route = policy.route(&asked.method, &path);
+            if route.is_some() && policy.cors_of(route).is_some() {
+                case.route = route;
+                trace.remark(Stage::Route, || {
+                    format!("a preflight, answered for {}", case.route().map_or("", |label| label))
+                });
+                return Ok(Judged::Asked(asked));
+            }
+        }
 
         // 5. The route; no route, no entry.
         case.route = policy.route(facts.method, &path);
@@ -270,7 +291,7 @@ impl Gate {
         }
         let permitted = identity.and_then(|_| {
             // 9. May that one do this, and do they mean to?
-            permit(policy, route, facts, case, trace)?;
+            permit(policy, route, &path, facts, case, trace)?;
             trace.remark(Stage::Permit, || "permitted".to_owned());
 
             // 10. What the body has to satisfy.
@@ -288,7 +309,11 @@ impl Gate {
             None => None,
             Some(_) => self.hold_back(policy, &receipts, facts, case)?,
         };
-        Ok(Admission { target: route.target, rewritten, body: BodyRule { max: route.max_body }, receipts, delay })
+        if route.target != Target::Identity && policy.headers_of(case.route).takes_nonce() {
+            case.nonce = Some(Nonce::draw());
+        }
+        let body = BodyRule { max: route.max_body };
+        Ok(Judged::Admitted(Admission { target: route.target, rewritten, body, receipts, delay }))
     }
 
     /// Finds the request a place among those that wait. Where there is none it is refused and told to come back after the
@@ -436,6 +461,14 @@ pub(crate) struct Limits {
     looked_up: bool,
 }
 
+/// Where a request leaves the pipeline.
+enum Judged {
+    /// At its end.
+    Admitted(Admission),
+    /// As soon as it is known what it asks.
+    Asked(Preflight),
+}
+
 /// What stands at the end of the pipeline.
 struct Admission {
     target: Target,
@@ -461,6 +494,7 @@ impl Case {
     fn new(policy: Arc<Policy>, facts: &Facts<'_>) -> Self {
         let client = policy.trusted_hops.client(facts.peer, facts.headers);
         let cross_site = is_of_another_site(&policy, facts.headers);
+        let origin = if policy.has_cors { origin_of(facts.headers).cloned() } else { None };
         Self {
             policy,
             client,
@@ -473,20 +507,29 @@ impl Case {
             stale_cookie: None,
             cross_site,
             tokens: None,
+            origin,
+            nonce: None,
+            is_head: *facts.method == Method::HEAD,
         }
     }
 }
 
-/// Role and permission, and for a credential that a browser sends by itself, who made the browser send it.
+/// Role and permission and whose it is; and for a credential that a browser sends by itself, who made the browser send it.
 fn permit<T: Trace>(
     policy: &Policy,
     route: &Route,
+    path: &NormalizedPath<'_>,
     facts: &Facts<'_>,
     case: &mut Case,
     trace: &mut T,
 ) -> Result<(), Reason> {
     forgery::refuse(policy, route, facts, case, trace)?;
-    access::permits(&route.access, case.principal.as_deref(), &policy.roles)
+    let principal = case.principal.as_deref();
+    access::permits(&route.access, principal, &policy.roles)?;
+    match &route.owner {
+        None => Ok(()),
+        Some(owner) => owner.judge(path, principal, &policy.roles),
+    }
 }
 
 /// The target to forward, where normalising changed the path.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
+use portcullis_shield::ResponseRules;
 use portcullis_shield::csrf::Csrf;
 
 use crate::body::BodyRule;
@@ -47,6 +48,12 @@ impl Pass {
         self.rewritten.take()
     }
 
+    /// The target that is forwarded, where it differs and has not been taken yet.
+    #[must_use]
+    pub const fn rewritten(&self) -> Option<&PathAndQuery> {
+        self.rewritten.as_ref()
+    }
+
     /// The wait to keep before the request is forwarded, if a limit slows it down (L12).
     pub const fn take_delay(&mut self) -> Option<Delay> {
         self.delay.take()
@@ -83,6 +90,9 @@ impl Pass {
         if let Some(principal) = &self.case.principal {
             policy.identity_headers.set(headers, principal);
         }
+        if let Some(nonce) = &self.case.nonce {
+            policy.identity_headers.set_nonce(headers, nonce);
+        }
     }
 
     /// Takes a token against forgery that was ours to read out of the request, and tells the upstream one for its forms,
@@ -113,13 +123,27 @@ impl Pass {
         trailers.remove(COOKIE);
     }
 
-    /// Shapes the headers of the response: security headers, the limits' standing, and none of our cookies from an
-    /// upstream.
-    pub fn shape_response(&self, headers: &mut HeaderMap) {
-        if self.target != Target::Identity && headers.contains_key(SET_COOKIE) {
+    /// What the route asks of responses, and whether this caller may see what belongs to others. Nothing, nearly always.
+    #[must_use]
+    pub fn response_rules(&self) -> Option<(&Arc<ResponseRules>, bool)> {
+        let policy = &self.case.policy;
+        let route = policy.route_at(self.case.route?);
+        let rules = route.response.as_ref()?;
+        let principal = self.case.principal.as_deref();
+        let sees_others = route.owner.as_ref().is_none_or(|owner| owner.unless.covers(principal, &policy.roles));
+        Some((rules, sees_others))
+    }
+
+    /// Shapes the headers of the response: security headers, who may read it, the limits' standing, and none of our cookies
+    /// from an upstream.
+    pub fn shape_response(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if self.target == Target::Identity {
+            return self.case.shape(headers);
+        }
+        if headers.contains_key(SET_COOKIE) {
             credential::drop_set_cookies(headers);
         }
-        self.case.shape(headers);
+        self.case.shape_upstreams(headers, status);
     }
 
     /// Turns the pass into a refusal, for what goes wrong after admission.

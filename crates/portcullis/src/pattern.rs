@@ -53,6 +53,15 @@ impl Pattern {
         self.tail
     }
 
+    /// Which segment the one variable of this name is, counted from zero; `None` where there is none, or more than one.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<usize> {
+        let is_it = |segment: &Segment| matches!(segment, Segment::Parameter(other) if **other == *name);
+        let mut found = self.segments.iter().enumerate().filter(|(_, segment)| is_it(segment));
+        let only = (found.next(), found.next());
+        if let (Some((index, _)), None) = only { Some(index) } else { None }
+    }
+
     /// Its method, `None` for any.
     #[must_use]
     pub const fn method(&self) -> Option<&Method> {
@@ -204,6 +213,8 @@ mod tests {
         let pattern: Pattern = "DELETE /projects/{id}".parse().unwrap();
         assert_eq!(pattern.method(), Some(&Method::DELETE));
         assert_eq!(pattern.to_string(), "DELETE /projects/{id}");
+        assert_eq!((pattern.parameter("id"), pattern.parameter("projects")), (Some(1), None));
+        assert_eq!("/{id}/of/{id}".parse::<Pattern>().unwrap().parameter("id"), None);
         assert!("/**".parse::<Pattern>().unwrap().has_tail());
         assert!("/".parse::<Pattern>().is_ok());
         assert!("/projects/".parse::<Pattern>().is_ok());

@@ -133,7 +133,7 @@ fn may_be_secret(path: &[String]) -> bool {
 /// What this version leaves to a later one, and what to do meanwhile.
 fn unavailable(section: &str, key: &str) -> Option<&'static str> {
     Some(match (section, key) {
-        (_, "cors" | "tls" | "redis" | "openapi" | "graphql" | "alerts" | "blocklist") if section == key => "",
+        (_, "tls" | "redis" | "openapi" | "graphql" | "alerts" | "blocklist") if section == key => "",
         ("health", "health") => "/livez and /readyz are served by the [admin] listener",
         ("client", "proxy_protocol") => "trusted_hops with a forwarding header is what there is",
         ("tokens", "delivery") => "a client chooses it when it logs in",
@@ -141,7 +141,6 @@ fn unavailable(section: &str, key: &str) -> Option<&'static str> {
         ("route", "policy" | "owner" | "response" | "headers" | "schema" | "allow" | "scopes") => "",
         ("limits", "outage") => "each [[limit]] has an \"outage\" of its own",
         ("limits", "lease") => "each [[limit]] has a \"lease\" of its own",
-        ("upstreams", "tls") => "",
         ("identity", "oauth") => "",
         ("identity", "mail") => "the mail server is named in a section of its own, [mail]",
         _ => return None,

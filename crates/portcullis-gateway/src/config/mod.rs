@@ -25,6 +25,8 @@ pub use settings::{
     SessionSettings, Settings, StoreOptions, TokenSettings, TransportSettings, UpstreamSettings,
 };
 
+pub use crate::upstream_tls::UpstreamTls;
+
 /// A commented configuration file to start from.
 pub const TEMPLATE: &str = include_str!("template.toml");
 

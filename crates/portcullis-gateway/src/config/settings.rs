@@ -12,6 +12,8 @@ use portcullis_core::{Secret, TrustedHops};
 use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
 use portcullis_shield::csrf::CsrfRules;
 
+use crate::upstream_tls::UpstreamTls;
+
 /// Everything that one configuration file (or none) means.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -109,7 +111,9 @@ pub struct GateSettings {
     /// Other people's tokens that are believed. Our own issuer is not among them: its keys are in the database.
     pub issuers: Vec<Issuer>,
     /// The headers that every response carries.
-    pub headers: portcullis_shield::Preset,
+    pub headers: portcullis_shield::ResponseHeaders,
+    /// Which pages of other origins may ask, where a route says nothing else.
+    pub cors: Option<Arc<portcullis_shield::Cors>>,
     /// What is asked of unsafe requests that a cookie authenticates.
     pub csrf: CsrfRules,
     /// How the upstream is told who a request is.
@@ -143,6 +147,12 @@ pub struct TransportSettings {
     pub max_connections_per_address: usize,
     /// Bytes of request bodies that are held together, of those that have to be whole before they are used (64 MiB).
     pub max_held_bytes: usize,
+    /// Whether HTTP/2 is offered to clients that choose it within TLS (true).
+    pub http2: bool,
+    /// Whether clients may begin with HTTP/2 on plain listeners (false).
+    pub h2c: bool,
+    /// Requests that may be under way on one connection of HTTP/2 (100).
+    pub max_concurrent_streams: u32,
     /// How long a stop waits for requests under way (30 s).
     pub drain_timeout: Duration,
     /// Cores that accept; by default as many as the machine has.
@@ -172,6 +182,10 @@ pub struct UpstreamSettings {
     pub max_idle: usize,
     /// How long an address that failed to connect is skipped (5 s).
     pub retry_failed_after: Duration,
+    /// TLS to it; `None` for none.
+    pub tls: Option<UpstreamTls>,
+    /// Whether it is spoken to by HTTP/2 (no).
+    pub http2: bool,
 }
 
 /// The identity endpoints and the tokens they issue.

@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use hyper::body::Incoming;
 use hyper::rt::ReadBuf;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
@@ -20,7 +21,7 @@ use super::deadlines::Late;
 use super::guarded::{Guarded, Transport};
 use super::link::{Link, Phase};
 use super::wheel::Alarm;
-use crate::proxy::{self, wire};
+use crate::proxy::{self, ClientBody, wire};
 
 /// How long we go on reading what a refused client still sends, so that it gets to read our answer instead of a reset.
 const LINGER: Duration = Duration::from_secs(1);
@@ -56,7 +57,7 @@ pub(crate) async fn serve<I: Transport>(io: I, link: Rc<Link>) {
     }
     let service = {
         let link = Rc::clone(&link);
-        service_fn(move |request| proxy::serve(Rc::clone(&link), request))
+        service_fn(move |request: Request<Incoming>| proxy::serve(Rc::clone(&link), request.map(ClientBody::Http1)))
     };
     let mut connection = builder.serve_connection(Guarded::new(io, Rc::clone(&link)), service);
     let mut told = false;
@@ -92,7 +93,7 @@ fn drive<I, S, B>(
 ) -> Poll<End>
 where
     I: Transport,
-    S: HttpService<hyper::body::Incoming, ResBody = B>,
+    S: HttpService<Incoming, ResBody = B>,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     B: http_body::Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::admission::Admission;
 use super::connection;
+use super::http2;
 use super::link::Link;
 use super::wheel::{TICK, Wheel};
 use super::{Shared, Stop};
@@ -82,7 +83,13 @@ impl Core {
         let link = Link::new(Rc::clone(self), transport, peer);
         // hyper bounds its own loops; tokio's budget on top would only make the exchange's parts miss each other.
         tokio::task::spawn_local(tokio::task::unconstrained(async move {
-            connection::serve(TokioIo::new(stream), link).await;
+            let is_http2 = if link.transport.h2c { http2::knows_http2(&stream, &link).await } else { Some(false) };
+            match is_http2 {
+                // Apart, so that a connection of HTTP/1.1 is no larger for it.
+                Some(true) => Box::pin(http2::serve(TokioIo::new(stream), link)).await,
+                Some(false) => connection::serve(TokioIo::new(stream), link).await,
+                None => {}
+            }
             drop((seat, open));
         }));
     }

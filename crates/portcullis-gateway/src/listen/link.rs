@@ -57,6 +57,8 @@ pub(crate) struct Link {
     swallowed: Cell<Option<StatusCode>>,
     phase: Cell<Phase>,
     served: Cell<bool>,
+    /// Whether it is one stream of a connection that carries many: what becomes of the connection is not for it to say.
+    is_stream: bool,
     tail: Cell<Tail>,
     body_tail: Cell<Option<Tail>>,
     peer_text: OnceCell<HeaderValue>,
@@ -72,10 +74,27 @@ impl Link {
         let deadlines = Deadlines::new(Rc::clone(&core.wheel));
         // Who connects has something to ask: the patience of a kept connection has to be earned.
         deadlines.set(Late::Idle, transport.head_timeout.min(transport.idle_timeout));
+        let peer_is_trusted = transport.trusted_hops.trusts(peer);
+        Rc::new(Self { peer_is_trusted, ..Self::fresh(core, transport, peer, deadlines) })
+    }
+
+    /// One stream of a connection of HTTP/2: to all that serves a request it is a connection with a single exchange.
+    pub(crate) fn stream(connection: &Self) -> Rc<Self> {
+        let core = Rc::clone(&connection.core);
+        let deadlines = Deadlines::new(Rc::clone(&core.wheel));
         Rc::new(Self {
+            peer_is_trusted: connection.peer_is_trusted,
+            is_stream: true,
+            peer_text: OnceCell::from(connection.peer_text().clone()),
+            ..Self::fresh(core, Arc::clone(&connection.transport), connection.peer, deadlines)
+        })
+    }
+
+    fn fresh(core: Rc<Core>, transport: Arc<TransportSettings>, peer: IpAddr, deadlines: Deadlines) -> Self {
+        Self {
             core,
             peer,
-            peer_is_trusted: transport.trusted_hops.trusts(peer),
+            peer_is_trusted: false,
             transport,
             deadlines,
             pass: RefCell::new(None),
@@ -89,10 +108,11 @@ impl Link {
             swallowed: Cell::new(None),
             phase: Cell::new(Phase::Idle),
             served: Cell::new(false),
+            is_stream: false,
             tail: Cell::new([0; 4]),
             body_tail: Cell::new(None),
             peer_text: OnceCell::new(),
-        })
+        }
     }
 
     /// Where it stands.
@@ -126,6 +146,9 @@ impl Link {
         self.phase.set(Phase::Idle);
         self.pass.take();
         self.deadlines.clear_all();
+        if self.is_stream {
+            return;
+        }
         // If the last bytes read were not the end of this request, the next one has begun already and is a head.
         let tail = self.tail.get();
         let clean = tail == *b"\r\n\r\n" || tail.ends_with(b"\n\n") || self.body_tail.get() == Some(tail);

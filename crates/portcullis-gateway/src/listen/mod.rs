@@ -9,6 +9,7 @@ mod connection;
 mod core;
 mod deadlines;
 mod guarded;
+mod http2;
 mod link;
 mod wheel;
 

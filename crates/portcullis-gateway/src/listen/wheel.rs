@@ -25,6 +25,11 @@ pub(crate) struct Tick(u64);
 impl Tick {
     /// A moment that never comes.
     pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// How many ticks after an earlier one it comes.
+    pub(crate) const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
 }
 
 /// The timer of one core. Something must call [`Wheel::advance`] once every [`TICK`].
@@ -149,6 +154,13 @@ impl Alarm {
         entry.armed = at;
         entry.waker = Some(cx.waker().clone());
         inner.slots[slot(at)].push(self.key);
+    }
+
+    /// From now on it is this task's, whosever it was: if it rings for a deadline of the one before, that does no harm.
+    pub(crate) fn hand_to(&self, cx: &Context<'_>) {
+        if let Some(waker) = &mut self.wheel.inner.borrow_mut().alarms[self.key].waker {
+            waker.clone_from(cx.waker());
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use portcullis::{Admitted, BodyError};
 use portcullis_core::Reason;
 
+use super::client_body::ClientBody;
 use super::headers::filter_trailers;
 use super::pool::{Address, Connected};
 use crate::listen::{Late, Link};
@@ -37,14 +38,14 @@ pub(crate) struct RequestBody(Option<Box<Sending>>);
 
 /// A body that there is.
 struct Sending {
-    body: Admitted<Incoming>,
+    body: Admitted<ClientBody>,
     link: Rc<Link>,
     response_timeout: Duration,
     ended: bool,
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Admitted<Incoming>, link: &Rc<Link>, response_timeout: Duration) -> Self {
+    pub(crate) fn new(body: Admitted<ClientBody>, link: &Rc<Link>, response_timeout: Duration) -> Self {
         // Where there is nothing to send there is nothing to admit.
         let sends = !body.is_end_stream();
         Self(sends.then(|| Box::new(Sending { body, link: Rc::clone(link), response_timeout, ended: false })))
@@ -135,7 +136,7 @@ const READ_PAST: u64 = 64 * 1024;
 
 /// Reads past the body of a refused request if all of it has arrived with the head: the connection can be kept then. A
 /// client that floods us with small requests would otherwise cost us a connection for each.
-pub(crate) fn is_here_whole(link: &Link, body: &mut Incoming) -> bool {
+pub(crate) fn is_here_whole(link: &Link, body: &mut ClientBody) -> bool {
     if body.is_end_stream() {
         return true;
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::client_body::{ClientBody, ClientBodyError};
 use bytes::Bytes;
 use http::Request;
 use http_body::Body;
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use portcullis::{Admitted, BodyError, Unexamined};
 use portcullis_core::{AddressKey, ClientAddress, Reason, RequestId};
@@ -28,9 +28,9 @@ const BELIEVED: u64 = 16 * 1024;
 /// Reads the body of an admitted request (its pass is in the link) to its end and shows it to the route's checks.
 pub(super) async fn examine(
     link: &Rc<Link>,
-    request: Request<Unexamined<Incoming>>,
+    request: Request<Unexamined<ClientBody>>,
     id: RequestId,
-) -> Result<Request<Admitted<Incoming>>, Failed> {
+) -> Result<Request<Admitted<ClientBody>>, Failed> {
     let (head, mut body) = request.into_parts();
     let max = body.max();
     let whole = collect(link, &mut body, max).await.map_err(Failed::before)?;
@@ -44,7 +44,7 @@ pub(super) async fn examine(
 /// The whole body, of at most `max` bytes.
 pub(super) async fn collect<B>(link: &Link, mut body: B, max: u64) -> Result<Bytes, Reason>
 where
-    B: Body<Data = Bytes, Error = BodyError<hyper::Error>> + Unpin,
+    B: Body<Data = Bytes, Error = BodyError<ClientBodyError>> + Unpin,
 {
     let declared = body.size_hint();
     if declared.lower() > max {
@@ -79,7 +79,7 @@ where
 /// The next piece of a body, in time.
 async fn next<B>(link: &Link, body: &mut B) -> Option<Result<http_body::Frame<Bytes>, Reason>>
 where
-    B: Body<Data = Bytes, Error = BodyError<hyper::Error>> + Unpin,
+    B: Body<Data = Bytes, Error = BodyError<ClientBodyError>> + Unpin,
 {
     poll_fn(|cx| {
         if link.deadlines.take_missed().is_some() {

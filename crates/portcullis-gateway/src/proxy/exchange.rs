@@ -14,9 +14,10 @@ use portcullis::Admitted;
 use portcullis_core::Reason;
 
 use super::body::{RequestBody, ResponseBody};
+use super::client_body::ClientBody;
 use super::head::{Asks, connection_options};
 use super::headers;
-use super::pool::{Borrowed, Connected, Upstream};
+use super::pool::{Address, Borrowed, Connected, Upstream};
 use super::tunnel::Tunnel;
 use crate::listen::{Late, Link};
 
@@ -52,7 +53,7 @@ impl Failed {
 pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
-    request: Request<Admitted<Incoming>>,
+    request: Request<Admitted<ClientBody>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Response<ResponseBody>, Failed> {
@@ -64,7 +65,7 @@ pub(crate) async fn forward(
         // a copy is kept.
         let spare = (reused && is_repeatable(&request)).then(|| copy(&request));
         link.deadlines.set(Late::ResponseHead, upstream.settings.response_timeout);
-        let answer = send(link, &mut connected, request).await;
+        let answer = send(link, &mut connected, &home, request).await;
         link.deadlines.clear(Late::ResponseHead);
         match answer {
             Ok(response) => {
@@ -88,7 +89,7 @@ pub(crate) async fn forward(
 fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
-    mut request: Request<Admitted<Incoming>>,
+    mut request: Request<Admitted<ClientBody>>,
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {
@@ -154,6 +155,7 @@ enum Unanswered {
 async fn send(
     link: &Link,
     connected: &mut Connected,
+    home: &Address,
     request: Request<RequestBody>,
 ) -> Result<Response<Incoming>, Unanswered> {
     let mut answer = pin!(connected.sender.try_send_request(request));
@@ -189,7 +191,7 @@ async fn send(
         return Err(Unanswered::Unsent(Box::new(unsent)));
     }
     let error = error.into_error();
-    tracing::debug!(%error, "an upstream gave no answer");
+    home.tell(&error);
     if error.is_parse() || error.is_user() {
         return Err(Unanswered::Because(Reason::UpstreamInvalid));
     }

@@ -5,6 +5,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use portcullis_core::Reason;
 
+use super::head_http2;
 use crate::config::TransportSettings;
 
 /// What a well-formed head asks for besides its method and target.
@@ -26,11 +27,13 @@ pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, bounds: &Trans
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Reason::MethodRefused);
     }
-    // hyper names no other version, but the rules below are for these two.
-    if !matches!(request.version(), Version::HTTP_10 | Version::HTTP_11) {
-        return Err(Reason::Malformed("the HTTP version must be 1.0 or 1.1"));
-    }
     target_length(request.uri(), bounds)?;
+    match request.version() {
+        Version::HTTP_10 | Version::HTTP_11 => {}
+        Version::HTTP_2 => return head_http2::check(request, bounds),
+        // The libraries name no other version, but the rules below are for these.
+        _ => return Err(Reason::Malformed("the HTTP version must be 1.0, 1.1 or 2")),
+    }
     let fields = Fields::of(request.headers());
     let host = host(&fields, request.version())?;
     framing(&fields, request.version())?;
@@ -45,18 +48,18 @@ pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, bounds: &Trans
 /// The fields that decide how a message is read, found in one walk: most heads have few fields, and looking for each of
 /// these by its name costs more than looking at all.
 #[derive(Default)]
-struct Fields<'a> {
-    host: Seen<'a>,
-    transfer_encoding: Seen<'a>,
+pub(super) struct Fields<'a> {
+    pub(super) host: Seen<'a>,
+    pub(super) transfer_encoding: Seen<'a>,
     content_length: Seen<'a>,
     content_type: Seen<'a>,
     expect: Seen<'a>,
-    upgrade: Seen<'a>,
+    pub(super) upgrade: Seen<'a>,
 }
 
 /// How often a field is there.
 #[derive(Clone, Copy, Default)]
-enum Seen<'a> {
+pub(super) enum Seen<'a> {
     #[default]
     Never,
     Once(&'a HeaderValue),
@@ -70,7 +73,7 @@ impl<'a> Seen<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn of(headers: &'a HeaderMap) -> Self {
+    pub(super) fn of(headers: &'a HeaderMap) -> Self {
         let mut fields = Self::default();
         for (name, value) in headers {
             if *name == HOST {
@@ -109,7 +112,7 @@ fn host<'a>(fields: &Fields<'a>, version: Version) -> Result<Option<&'a HeaderVa
 }
 
 /// `uri-host [":" port]` of RFC 9110 §7.2, not empty and without userinfo.
-fn is_host(text: &[u8]) -> bool {
+pub(super) fn is_host(text: &[u8]) -> bool {
     let (host, port) = if text.first() == Some(&b'[') {
         let Some(end) = text.iter().position(|byte| *byte == b']') else { return false };
         let inside = std::str::from_utf8(&text[1..end]).unwrap_or_default();
@@ -139,10 +142,8 @@ fn is_host(text: &[u8]) -> bool {
 /// header (§3.2.2 would have the target win; an upstream that lets the header win would serve another host than the
 /// one that was decided about).
 fn origin_form(uri: &Uri, host: Option<&HeaderValue>) -> Result<Option<PathAndQuery>, Reason> {
-    if let Some(target) = uri.path_and_query()
-        && target.query().is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic()))
-    {
-        return Err(Reason::Malformed("the query has characters that must be escaped (RFC 3986 section 3.4)"));
+    if let Some(target) = uri.path_and_query() {
+        query(target)?;
     }
     if uri.scheme().is_none() && uri.authority().is_none() {
         // `*` is about the server itself, of which there is nothing to tell (RFC 9110 §9.3.7).
@@ -174,8 +175,16 @@ fn origin_form(uri: &Uri, host: Option<&HeaderValue>) -> Result<Option<PathAndQu
     Ok(Some(target))
 }
 
+/// A query holds nothing that would have to be escaped.
+pub(super) fn query(target: &PathAndQuery) -> Result<(), Reason> {
+    if target.query().is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Err(Reason::Malformed("the query has characters that must be escaped (RFC 3986 section 3.4)"));
+    }
+    Ok(())
+}
+
 /// Hosts are compared without regard to case, ports as they are written.
-fn names_same_host(host: &[u8], authority: &Authority) -> bool {
+pub(super) fn names_same_host(host: &[u8], authority: &Authority) -> bool {
     authority.as_str().as_bytes().eq_ignore_ascii_case(host)
 }
 
@@ -183,7 +192,7 @@ fn names_same_host(host: &[u8], authority: &Authority) -> bool {
 ///
 /// A Content-Length beside a Transfer-Encoding is never seen here: hyper takes it away, reads the body as chunked and lets the
 /// request be the last of its connection, which is what §6.3 asks of whoever does not refuse it.
-fn framing(fields: &Fields<'_>, version: Version) -> Result<(), Reason> {
+pub(super) fn framing(fields: &Fields<'_>, version: Version) -> Result<(), Reason> {
     match fields.transfer_encoding {
         Seen::Never => {}
         // §6.1 allows other codings before chunked; nobody sends them but to find a hop that overlooks one.
@@ -216,7 +225,7 @@ fn framing(fields: &Fields<'_>, version: Version) -> Result<(), Reason> {
 }
 
 /// RFC 9110 §10.1.1: an expectation that is not understood is refused, not ignored.
-fn expectation(fields: &Fields<'_>) -> Result<(), Reason> {
+pub(super) fn expectation(fields: &Fields<'_>) -> Result<(), Reason> {
     match fields.expect {
         Seen::Never => Ok(()),
         Seen::Once(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(()),

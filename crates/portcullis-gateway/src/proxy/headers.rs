@@ -20,6 +20,7 @@ use crate::listen::Link;
 /// How this hop calls itself in `Via` (RFC 9110 §7.6.3).
 const VIA_11: HeaderValue = HeaderValue::from_static("1.1 portcullis");
 const VIA_10: HeaderValue = HeaderValue::from_static("1.0 portcullis");
+const VIA_2: HeaderValue = HeaderValue::from_static("2.0 portcullis");
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -134,7 +135,14 @@ pub(crate) fn prepare_request(
         }
         None => {}
     }
-    headers.append(VIA, if version == Version::HTTP_10 { VIA_10 } else { VIA_11 });
+    headers.append(
+        VIA,
+        match version {
+            Version::HTTP_10 => VIA_10,
+            Version::HTTP_2 => VIA_2,
+            _ => VIA_11,
+        },
+    );
     headers.insert(X_REQUEST_ID, id);
     if websocket {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

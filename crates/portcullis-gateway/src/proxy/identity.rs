@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
-use hyper::body::Incoming;
 use portcullis::Admitted;
 use portcullis_core::{ClientAddress, Principal, Reason, RequestId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::ResponseBody;
+use super::client_body::ClientBody;
 use super::collect::collect;
 use super::exchange::Failed;
 use crate::listen::{Late, Link};
@@ -89,7 +89,7 @@ impl IdentityRequests {
 /// Collects the body of an admitted request (its pass is in the link) and asks the identity endpoints.
 pub(super) async fn ask(
     link: &Rc<Link>,
-    mut request: Request<Admitted<Incoming>>,
+    mut request: Request<Admitted<ClientBody>>,
     id: RequestId,
 ) -> Result<Response<ResponseBody>, Failed> {
     let handle = link.core.shared.identity.as_ref().ok_or(Failed::before(Reason::NotFound))?;

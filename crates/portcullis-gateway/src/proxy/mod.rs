@@ -2,9 +2,12 @@
 //! [`Pass`] is carried to an upstream or to the identity endpoints.
 
 mod body;
+mod client_body;
 mod collect;
+mod dial;
 mod exchange;
 mod head;
+mod head_http2;
 mod headers;
 mod identity;
 mod pool;
@@ -22,15 +25,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use hyper::body::Incoming;
-use portcullis::{Admittance, Delay, Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
-use self::body::ResponseBody;
+pub(crate) use self::body::ResponseBody;
+pub(crate) use self::client_body::{ClientBody, Invitation, StreamBody};
 pub(crate) use self::collect::Held;
 use self::exchange::Failed;
 use self::head::Asks;
+pub(crate) use self::head_http2::{declared_length, list_size, strip_response};
 pub use self::identity::{
     Denied, IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel,
 };
@@ -84,7 +88,7 @@ pub type AccessLog = Arc<dyn Fn(&AccessLine<'_>) + Send + Sync>;
 /// Serves one request of a client's connection.
 pub(crate) fn serve(
     link: Rc<Link>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
     // At once, not when the future is first polled: from here on what hyper writes is an answer of ours.
     link.begin_exchange();
@@ -101,7 +105,7 @@ struct Line {
     named: Option<(Method, Uri)>,
 }
 
-async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     let id = link.core.ids.next();
     let line = Line {
@@ -125,6 +129,10 @@ async fn answer(link: &Rc<Link>, mut request: Request<Incoming>) -> Response<Res
             let waits = request.headers().contains_key(EXPECT);
             let closes = waits || !body::is_here_whole(link, request.body_mut());
             refuse(link, &line, &refusal, closes, shared.identity.is_some() && pages::is_for_a_person(&request))
+        }
+        Verdict::Answer(told) => {
+            let closes = request.headers().contains_key(EXPECT) || !body::is_here_whole(link, request.body_mut());
+            tell(link, &line, &told, closes)
         }
         Verdict::Pass(mut pass) => {
             let target = pass.target();
@@ -176,7 +184,7 @@ fn closes(asks: Asks, status: StatusCode) -> bool {
     asks.upgrade && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-fn facts<'a>(link: &Link, request: &'a Request<Incoming>, line: &Line) -> Facts<'a> {
+fn facts<'a>(link: &Link, request: &'a Request<ClientBody>, line: &Line) -> Facts<'a> {
     Facts {
         method: request.method(),
         target: request.uri(),
@@ -189,7 +197,7 @@ fn facts<'a>(link: &Link, request: &'a Request<Incoming>, line: &Line) -> Facts<
 }
 
 /// Asks the gate, and finds the upstream in the settings that belong to the policy it decided by.
-async fn decide(link: &Link, request: &Request<Incoming>, line: &Line) -> (Verdict, Option<Rc<pool::Upstream>>) {
+async fn decide(link: &Link, request: &Request<ClientBody>, line: &Line) -> (Verdict, Option<Rc<pool::Upstream>>) {
     let core = &link.core;
     loop {
         let Some(epoch) = core.shared.epoch() else {
@@ -228,7 +236,7 @@ fn finish(
                     None => Outcome::Answered(response.status()),
                 };
                 shared.gate.settle_answer(pass, outcome, response.headers(), now);
-                pass.shape_response(response.headers_mut());
+                pass.shape_response(response.status(), response.headers_mut());
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
@@ -238,7 +246,9 @@ fn finish(
             // What a slow or broken body leaves behind is in nobody's hands.
             let closes = (reason.fault() == Fault::Client && !read) || link.lingers.get();
             let Some(mut pass) = link.pass.take() else {
-                return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
+                let mut lost = portcullis_core::Problem::new(&Reason::Internal, line.id);
+                shared.gate.policy().response_headers().apply(&mut lost.headers);
+                return problem(link, line, lost, true);
             };
             if forwarded {
                 // What it has cost the upstream, nobody will say.
@@ -270,6 +280,13 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());
+    problem(link, line, answer, closes)
+}
+
+/// The answer to what the gate was asked itself.
+fn tell(link: &Rc<Link>, line: &Line, told: &Answer, closes: bool) -> Response<ResponseBody> {
+    count(link, line, Counted::Pass, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
+    let answer = portcullis_core::Problem { status: Answer::STATUS, headers: told.headers(), body: Vec::new() };
     problem(link, line, answer, closes)
 }
 

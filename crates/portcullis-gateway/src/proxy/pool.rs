@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,17 +17,21 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use portcullis_core::Reason;
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
 
 use super::body::RequestBody;
+use super::dial::{Peer, Stream};
 use crate::config::UpstreamSettings;
 use crate::listen::{Late, Link, ProxySettings, Tick, Wheel};
+use crate::upstream_tls::{advice, tls_error};
+
+/// How long the same address is not complained about again.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is read ahead of an upstream for a client that does not keep up, in bytes; hyper's own bound is six times that.
 const MAX_BUFFER: usize = 64 * 1024;
 
-/// An upstream's socket.
-pub(crate) type Socket = TokioIo<TcpStream>;
+/// An upstream's socket as hyper sees it.
+pub(crate) type Socket = TokioIo<Stream>;
 
 /// An upstream's socket as hyper sees it: one buffer is sent as one buffer. hyper asks for a vectored write even of a
 /// single one, which costs the kernel more than a plain one.
@@ -108,10 +111,11 @@ struct Unused {
 
 /// One address of an upstream.
 pub(crate) struct Address {
-    text: Arc<str>,
-    literal: Option<SocketAddr>,
+    peer: Peer,
     unused: RefCell<Vec<Unused>>,
     failed_until: Cell<Option<Tick>>,
+    /// Until when nobody needs to be told again what is wrong with it.
+    told: Cell<Option<Tick>>,
     wheel: Rc<Wheel>,
     idle_timeout: Duration,
     max_idle: usize,
@@ -140,12 +144,21 @@ impl Address {
         self.failed_until.get().is_some_and(|until| until > self.wheel.now())
     }
 
-    async fn connect(&self) -> Result<Box<Connected>, io::Error> {
-        let stream = match self.literal {
-            Some(address) => TcpStream::connect(address).await?,
-            None => TcpStream::connect(&*self.text).await?,
+    /// Tells the operator what is wrong with it. What TLS has to say is a matter of configuration or of an attack, and is
+    /// told aloud, once in a while; that nobody listens is known already.
+    pub(crate) fn tell(&self, error: &(dyn std::error::Error + 'static)) {
+        let address = self.peer.text();
+        let Some(fault) = tls_error(error) else {
+            return tracing::debug!(address, %error, "an upstream cannot be reached or gives no answer");
         };
-        stream.set_nodelay(true)?;
+        if self.told.get().is_none_or(|until| until <= self.wheel.now()) {
+            self.told.set(Some(self.wheel.after(TELL_AGAIN)));
+            tracing::warn!(address, error = %fault, "TLS with an upstream fails: {}", advice(fault));
+        }
+    }
+
+    async fn connect(&self) -> Result<Box<Connected>, io::Error> {
+        let stream = self.peer.dial().await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_BUFFER)
             .handshake(Plain(TokioIo::new(stream)))
@@ -228,7 +241,7 @@ async fn connect_in_time(home: &Address, link: &Link) -> Result<Box<Connected>, 
             None => {}
         }
         connecting.as_mut().poll(cx).map_err(|error| {
-            tracing::debug!(address = &*home.text, %error, "an upstream cannot be reached");
+            home.tell(&error);
             Reason::UpstreamUnreachable
         })
     })
@@ -273,8 +286,8 @@ impl Pool {
             .iter()
             .map(|text| {
                 Rc::new(Address {
-                    text: Arc::clone(text),
-                    literal: text.parse().ok(),
+                    peer: Peer::new(settings, text),
+                    told: Cell::new(None),
                     unused: RefCell::default(),
                     failed_until: Cell::new(None),
                     wheel: Rc::clone(&self.wheel),

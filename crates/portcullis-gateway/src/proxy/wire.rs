@@ -1,6 +1,6 @@
 //! An answer as bytes, for the moments when no request of hyper's stands behind it.
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use portcullis_core::{Problem, RequestId, Timestamp};
 
 /// A problem as a whole HTTP/1.1 answer that ends the connection.
@@ -30,6 +30,12 @@ pub(crate) fn bytes(problem: &Problem, id: RequestId, now: Timestamp) -> Vec<u8>
 
 fn reason_phrase(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("Error")
+}
+
+/// The moment as the value of a `Date` field.
+pub(crate) fn date_value(now: Timestamp) -> HeaderValue {
+    // Letters, digits, commas and colons are always a header value.
+    HeaderValue::try_from(date(now)).unwrap_or_else(|_| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
 }
 
 /// The moment as RFC 9110 §5.6.7 writes it.

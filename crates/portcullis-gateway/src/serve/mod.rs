@@ -11,6 +11,7 @@ mod reload;
 mod reputation;
 mod running;
 mod state_dir;
+mod tls_files;
 
 use std::time::Duration;
 

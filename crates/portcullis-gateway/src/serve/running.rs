@@ -24,9 +24,10 @@ use super::limits;
 use super::policy::{build_policy, role_names};
 use super::reputation;
 use super::state_dir::{StateDir, StateDirError};
+use super::tls_files;
 use crate::admin::{self, Accounts, AdminParts, CaughtMail, MailSource, OperatorToken, OperatorTokenError, ReadyCheck};
 use crate::clock::ProcessClock;
-use crate::config::{MailDelivery, Settings};
+use crate::config::{MailDelivery, Settings, UpstreamTls};
 use crate::identity_api::{Api, router};
 use crate::listen::{self, Cores, ListenError, Listeners, ProxySettings, Shared};
 use crate::proxy::{AccessLog, identity_channel};
@@ -210,6 +211,7 @@ impl Running {
             handle,
             settings.log.access.then(access_log),
         ));
+        chores.push(tokio::spawn(tls_files::keep(Arc::clone(&shared))));
         let cores = listen::run(listeners, &shared).map_err(StartError::Threads)?;
         Ok(Self {
             settings,
@@ -236,7 +238,12 @@ impl Running {
             tracing::info!("listening on http://{address}, known as {}", self.settings.public_url);
         }
         for upstream in &self.settings.upstreams {
-            tracing::info!("upstream {} at {}", upstream.name, upstream.addresses.join(", "));
+            let tls = if upstream.tls.is_some() { " by TLS" } else { "" };
+            let http2 = if upstream.http2 { ", HTTP/2" } else { "" };
+            tracing::info!("upstream {} at {}{tls}{http2}", upstream.name, upstream.addresses.join(", "));
+            if upstream.tls.as_ref().is_some_and(UpstreamTls::accepts_anything) {
+                tracing::warn!("any certificate of upstream {} is believed: this is no protection", upstream.name);
+            }
         }
         if let Some((address, ..)) = &self.admin {
             tracing::info!(

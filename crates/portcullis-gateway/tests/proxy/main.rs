@@ -14,6 +14,7 @@ mod kills;
 mod process;
 mod timeouts;
 mod tunnels;
+mod upstream_tls;
 mod upstreams;
 
 /// The time-outs of a gate whose tests do not want to wait.

@@ -11,6 +11,7 @@ pub(crate) mod process;
 #[path = "../../../portcullis-identity/tests/support/smtp.rs"]
 pub(crate) mod smtp;
 pub(crate) mod tiers;
+pub(crate) mod tls;
 pub(crate) mod writers;
 
 use std::io::Write as _;

@@ -119,7 +119,8 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::MailDropped
         | EventKind::LoginsExhausted
         | EventKind::AddressSuspect
-        | EventKind::AddressBad => true,
+        | EventKind::AddressBad
+        | EventKind::Http2Flood => true,
         EventKind::LoginSucceeded
         | EventKind::Reloaded
         | EventKind::ReloadRefused

@@ -7,6 +7,7 @@
 //! request.
 
 mod cell;
+mod http2;
 mod render;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use parking_lot::RwLock;
 use portcullis_core::{EventKind, Reason};
 
 pub use cell::{Counter, Gauge};
+pub use http2::Http2Flood;
 
 /// Different routes and limits that get a counter of their own; further ones share `other`. Reloads add up, because a
 /// counter that once existed must not start again.
@@ -96,6 +98,7 @@ pub struct Metrics {
     duration_micros: Counter,
     refusals: [Counter; Reason::SLUGS.len()],
     events: [Counter; EventKind::ALL.len()],
+    http2_floods: [Counter; Http2Flood::ALL.len()],
     limits: Names,
     reporting_limits: Names,
     slowing_limits: Names,
@@ -169,6 +172,7 @@ impl Metrics {
             duration_micros: Counter::default(),
             refusals: std::array::from_fn(|_| Counter::default()),
             events: Default::default(),
+            http2_floods: Default::default(),
             limits: Names::default(),
             reporting_limits: Names::default(),
             slowing_limits: Names::default(),
@@ -202,6 +206,11 @@ impl Metrics {
         if let Some(index) = Reason::SLUGS.iter().position(|known| *known == slug) {
             self.refusals[index].add(1);
         }
+    }
+
+    /// Counts one connection of HTTP/2 that was closed for a flood (`portcullis_http2_floods_total`).
+    pub fn http2_flood(&self, kind: Http2Flood) {
+        self.http2_floods[kind as usize].add(1);
     }
 
     /// Counts one event by its kind.

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use portcullis_core::{EventKind, Reason};
 
-use super::{BUCKETS_MICROS, CLASSES, MAX_NAMES, Metrics, Names, Outcome};
+use super::{BUCKETS_MICROS, CLASSES, Http2Flood, MAX_NAMES, Metrics, Names, Outcome};
 
 /// Shows all metrics.
 pub(super) fn render(metrics: &Metrics) -> String {
@@ -64,6 +64,11 @@ pub(super) fn render(metrics: &Metrics) -> String {
     ] {
         page.head(name, "counter", help);
         page.line(name, &[], counter.value());
+    }
+    let name = "portcullis_http2_floods_total";
+    page.head(name, "counter", "HTTP/2 connections closed because of what they asked for, by kind.");
+    for kind in Http2Flood::ALL {
+        page.line(name, &[("kind", kind.as_str())], metrics.http2_floods[kind as usize].value());
     }
     page.head("portcullis_connections_open", "gauge", "Open client connections.");
     page.line("portcullis_connections_open", &[], metrics.connections_open.value());

@@ -57,6 +57,18 @@ impl Gate {
         }
     }
 
+    /// Notes that a connection of this peer was closed for a flood of this kind: an event for its address, and an offence of
+    /// it. A trusted hop is not its clients, so none is noted against it.
+    pub fn note_flood(&self, peer: IpAddr, kind: &'static str, now: Timestamp) {
+        let policy = self.policy();
+        let client = ClientAddress::new(peer);
+        let event = Event::new(now, EventKind::Http2Flood);
+        self.record(Event { client: Some(client.ip()), reason: Some(kind), ..event });
+        if policy.limits.goes_by_reputation() && !policy.trusted_hops.trusts(client.ip()) {
+            self.note(&policy, client, Offence::Hostile, None, now);
+        }
+    }
+
     /// The repute that a request's limits go by: that of nobody in particular, unless it proves no identity and a limit
     /// that covers it asks. A request that only lets go on what was proven before is not held up by its neighbours either.
     pub(crate) fn repute_of(&self, policy: &Policy, covering: &Covering, case: &Case, now: Timestamp) -> Repute {

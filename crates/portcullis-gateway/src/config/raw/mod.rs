@@ -1,7 +1,9 @@
 //! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
+mod cors;
 mod csrf;
+mod headers;
 mod identity;
 mod limit;
 mod mail;
@@ -10,6 +12,7 @@ mod reputation;
 mod route;
 mod settle;
 mod transport;
+mod upstream;
 mod value;
 
 use std::collections::BTreeMap;
@@ -17,7 +20,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};
+pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,
     PolicyName, SessionsTable, TokensTable,
@@ -26,14 +31,15 @@ pub(crate) use limit::{
     ByChoice, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,
 };
 pub(crate) use mail::{MailTable, MailTlsName};
-pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
+pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
-pub(crate) use transport::{ClientTable, UpstreamTable};
+pub(crate) use transport::ClientTable;
+pub(crate) use upstream::{UpstreamTable, UpstreamTlsTable};
 pub(crate) use value::{
-    At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong,
-    SizeText, SocketText, Table, Text, UrlText, VariableText,
+    At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, OriginText, PathText, PatternText, QuotaText,
+    ShortOrLong, SizeText, SocketText, Table, Text, UrlText, VariableText,
 };
 
 /// The configuration of Portcullis. Every key is optional; `upstream` (or `[[upstreams]]`) must be given here or on the
@@ -44,8 +50,8 @@ pub(crate) use value::{
 pub(crate) struct Raw {
     /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`.
     pub(crate) listen: Option<OneOrMany<SocketText>>,
-    /// Where admitted requests go: `http://host:port`, with an optional path that every request is put behind. It is the
-    /// upstream named `default`.
+    /// Where admitted requests go: `http://host:port` or `https://host:port`, with an optional path that every request is put
+    /// behind. It is the upstream named `default`.
     pub(crate) upstream: Option<At<UrlText>>,
     /// The URL under which clients know this gate: issuer of tokens, links in mails, cookies, Origin check. Never taken
     /// from a `Host` header. Default: `http://127.0.0.1:PORT`.
@@ -87,8 +93,10 @@ pub(crate) struct Raw {
     pub(crate) reputation: Option<Table<ReputationTable>>,
     /// Requests that change something and that a cookie authenticates.
     pub(crate) csrf: Option<Table<CsrfTable>>,
-    /// Response headers, and the headers that tell the upstream who a request is.
+    /// Response headers, and the headers in which the upstream believes this gate.
     pub(crate) headers: Option<Table<HeadersTable>>,
+    /// Which pages of other origins may ask.
+    pub(crate) cors: Option<Table<CorsTable>>,
     /// The operator's listener.
     pub(crate) admin: Option<Table<AdminTable>>,
     /// What is logged where.

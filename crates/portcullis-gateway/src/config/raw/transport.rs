@@ -1,9 +1,9 @@
-//! `[client]` and `[[upstreams]]`.
+//! `[client]`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, DurationText, HeaderText, NetworkText, OneOrMany, SizeText, SocketText, Text};
+use super::{At, DurationText, HeaderText, NetworkText, OneOrMany, SizeText};
 
 /// The client's side of the transport.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -37,30 +37,10 @@ pub(crate) struct ClientTable {
     /// Memory for request bodies that have to be whole before they are used, altogether; one client address may take a
     /// quarter. Default: `64MiB`.
     pub(crate) max_held: Option<At<SizeText>>,
-}
-
-/// A named upstream.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct UpstreamTable {
-    /// The name by which routes choose it. The one named `default` takes what names none.
-    pub(crate) name: Option<At<Text>>,
-    /// Its addresses as `host:port`, used in turn.
-    pub(crate) addresses: Option<OneOrMany<SocketText>>,
-    /// The `Host` that is sent to it. Default: the client's.
-    pub(crate) host: Option<At<Text>>,
-    /// A path that every request is put behind. Default: none.
-    pub(crate) base_path: Option<At<Text>>,
-    /// For opening a connection. Default: `2s`.
-    pub(crate) connect_timeout: Option<At<DurationText>>,
-    /// From the end of the request to the head of the response. Default: `30s`.
-    pub(crate) response_timeout: Option<At<DurationText>>,
-    /// Between two pieces of a response body. Default: `60s`.
-    pub(crate) read_timeout: Option<At<DurationText>>,
-    /// How long an unused connection is kept. Default: `60s`.
-    pub(crate) idle_timeout: Option<At<DurationText>>,
-    /// Unused connections kept per core and address. Default: 64.
-    pub(crate) max_idle: Option<At<u64>>,
-    /// How long an address that failed to connect is skipped. Default: `5s`.
-    pub(crate) retry_failed_after: Option<At<DurationText>>,
+    /// Whether HTTP/2 is offered to clients that connect by TLS. Default: true.
+    pub(crate) http2: Option<At<bool>>,
+    /// Whether clients may speak HTTP/2 from their first byte on listeners without TLS. Default: false.
+    pub(crate) h2c: Option<At<bool>>,
+    /// Requests under way on one connection of HTTP/2. Default: 100.
+    pub(crate) max_concurrent_streams: Option<At<u64>>,
 }

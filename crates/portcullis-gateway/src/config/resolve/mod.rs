@@ -3,8 +3,10 @@
 
 mod candidates;
 mod context;
+mod cors;
 mod csrf;
 mod exempt;
+mod headers;
 mod identity;
 mod issuers;
 mod lease;
@@ -20,6 +22,8 @@ mod secrets;
 mod settle;
 mod store;
 mod transport;
+mod upstream_tls;
+mod upstreams;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -59,7 +63,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         (None, None) => given.folder.join("portcullis-data"),
     };
     let transport = transport::transport(cx, &raw);
-    let upstreams = transport::upstreams(cx, &raw, &listen);
+    let upstreams = upstreams::upstreams(cx, &raw, &listen);
     let mail = mail::delivery(cx, &raw, given.catches_mail);
     let letters = mail::letters(cx, &raw);
     let identity = identity::identity(cx, &raw, &public_url, mail, letters);
@@ -69,8 +73,16 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         routes::role_reference(cx, at, &roles);
     }
     let defaults = routes::defaults(cx, &raw);
-    let around =
-        routes::Around { roles: &roles, upstreams: &upstreams, defaults: &defaults, identity: identity.is_some() };
+    let headers = headers::headers(cx, &raw, public_url.starts_with("https://"));
+    let cors = cors::cors(cx, &raw);
+    let around = routes::Around {
+        roles: &roles,
+        upstreams: &upstreams,
+        defaults: &defaults,
+        identity: identity.is_some(),
+        headers: &headers.responses,
+        cors: cors.as_ref(),
+    };
     let rules = routes::routes(cx, &raw, &around);
     let hops = raw.client.as_ref().and_then(|table| table.get().trusted_hops.as_ref());
     let trusts_hops = hops.is_some_and(|list| !list.0.is_empty());
@@ -79,7 +91,6 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         limits::Around { roles: &roles, issuers: &issuers, claims: &claims, identity: identity.is_some(), trusts_hops };
     let limits = limits::limits(cx, &raw, &around);
     let reputation = reputation::rules(cx, &raw, &limits.rules);
-    let headers = operate::headers(cx, &raw);
     let csrf = csrf::rules(cx, &raw, &public_url);
     let admin = operate::admin(cx, &raw, &listen);
     let log = operate::log(cx, &raw, &state_dir);
@@ -116,7 +127,8 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         remembered_tokens: identity::remembered_tokens(cx, &raw),
         roles: resolved,
         issuers,
-        headers: headers.preset,
+        headers: headers.responses.render(),
+        cors: cors::render(cors),
         csrf,
         identity_headers: headers.identity,
         forward_credentials: headers.forward_credentials,

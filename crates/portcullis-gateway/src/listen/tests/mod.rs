@@ -43,6 +43,9 @@ pub(crate) fn transport() -> TransportSettings {
         max_connections: 1_000,
         max_connections_per_address: 256,
         max_held_bytes: 1 << 20,
+        http2: true,
+        h2c: false,
+        max_concurrent_streams: 100,
         drain_timeout: Duration::from_secs(2),
         cores: 1,
     }
@@ -61,6 +64,8 @@ pub(crate) fn upstream(addresses: &[SocketAddr]) -> UpstreamSettings {
         idle_timeout: Duration::from_secs(5),
         max_idle: 8,
         retry_failed_after: Duration::from_secs(5),
+        tls: None,
+        http2: false,
     }
 }
 
@@ -144,6 +149,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         forward_credentials: false,
         identity_headers: portcullis::IdentityHeaders::default(),
         response_headers: ResponseHeaders::new(Preset::Web, false),
+        cors: None,
     })
     .unwrap()
 }
