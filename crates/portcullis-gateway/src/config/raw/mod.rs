@@ -2,6 +2,7 @@
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
 mod cors;
+mod csrf;
 mod headers;
 mod identity;
 mod limit;
@@ -22,6 +23,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use cors::CorsTable;
+pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,
@@ -97,6 +99,8 @@ pub(crate) struct Raw {
     pub(crate) limit: Option<Vec<Table<LimitTable>>>,
     /// How addresses are judged by what comes from them, for limits that go by it.
     pub(crate) reputation: Option<Table<ReputationTable>>,
+    /// Requests that change something and that a cookie authenticates.
+    pub(crate) csrf: Option<Table<CsrfTable>>,
     /// Response headers, and the headers in which the upstream believes this gate.
     pub(crate) headers: Option<Table<HeadersTable>>,
     /// Which pages of other origins may ask.
