@@ -4,6 +4,7 @@ mod check;
 mod cors;
 pub mod csrf;
 mod members;
+pub mod openapi;
 mod ownership;
 mod response;
 mod response_members;
