@@ -14,7 +14,9 @@ use portcullis_core::{
     Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Timestamp,
 };
 use portcullis_limit::{Ask, Limiter, Patience, Receipts, Refused, Standing, StoreError};
+use portcullis_shield::{Nonce, Preflight, origin_of};
 
+use crate::answer::Answer;
 use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::{Delay, WaitingRoom};
@@ -32,6 +34,8 @@ pub enum Verdict {
     Pass(Pass),
     /// It may not.
     Refuse(Refusal),
+    /// It is answered here, and goes nowhere.
+    Answer(Answer),
 }
 
 /// How an admitted request ended.
@@ -142,9 +146,10 @@ impl Gate {
         let policy = self.policy.load();
         let mut case = Case::new(Arc::clone(&policy), facts);
         match self.judge(&policy, facts, &mut case, trace).await {
-            Ok(Admission { target, rewritten, body, receipts, delay }) => {
+            Ok(Judged::Admitted(Admission { target, rewritten, body, receipts, delay })) => {
                 Verdict::Pass(Pass { case, target, rewritten, body, receipts, delay })
             }
+            Ok(Judged::Asked(preflight)) => Verdict::Answer(Answer { case, preflight }),
             Err(reason) => {
                 self.events.record(case.refused(facts.now, &reason, facts.id));
                 self.note_refusal(facts, &case, &reason);
@@ -208,7 +213,7 @@ impl Gate {
         facts: &Facts<'_>,
         case: &mut Case,
         trace: &mut T,
-    ) -> Result<Admission, Reason> {
+    ) -> Result<Judged, Reason> {
         // 2. The path in one spelling: what is matched is what is forwarded.
         let path = NormalizedPath::parse(facts.target.path()).map_err(Reason::AmbiguousPath)?;
         trace.remark(Stage::Path, || path.to_string());
@@ -223,6 +228,21 @@ impl Gate {
             return Err(Reason::Blocked);
         }
         trace.remark(Stage::Blocklist, || "not blocked".to_owned());
+
+        // 4, second half. A browser that asks whether a page may ask: it has no credential to show, and to be told who may
+        // ask costs neither a limit nor a record, so that a flood of it is as cheap as it can be.
+        if policy.has_cors
+            && let Some(asked) = Preflight::of(facts.method, facts.headers)
+        {
+            let route = policy.route(&asked.method, &path);
+            if route.is_some() && policy.cors_of(route).is_some() {
+                case.route = route;
+                trace.remark(Stage::Route, || {
+                    format!("a preflight, answered for {}", case.route().map_or("", |label| label))
+                });
+                return Ok(Judged::Asked(asked));
+            }
+        }
 
         // 5. The route; no route, no entry.
         case.route = policy.route(facts.method, &path);
@@ -289,7 +309,11 @@ impl Gate {
             None => None,
             Some(_) => self.hold_back(policy, &receipts, facts, case)?,
         };
-        Ok(Admission { target: route.target, rewritten, body: BodyRule { max: route.max_body }, receipts, delay })
+        if route.target != Target::Identity && policy.headers_of(case.route).takes_nonce() {
+            case.nonce = Some(Nonce::draw());
+        }
+        let body = BodyRule { max: route.max_body };
+        Ok(Judged::Admitted(Admission { target: route.target, rewritten, body, receipts, delay }))
     }
 
     /// Finds the request a place among those that wait. Where there is none it is refused and told to come back after the
@@ -437,6 +461,14 @@ pub(crate) struct Limits {
     looked_up: bool,
 }
 
+/// Where a request leaves the pipeline.
+enum Judged {
+    /// At its end.
+    Admitted(Admission),
+    /// As soon as it is known what it asks.
+    Asked(Preflight),
+}
+
 /// What stands at the end of the pipeline.
 struct Admission {
     target: Target,
@@ -462,6 +494,7 @@ impl Case {
     fn new(policy: Arc<Policy>, facts: &Facts<'_>) -> Self {
         let client = policy.trusted_hops.client(facts.peer, facts.headers);
         let cross_site = is_of_another_site(&policy, facts.headers);
+        let origin = if policy.has_cors { origin_of(facts.headers).cloned() } else { None };
         Self {
             policy,
             client,
@@ -473,6 +506,9 @@ impl Case {
             patience: Patience::default(),
             stale_cookie: None,
             cross_site,
+            origin,
+            nonce: None,
+            is_head: *facts.method == Method::HEAD,
         }
     }
 }

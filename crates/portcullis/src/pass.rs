@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
@@ -88,6 +88,9 @@ impl Pass {
         if let Some(principal) = &self.case.principal {
             policy.identity_headers.set(headers, principal);
         }
+        if let Some(nonce) = &self.case.nonce {
+            policy.identity_headers.set_nonce(headers, nonce);
+        }
     }
 
     /// Strips identity headers from a request's trailers, which an upstream may merge with its headers.
@@ -108,13 +111,16 @@ impl Pass {
         Some((rules, sees_others))
     }
 
-    /// Shapes the headers of the response: security headers, the limits' standing, and none of our cookies from an
-    /// upstream.
-    pub fn shape_response(&self, headers: &mut HeaderMap) {
-        if self.target != Target::Identity && headers.contains_key(SET_COOKIE) {
+    /// Shapes the headers of the response: security headers, who may read it, the limits' standing, and none of our cookies
+    /// from an upstream.
+    pub fn shape_response(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if self.target == Target::Identity {
+            return self.case.shape(headers);
+        }
+        if headers.contains_key(SET_COOKIE) {
             credential::drop_set_cookies(headers);
         }
-        self.case.shape(headers);
+        self.case.shape_upstreams(headers, status);
     }
 
     /// Turns the pass into a refusal, for what goes wrong after admission.

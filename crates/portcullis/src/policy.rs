@@ -7,7 +7,7 @@ use portcullis_auth::access::{Ownership, Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_shield::{Check, ResponseHeaders, ResponseRules};
+use portcullis_shield::{Check, Cors, ResponseHeaders, ResponseRules};
 
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
@@ -47,6 +47,22 @@ pub struct RouteRule {
     pub owner: Option<Ownership>,
     /// What is asked of responses.
     pub response: Option<Arc<ResponseRules>>,
+    /// What its responses carry, where that is not what all do.
+    pub headers: Option<Arc<ResponseHeaders>>,
+    /// Which pages of other origins may ask.
+    pub cors: RouteCors,
+}
+
+/// Which pages of other origins may ask for what a route covers.
+#[derive(Clone, Debug, Default)]
+pub enum RouteCors {
+    /// Those that may ask for everything.
+    #[default]
+    Common,
+    /// That is the upstream's affair: it answers preflights and says who may read.
+    Upstream,
+    /// Those of its own list.
+    Own(Arc<Cors>),
 }
 
 impl RouteRule {
@@ -66,6 +82,8 @@ impl RouteRule {
             checks: Vec::new(),
             owner: None,
             response: None,
+            headers: None,
+            cors: RouteCors::Common,
         }
     }
 }
@@ -115,6 +133,8 @@ pub struct PolicyParts {
     pub identity_headers: IdentityHeaders,
     /// What every response carries.
     pub response_headers: ResponseHeaders,
+    /// Which pages of other origins may ask, where a route does not say so itself; `None`: that is the upstream's affair.
+    pub cors: Option<Arc<Cors>>,
 }
 
 /// Why parts do not make a policy.
@@ -151,6 +171,9 @@ pub struct Policy {
     pub(crate) forward_credentials: bool,
     pub(crate) identity_headers: IdentityHeaders,
     pub(crate) response_headers: ResponseHeaders,
+    cors: Option<Arc<Cors>>,
+    /// Whether any request may be told who may ask: where not, nobody looks for its origin.
+    pub(crate) has_cors: bool,
 }
 
 /// A route with its label ready for records.
@@ -165,6 +188,8 @@ pub(crate) struct Route {
     pub(crate) checks: Box<[Arc<dyn Check>]>,
     pub(crate) owner: Option<Ownership>,
     pub(crate) response: Option<Arc<ResponseRules>>,
+    pub(crate) headers: Option<Arc<ResponseHeaders>>,
+    pub(crate) cors: RouteCors,
 }
 
 impl Route {
@@ -180,6 +205,8 @@ impl Route {
             checks: Box::default(),
             owner: None,
             response: None,
+            headers: None,
+            cors: RouteCors::Common,
         }
     }
 }
@@ -192,6 +219,8 @@ impl From<RouteRule> for Route {
             checks: rule.checks.into(),
             owner: rule.owner,
             response: rule.response,
+            headers: rule.headers,
+            cors: rule.cors,
             ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
         }
     }
@@ -230,6 +259,8 @@ impl Policy {
             routes.push(Route::new("(no route)".into(), access, Target::Upstream(0), parts.max_body));
             routes.len() - 1
         });
+        let has_own = |route: &Route| matches!(route.cors, RouteCors::Own(_));
+        let has_cors = parts.cors.is_some() || routes.iter().any(has_own);
         Ok(Self {
             routes,
             uncovered,
@@ -246,6 +277,8 @@ impl Policy {
             forward_credentials: parts.forward_credentials,
             identity_headers: parts.identity_headers,
             response_headers: parts.response_headers,
+            cors: parts.cors,
+            has_cors,
         })
     }
 
@@ -256,6 +289,21 @@ impl Policy {
 
     pub(crate) fn route_at(&self, index: usize) -> &Route {
         &self.routes[index]
+    }
+
+    /// The headers that responses of a route carry, or those to what found none.
+    pub(crate) fn headers_of(&self, route: Option<usize>) -> &ResponseHeaders {
+        let own = route.and_then(|index| self.route_at(index).headers.as_deref());
+        own.unwrap_or(&self.response_headers)
+    }
+
+    /// Which pages of other origins may ask for what a route covers, or for what found none.
+    pub(crate) fn cors_of(&self, route: Option<usize>) -> Option<&Cors> {
+        match route.map(|index| &self.route_at(index).cors) {
+            Some(RouteCors::Own(own)) => Some(own),
+            Some(RouteCors::Upstream) => None,
+            Some(RouteCors::Common) | None => self.cors.as_deref(),
+        }
     }
 
     /// The headers that every response carries, for answers that no verdict stands behind.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use portcullis::{Gate, Policy, RouteRule, Stage, Verdict};
+use portcullis::{Answer, Gate, Policy, RouteRule, Stage, Verdict};
 use portcullis_auth::{Issuer, TokenVerifier};
 use portcullis_core::ports::{Blocklist, Holders, Revocations};
 use portcullis_core::{Event, EventSink, Facts, RequestId, Timestamp};
@@ -65,6 +65,14 @@ pub async fn explain(gate: &Gate, question: &Question, secure: bool, now: Timest
     }
     match verdict {
         Verdict::Pass(_) => text.push_str("answer: it passes\n"),
+        Verdict::Answer(answer) => {
+            let _ = writeln!(text, "answer: {} to a preflight", Answer::STATUS);
+            for (name, value) in
+                answer.headers().iter().filter(|(name, _)| name.as_str().starts_with("access-control-"))
+            {
+                let _ = writeln!(text, "  {name}: {}", printable(&String::from_utf8_lossy(value.as_bytes())));
+            }
+        }
         Verdict::Refuse(refusal) => {
             let reason = refusal.reason();
             let _ = writeln!(text, "answer: {} \"{}\" ({})", reason.status(), reason.error(), reason.slug());

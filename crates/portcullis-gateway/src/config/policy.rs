@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use portcullis::{PolicyParts, RouteRule};
 use portcullis_auth::{CookieNames, TokenVerifier};
-use portcullis_shield::ResponseHeaders;
 
 use super::settings::Settings;
 
@@ -37,7 +36,8 @@ impl Settings {
             public_origin: (*self.public_url).into(),
             forward_credentials: gate.forward_credentials,
             identity_headers: gate.identity_headers.clone(),
-            response_headers: ResponseHeaders::new(gate.headers, self.is_https()),
+            response_headers: gate.headers.clone(),
+            cors: gate.cors.clone(),
         }
     }
 }

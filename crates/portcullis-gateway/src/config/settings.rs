@@ -110,7 +110,9 @@ pub struct GateSettings {
     /// Other people's tokens that are believed. Our own issuer is not among them: its keys are in the database.
     pub issuers: Vec<Issuer>,
     /// The headers that every response carries.
-    pub headers: portcullis_shield::Preset,
+    pub headers: portcullis_shield::ResponseHeaders,
+    /// Which pages of other origins may ask, where a route says nothing else.
+    pub cors: Option<Arc<portcullis_shield::Cors>>,
     /// How the upstream is told who a request is.
     pub identity_headers: IdentityHeaders,
     /// Whether the upstream receives the credential that the gate consumed.

@@ -25,7 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use portcullis::{Admittance, Delay, Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
@@ -130,6 +130,10 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             let closes = waits || !body::is_here_whole(link, request.body_mut());
             refuse(link, &line, &refusal, closes, shared.identity.is_some() && pages::is_for_a_person(&request))
         }
+        Verdict::Answer(told) => {
+            let closes = request.headers().contains_key(EXPECT) || !body::is_here_whole(link, request.body_mut());
+            tell(link, &line, &told, closes)
+        }
         Verdict::Pass(mut pass) => {
             let target = pass.target();
             if let Some(delay) = pass.take_delay() {
@@ -226,7 +230,7 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                     None => Outcome::Answered(response.status()),
                 };
                 shared.gate.settle_answer(pass, outcome, response.headers(), now);
-                pass.shape_response(response.headers_mut());
+                pass.shape_response(response.status(), response.headers_mut());
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
@@ -236,7 +240,9 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             // What a slow or broken body leaves behind is in nobody's hands.
             let closes = (reason.fault() == Fault::Client && !read) || link.lingers.get();
             let Some(mut pass) = link.pass.take() else {
-                return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
+                let mut lost = portcullis_core::Problem::new(&Reason::Internal, line.id);
+                shared.gate.policy().response_headers().apply(&mut lost.headers);
+                return problem(link, line, lost, true);
             };
             if forwarded {
                 // What it has cost the upstream, nobody will say.
@@ -268,6 +274,13 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());
+    problem(link, line, answer, closes)
+}
+
+/// The answer to what the gate was asked itself.
+fn tell(link: &Rc<Link>, line: &Line, told: &Answer, closes: bool) -> Response<ResponseBody> {
+    count(link, line, Counted::Pass, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
+    let answer = portcullis_core::Problem { status: Answer::STATUS, headers: told.headers(), body: Vec::new() };
     problem(link, line, answer, closes)
 }
 

@@ -4,6 +4,7 @@
 
 mod candidates;
 mod contents;
+mod cors;
 mod costs;
 mod house;
 mod limits;
@@ -124,7 +125,7 @@ fn t8_a_stale_cookie_on_a_public_route_is_nobody_and_is_taken_back() {
         let pass = passed(house.ask("GET /public/status", &cookie));
         assert!(pass.principal().is_none());
         let mut headers = HeaderMap::new();
-        pass.shape_response(&mut headers);
+        pass.shape_response(StatusCode::OK, &mut headers);
         assert!(headers["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
         assert_eq!(house.status("GET /projects", &cookie), 401);
     }
@@ -139,7 +140,7 @@ fn t8_a_stale_cookie_is_not_taken_back_where_the_answer_brings_another() {
     for (set, count) in [("__Host-portcullis_access=fresh; Path=/", 1), ("__Host-portcullis_form=x", 2)] {
         let mut headers = HeaderMap::new();
         headers.append("set-cookie", HeaderValue::from_static(set));
-        pass.shape_response(&mut headers);
+        pass.shape_response(StatusCode::OK, &mut headers);
         assert_eq!(headers.get_all("set-cookie").iter().count(), count, "{set}");
         assert_eq!(headers["set-cookie"], set);
     }

@@ -1,6 +1,8 @@
 //! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
+mod cors;
+mod headers;
 mod identity;
 mod limit;
 mod mail;
@@ -17,6 +19,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use cors::CorsTable;
+pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,
     PolicyName, SessionsTable, TokensTable,
@@ -25,15 +29,15 @@ pub(crate) use limit::{
     ByChoice, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,
 };
 pub(crate) use mail::{MailTable, MailTlsName};
-pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
+pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
 pub(crate) use transport::ClientTable;
 pub(crate) use upstream::{UpstreamTable, UpstreamTlsTable};
 pub(crate) use value::{
-    At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong,
-    SizeText, SocketText, Table, Text, UrlText, VariableText,
+    At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, OriginText, PathText, PatternText, QuotaText,
+    ShortOrLong, SizeText, SocketText, Table, Text, UrlText, VariableText,
 };
 
 /// The configuration of Portcullis. Every key is optional; `upstream` (or `[[upstreams]]`) must be given here or on the
@@ -85,8 +89,10 @@ pub(crate) struct Raw {
     pub(crate) limit: Option<Vec<Table<LimitTable>>>,
     /// How addresses are judged by what comes from them, for limits that go by it.
     pub(crate) reputation: Option<Table<ReputationTable>>,
-    /// Response headers, and the headers that tell the upstream who a request is.
+    /// Response headers, and the headers in which the upstream believes this gate.
     pub(crate) headers: Option<Table<HeadersTable>>,
+    /// Which pages of other origins may ask.
+    pub(crate) cors: Option<Table<CorsTable>>,
     /// The operator's listener.
     pub(crate) admin: Option<Table<AdminTable>>,
     /// What is logged where.

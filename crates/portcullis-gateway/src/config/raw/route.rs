@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, OneOrMany, PatternText, ShortOrLong, SizeText, Table, Text};
+use super::{At, CorsTable, OneOrMany, PatternText, RouteHeadersTable, ShortOrLong, SizeText, Table, Text};
 
 /// What holds for all routes.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -46,6 +46,11 @@ pub(crate) struct RouteTable {
     pub(crate) upstream: Option<At<Text>>,
     /// The rules for its request body.
     pub(crate) body: Option<Table<BodyTable>>,
+    /// Its response headers, where they are others than `[headers]` says.
+    pub(crate) headers: Option<Table<RouteHeadersTable>>,
+    /// Which pages of other origins may ask for it, where they are others than `[cors]` says; what is not written is as it
+    /// stands there. `upstream` leaves it to the upstream.
+    pub(crate) cors: Option<At<ShortOrLong<Text, CorsTable>>>,
 }
 
 /// Who may pass.

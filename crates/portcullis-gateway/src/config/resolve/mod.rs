@@ -3,7 +3,9 @@
 
 mod candidates;
 mod context;
+mod cors;
 mod exempt;
+mod headers;
 mod identity;
 mod issuers;
 mod lease;
@@ -70,8 +72,16 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         routes::role_reference(cx, at, &roles);
     }
     let defaults = routes::defaults(cx, &raw);
-    let around =
-        routes::Around { roles: &roles, upstreams: &upstreams, defaults: &defaults, identity: identity.is_some() };
+    let headers = headers::headers(cx, &raw, public_url.starts_with("https://"));
+    let cors = cors::cors(cx, &raw);
+    let around = routes::Around {
+        roles: &roles,
+        upstreams: &upstreams,
+        defaults: &defaults,
+        identity: identity.is_some(),
+        headers: &headers.responses,
+        cors: cors.as_ref(),
+    };
     let rules = routes::routes(cx, &raw, &around);
     let hops = raw.client.as_ref().and_then(|table| table.get().trusted_hops.as_ref());
     let trusts_hops = hops.is_some_and(|list| !list.0.is_empty());
@@ -80,7 +90,6 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         limits::Around { roles: &roles, issuers: &issuers, claims: &claims, identity: identity.is_some(), trusts_hops };
     let limits = limits::limits(cx, &raw, &around);
     let reputation = reputation::rules(cx, &raw, &limits.rules);
-    let headers = operate::headers(cx, &raw);
     let admin = operate::admin(cx, &raw, &listen);
     let log = operate::log(cx, &raw, &state_dir);
     let ipv6_prefix = raw.client.as_ref().and_then(|table| table.get().ipv6_prefix.as_ref());
@@ -116,7 +125,8 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         remembered_tokens: identity::remembered_tokens(cx, &raw),
         roles: resolved,
         issuers,
-        headers: headers.preset,
+        headers: headers.responses.render(),
+        cors: cors::render(cors),
         identity_headers: headers.identity,
         forward_credentials: headers.forward_credentials,
     };

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use http::Method;
 use portcullis::{Otherwise, Pattern, RouteRule, Target};
 use portcullis_auth::access::{Requirement, RoleRule};
+use portcullis_shield::CorsRules;
 
 use super::context::{Context, is_name};
+use super::cors;
+use super::headers::Layer;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
@@ -165,6 +169,10 @@ pub(super) struct Around<'a> {
     pub(super) defaults: &'a Defaults,
     /// Whether the identity endpoints are served.
     pub(super) identity: bool,
+    /// What responses carry, where a route says nothing else.
+    pub(super) headers: &'a Layer,
+    /// Which pages of other origins may ask, where a route says nothing else.
+    pub(super) cors: Option<&'a CorsRules>,
 }
 
 /// The file's routes. Two at exactly the same place are an error, whatever their names for variable segments.
@@ -178,6 +186,8 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
         let target = target(cx, table.get(), around.upstreams);
         let body = table.get().body.as_ref().map(Table::get);
         let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
+        let headers = table.get().headers.as_ref().map(|table| Arc::new(around.headers.for_route(cx, table.get())));
+        let cors = table.get().cors.as_ref().map(|written| cors::of_route(cx, written, around.cors, &path));
         for (pattern, span) in patterns(cx, table.get().pattern.as_ref(), &path, &table.span()) {
             if around.identity && is_identity_path(&pattern) {
                 let found = Diagnostic::error(span, format!("\"{pattern}\" is served by the identity endpoints"));
@@ -187,7 +197,12 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             spans.push((span.clone(), pattern.clone()));
             let access = access.clone().unwrap_or(Requirement::Authenticated);
             warn_of_open_writes(cx, &pattern, &access, &span);
-            rules.push(RouteRule { max_body, ..RouteRule::new(pattern, access, Target::Upstream(target)) });
+            rules.push(RouteRule {
+                max_body,
+                headers: headers.clone(),
+                cors: cors.clone().unwrap_or_default(),
+                ..RouteRule::new(pattern, access, Target::Upstream(target))
+            });
         }
     }
     let folds = around.defaults.otherwise != Otherwise::Refuse || rules.iter().any(|rule| rule.pattern.has_tail());

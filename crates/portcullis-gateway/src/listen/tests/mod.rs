@@ -147,6 +147,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         forward_credentials: false,
         identity_headers: portcullis::IdentityHeaders::default(),
         response_headers: ResponseHeaders::new(Preset::Web, false),
+        cors: None,
     })
     .unwrap()
 }
