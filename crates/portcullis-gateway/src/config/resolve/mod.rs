@@ -4,6 +4,7 @@
 mod candidates;
 mod context;
 mod cors;
+mod csrf;
 mod exempt;
 mod headers;
 mod identity;
@@ -11,11 +12,13 @@ mod issuers;
 mod lease;
 mod limits;
 mod mail;
+mod openapi;
 mod operate;
 mod pages;
 mod preset;
 mod quota;
 mod reputation;
+mod response;
 mod routes;
 mod secrets;
 mod settle;
@@ -86,7 +89,10 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         headers: &headers.responses,
         cors: cors.as_ref(),
     };
-    let rules = routes::routes(cx, &raw, &around);
+    let mut rules = routes::routes(cx, &raw, &around);
+    if let Some(contracted) = openapi::contract(cx, &raw, &upstreams) {
+        openapi::lay(cx, &contracted, &mut rules, &defaults);
+    }
     let hops = raw.client.as_ref().and_then(|table| table.get().trusted_hops.as_ref());
     let trusts_hops = hops.is_some_and(|list| !list.0.is_empty());
     let claims = identity.as_ref().map(|identity| identity::countable_claims(&identity.tokens)).unwrap_or_default();
@@ -94,6 +100,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         limits::Around { roles: &roles, issuers: &issuers, claims: &claims, identity: identity.is_some(), trusts_hops };
     let limits = limits::limits(cx, &raw, &around);
     let reputation = reputation::rules(cx, &raw, &limits.rules);
+    let csrf = csrf::rules(cx, &raw, &public_url);
     let admin = operate::admin(cx, &raw, &listen);
     let log = operate::log(cx, &raw, &state_dir);
     let ipv6_prefix = raw.client.as_ref().and_then(|table| table.get().ipv6_prefix.as_ref());
@@ -132,6 +139,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         issuers,
         headers: headers.responses.render(),
         cors: cors::render(cors),
+        csrf,
         identity_headers: headers.identity,
         forward_credentials: headers.forward_credentials,
     };
