@@ -6,6 +6,7 @@ mod cors;
 pub mod csrf;
 pub mod media;
 mod members;
+pub mod openapi;
 mod ownership;
 mod response;
 mod response_members;

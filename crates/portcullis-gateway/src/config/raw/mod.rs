@@ -7,6 +7,7 @@ mod headers;
 mod identity;
 mod limit;
 mod mail;
+mod openapi;
 mod operate;
 mod reputation;
 mod response;
@@ -33,6 +34,7 @@ pub(crate) use limit::{
     ByChoice, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,
 };
 pub(crate) use mail::{MailTable, MailTlsName};
+pub(crate) use openapi::{OpenApi, OpenApiTable, RequestsName, ResponsesName, UnknownName};
 pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use response::{
@@ -93,6 +95,8 @@ pub(crate) struct Raw {
     pub(crate) routes: Option<Table<RoutesTable>>,
     /// Routes: which requests may pass, and what they must prove. The most specific pattern wins, whatever the order.
     pub(crate) route: Option<Vec<Table<RouteTable>>>,
+    /// An OpenAPI document as the contract of an upstream.
+    pub(crate) openapi: Option<OpenApi>,
     /// What holds for all limits.
     pub(crate) limits: Option<Table<LimitsTable>>,
     /// Limits: how often requests may pass. Where none is written, the preset limits apply.

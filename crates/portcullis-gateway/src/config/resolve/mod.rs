@@ -12,6 +12,7 @@ mod issuers;
 mod lease;
 mod limits;
 mod mail;
+mod openapi;
 mod operate;
 mod pages;
 mod preset;
@@ -88,7 +89,10 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         headers: &headers.responses,
         cors: cors.as_ref(),
     };
-    let rules = routes::routes(cx, &raw, &around);
+    let mut rules = routes::routes(cx, &raw, &around);
+    if let Some(contracted) = openapi::contract(cx, &raw, &upstreams) {
+        openapi::lay(cx, &contracted, &mut rules, &defaults);
+    }
     let hops = raw.client.as_ref().and_then(|table| table.get().trusted_hops.as_ref());
     let trusts_hops = hops.is_some_and(|list| !list.0.is_empty());
     let claims = identity.as_ref().map(|identity| identity::countable_claims(&identity.tokens)).unwrap_or_default();
