@@ -10,6 +10,7 @@ mod operate;
 mod reputation;
 mod route;
 mod settle;
+mod tls;
 mod transport;
 mod upstream;
 mod value;
@@ -33,6 +34,7 @@ pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
+pub(crate) use tls::{CertificateTable, TlsTable, TlsVersionName, UnknownNameName};
 pub(crate) use transport::ClientTable;
 pub(crate) use upstream::{UpstreamTable, UpstreamTlsTable};
 pub(crate) use value::{
@@ -46,13 +48,13 @@ pub(crate) use value::{
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "portcullis.toml")]
 pub(crate) struct Raw {
-    /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`.
+    /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`. With `[tls]` they speak HTTPS.
     pub(crate) listen: Option<OneOrMany<SocketText>>,
     /// Where admitted requests go: `http://host:port` or `https://host:port`, with an optional path that every request is put
     /// behind. It is the upstream named `default`.
     pub(crate) upstream: Option<At<UrlText>>,
     /// The URL under which clients know this gate: issuer of tokens, links in mails, cookies, Origin check. Never taken
-    /// from a `Host` header. Default: `http://127.0.0.1:PORT`.
+    /// from a `Host` header. Default: `http://127.0.0.1:PORT`, or `https://…` with `[tls]`.
     pub(crate) public_url: Option<At<UrlText>>,
     /// Where state is kept: database, keys, logs. Default: `./portcullis-data`.
     pub(crate) state_dir: Option<At<PathText>>,
@@ -65,6 +67,8 @@ pub(crate) struct Raw {
     pub(crate) cores: Option<At<u64>>,
     /// How long a stop waits for requests under way. Default: `30s`.
     pub(crate) drain_timeout: Option<At<DurationText>>,
+    /// TLS with clients.
+    pub(crate) tls: Option<Table<TlsTable>>,
     /// The client's side of the transport.
     pub(crate) client: Option<Table<ClientTable>>,
     /// Further upstreams, which routes name.

@@ -24,7 +24,7 @@ use portcullis_limit::{Limiter, MemoryStore};
 use portcullis_shield::{Preset, ResponseHeaders};
 use portcullis_watch::Metrics;
 
-use super::{Cores, Listeners, ProxySettings, Shared};
+use super::{Cores, Door, Listeners, ProxySettings, Shared};
 use crate::clock::ProcessClock;
 use crate::config::{TransportSettings, UpstreamSettings};
 use crate::proxy::IdentityHandle;
@@ -179,8 +179,8 @@ impl Gateway {
             Arc::new(Nobody),
             Arc::new(Quiet),
         );
-        let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], transport.cores).unwrap();
-        let address = listeners.local_addrs()[0];
+        let listeners = Listeners::bind(&[(Door::Open, "127.0.0.1:0".parse().unwrap())], transport.cores).unwrap();
+        let (_, address) = listeners.local_addrs()[0];
         let settings = ProxySettings { transport: Arc::new(transport), upstreams: Arc::new([upstream]) };
         let shared = Arc::new(Shared::new(
             Arc::new(gate),
