@@ -10,6 +10,7 @@ use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
 use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
+use portcullis_shield::csrf::CsrfRules;
 
 use crate::tls::Material;
 use crate::upstream_tls::UpstreamTls;
@@ -129,6 +130,8 @@ pub struct GateSettings {
     pub headers: portcullis_shield::ResponseHeaders,
     /// Which pages of other origins may ask, where a route says nothing else.
     pub cors: Option<Arc<portcullis_shield::Cors>>,
+    /// What is asked of unsafe requests that a cookie authenticates.
+    pub csrf: CsrfRules,
     /// How the upstream is told who a request is.
     pub identity_headers: IdentityHeaders,
     /// Whether the upstream receives the credential that the gate consumed.

@@ -13,6 +13,7 @@ mod identity;
 mod pool;
 mod redirect;
 mod request_id;
+mod shaping;
 mod tunnel;
 pub(crate) mod wire;
 
@@ -144,6 +145,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             if let Some(delay) = pass.take_delay() {
                 hold_back(link, &delay).await;
             }
+            let person = target == Target::Identity && pages::is_for_a_person(&request);
             let admittance = pass.admit(request);
             link.pass.replace(Some(pass));
             let admitted = match admittance {
@@ -154,13 +156,13 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             let answered = match (admitted, target, upstream) {
                 (Err(failed), ..) => Err(failed),
                 (Ok(request), Target::Upstream(_), Some(upstream)) => {
-                    exchange::forward(link, &upstream, request, asks, line.id_value.clone()).await
+                    exchange::forward(link, &upstream, request, asks, (line.id, line.id_value.clone())).await
                 }
                 (Ok(request), Target::Identity, _) => identity::ask(link, request, line.id).await,
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.
                 (Ok(_), Target::Upstream(_), None) => Err(Failed::before(Reason::Internal)),
             };
-            finish(link, &line, answered)
+            finish(link, &line, answered, person)
         }
     };
     let closes = closes(asks, response.status());
@@ -252,8 +254,13 @@ async fn decide(link: &Link, request: &Request<ClientBody>, line: &Line) -> (Ver
     }
 }
 
-/// Settles, shapes and counts the outcome of an admitted request.
-fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>, Failed>) -> Response<ResponseBody> {
+/// Settles, shapes and counts the outcome of an admitted request; where it failed, a page tells so if a person asked for one.
+fn finish(
+    link: &Rc<Link>,
+    line: &Line,
+    answered: Result<Response<ResponseBody>, Failed>,
+    person: bool,
+) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     let now = shared.clock.now();
     match answered {
@@ -293,7 +300,7 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                 Fault::Dependency | Fault::Us => {}
             }
             let refusal = Pass::refuse(pass, reason, line.id);
-            refuse(link, line, &refusal, closes, false)
+            refuse(link, line, &refusal, closes, person)
         }
     }
 }

@@ -33,7 +33,7 @@ fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
     }
     let settings = keep_fixed(&running.settings, loaded.settings);
     let own = running.identity.as_ref().map(|identity| own_issuer(&settings, identity));
-    let policy = build_policy(&settings, own)
+    let policy = build_policy(&settings, own, running.csrf.with_key(&settings))
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     limits::introduce(running.introduced.as_ref(), &settings.gate)?;
     running.shared.reload(proxy_settings(&settings), policy);
@@ -43,6 +43,7 @@ fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
     if let Some(identity) = &running.identity {
         identity.use_roles(settings.gate.roles.clone());
     }
+    running.csrf.introduce(&settings);
     running.settings = settings;
     Ok(())
 }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::attempts::CountedAttempts;
+use super::csrf::Forgery;
 use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
 use super::limits;
@@ -48,6 +49,7 @@ pub struct Running {
     pub(super) shared: Arc<Shared>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) identity: Option<Arc<Identity>>,
+    pub(super) csrf: Forgery,
     /// The store that has to know by what limits count.
     pub(super) introduced: Option<Arc<MemcachedStore>>,
     listening: Vec<(Door, std::net::SocketAddr)>,
@@ -141,7 +143,8 @@ impl Running {
             None => (None, MailWay::Nowhere),
         };
         let own = identity.as_ref().map(|identity| identity::own_issuer(&settings, identity));
-        let policy = build_policy(&settings, own).map_err(StartError::Policy)?;
+        let csrf = Forgery::new(identity.as_deref());
+        let policy = build_policy(&settings, own, csrf.introduce(&settings)).map_err(StartError::Policy)?;
         let blocks = Arc::new(BlockTable::default());
         let revocations: Arc<dyn Revocations> = match &identity {
             Some(identity) => identity.revocations(),
@@ -174,7 +177,7 @@ impl Running {
         if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
             handle = Some(sender.with_pages(given.pages.enabled));
-            let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages)));
+            let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages, csrf.shared())));
             chores.push(tokio::spawn(identity::serve(requests, router)));
             chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
             chores.push(tokio::spawn(identity::keep_mark(Arc::clone(identity))));
@@ -227,6 +230,7 @@ impl Running {
             shared,
             recorder,
             identity,
+            csrf,
             introduced,
             listening,
             cores,

@@ -2,12 +2,14 @@
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
 mod cors;
+mod csrf;
 mod headers;
 mod identity;
 mod limit;
 mod mail;
 mod operate;
 mod reputation;
+mod response;
 mod route;
 mod settle;
 mod tls;
@@ -21,6 +23,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use cors::CorsTable;
+pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,
@@ -32,6 +35,9 @@ pub(crate) use limit::{
 pub(crate) use mail::{MailTable, MailTlsName};
 pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
+pub(crate) use response::{
+    AllowTable, ErrorsName, ForeignName, OtherTypesName, OwnerTable, ResponseTable, UnlessTable,
+};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
 pub(crate) use tls::{CertificateTable, TlsTable, TlsVersionName, UnknownNameName};
@@ -93,6 +99,8 @@ pub(crate) struct Raw {
     pub(crate) limit: Option<Vec<Table<LimitTable>>>,
     /// How addresses are judged by what comes from them, for limits that go by it.
     pub(crate) reputation: Option<Table<ReputationTable>>,
+    /// Requests that change something and that a cookie authenticates.
+    pub(crate) csrf: Option<Table<CsrfTable>>,
     /// Response headers, and the headers in which the upstream believes this gate.
     pub(crate) headers: Option<Table<HeadersTable>>,
     /// Which pages of other origins may ask.

@@ -4,6 +4,7 @@
 mod candidates;
 mod context;
 mod cors;
+mod csrf;
 mod exempt;
 mod headers;
 mod identity;
@@ -16,6 +17,7 @@ mod pages;
 mod preset;
 mod quota;
 mod reputation;
+mod response;
 mod routes;
 mod secrets;
 mod settle;
@@ -94,6 +96,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         limits::Around { roles: &roles, issuers: &issuers, claims: &claims, identity: identity.is_some(), trusts_hops };
     let limits = limits::limits(cx, &raw, &around);
     let reputation = reputation::rules(cx, &raw, &limits.rules);
+    let csrf = csrf::rules(cx, &raw, &public_url);
     let admin = operate::admin(cx, &raw, &listen);
     let log = operate::log(cx, &raw, &state_dir);
     let ipv6_prefix = raw.client.as_ref().and_then(|table| table.get().ipv6_prefix.as_ref());
@@ -131,6 +134,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         issuers,
         headers: headers.responses.render(),
         cors: cors::render(cors),
+        csrf,
         identity_headers: headers.identity,
         forward_credentials: headers.forward_credentials,
     };

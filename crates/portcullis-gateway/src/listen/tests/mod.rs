@@ -21,6 +21,7 @@ use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySou
 use portcullis_core::ports::{Nobody, Revocations, Standing};
 use portcullis_core::{Clock, Event, EventSink, Principal, Timestamp, TrustedHops};
 use portcullis_limit::{Limiter, MemoryStore};
+use portcullis_shield::csrf::{Csrf, CsrfRules};
 use portcullis_shield::{Preset, ResponseHeaders};
 use portcullis_watch::Metrics;
 
@@ -145,6 +146,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         verifier: Arc::new(TokenVerifier::new(vec![issuer()], 16)),
         cookies: CookieNames::new(false),
         public_origin: "http://127.0.0.1".into(),
+        csrf: Csrf::new(CsrfRules::default(), &portcullis_core::Secret::new(vec![7; 32])),
         forward_credentials: false,
         identity_headers: portcullis::IdentityHeaders::default(),
         response_headers: ResponseHeaders::new(Preset::Web, false),
