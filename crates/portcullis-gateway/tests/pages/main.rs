@@ -8,6 +8,7 @@ pub(crate) mod support;
 
 mod attack;
 mod browser;
+mod forgery;
 mod look;
 mod walk;
 

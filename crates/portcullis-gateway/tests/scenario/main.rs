@@ -19,6 +19,7 @@ mod closed;
 mod commands;
 mod cookies;
 mod credentials;
+mod csrf;
 pub(crate) mod endings;
 mod enumeration;
 mod forged;
