@@ -42,6 +42,10 @@ pub struct RouteRule {
     /// Whether it only lets go on, or ends, what was proven before, as a refresh does: then it is neither judged by its
     /// address's reputation nor does it change it. Whoever is logged in behind an address with a bad name stays so.
     pub renews: bool,
+    /// What its responses carry, where that is not what all do.
+    pub headers: Option<Arc<ResponseHeaders>>,
+    /// Which pages of other origins may ask.
+    pub cors: RouteCors,
     /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
     pub checks: Vec<Arc<dyn Check>>,
     /// Whether unsafe methods need no token here although a cookie authenticates them (H2). Their origin is asked all the
@@ -51,10 +55,6 @@ pub struct RouteRule {
     pub owner: Option<Ownership>,
     /// What is asked of responses.
     pub response: Option<Arc<ResponseRules>>,
-    /// What its responses carry, where that is not what all do.
-    pub headers: Option<Arc<ResponseHeaders>>,
-    /// Which pages of other origins may ask.
-    pub cors: RouteCors,
 }
 
 /// Which pages of other origins may ask for what a route covers.

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::attack::{FORM, sends, serving};
+use crate::attack::{FORM, sends};
 use crate::browser::{Browser, Scripts};
 use crate::support::origin::Origin;
 use crate::support::process::Gateway;
 use crate::support::{PASSWORD, eventually};
-use crate::{at, house, sign_in};
+use crate::{at, house, serving, sign_in};
 
 /// An editor who is signed in.
 fn signed_in() -> Option<(Browser, Gateway, Origin)> {

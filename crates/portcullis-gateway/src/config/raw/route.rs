@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, CorsTable, OneOrMany, PatternText, RouteHeadersTable, ShortOrLong, SizeText, Table, Text};
+use super::{
+    At, CorsTable, OneOrMany, OwnerTable, PatternText, ResponseTable, RouteHeadersTable, ShortOrLong, SizeText, Table,
+    Text,
+};
 
 /// What holds for all routes.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -54,6 +57,10 @@ pub(crate) struct RouteTable {
     /// Which pages of other origins may ask for it, where they are others than `[cors]` says; what is not written is as it
     /// stands there. `upstream` leaves it to the upstream.
     pub(crate) cors: Option<At<ShortOrLong<Text, CorsTable>>>,
+    /// What must be the caller's own.
+    pub(crate) owner: Option<Table<OwnerTable>>,
+    /// The rules for responses.
+    pub(crate) response: Option<Table<ResponseTable>>,
 }
 
 /// Who may pass.

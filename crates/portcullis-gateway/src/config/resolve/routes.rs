@@ -12,6 +12,7 @@ use portcullis_shield::CorsRules;
 use super::context::{Context, is_name};
 use super::cors;
 use super::headers::Layer;
+use super::response;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
@@ -183,8 +184,9 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
     for (index, table) in raw.route.iter().flatten().enumerate() {
         let path = format!("route.{index}");
         let access = requirement(cx, table, &path, around.roles);
-        let target = target(cx, table.get(), around.upstreams);
+        let target = table.get().upstream.as_ref().map_or(0, |at| target(cx, at, around.upstreams));
         let body = table.get().body.as_ref().map(Table::get);
+        let content = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
         let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
         let exempt = table.get().danger_no_csrf_token.as_ref().filter(|at| *at.get());
         if let Some(at) = exempt {
@@ -206,8 +208,11 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             spans.push((span.clone(), pattern.clone()));
             let access = access.clone().unwrap_or(Requirement::Authenticated);
             warn_of_open_writes(cx, &pattern, &access, &span);
+            let owner = content.owner_of(cx, &pattern);
             rules.push(RouteRule {
                 max_body,
+                owner,
+                response: content.response.clone(),
                 danger_no_csrf_token,
                 headers: headers.clone(),
                 cors: cors.clone().unwrap_or_default(),
@@ -334,7 +339,7 @@ fn requirement(cx: &mut Context<'_>, table: &Table<RouteTable>, path: &str, role
 }
 
 /// A permission that a route asks for: a definite one.
-fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) -> Option<Box<str>> {
+pub(super) fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) -> Option<Box<str>> {
     if !is_permission(text, false) {
         let found = Diagnostic::error(at.span(), format!("{text:?} is not a permission that a route can ask for"));
         cx.push(found.expected("a definite one, such as \"posts:delete\""));
@@ -347,8 +352,8 @@ fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) ->
     Some(text.into())
 }
 
-fn target(cx: &mut Context<'_>, raw: &RouteTable, upstreams: &[UpstreamSettings]) -> usize {
-    let Some(at) = &raw.upstream else { return 0 };
+/// The index of an upstream that is named.
+pub(super) fn target(cx: &mut Context<'_>, at: &At<Text>, upstreams: &[UpstreamSettings]) -> usize {
     let name = at.get().as_str();
     if let Some(index) = upstreams.iter().position(|upstream| &*upstream.name == name) {
         return index;

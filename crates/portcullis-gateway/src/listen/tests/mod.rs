@@ -2,6 +2,7 @@
 
 mod checks;
 mod forward;
+mod http2;
 mod refuse;
 mod stop;
 mod time;
@@ -24,7 +25,7 @@ use portcullis_shield::csrf::{Csrf, CsrfRules};
 use portcullis_shield::{Preset, ResponseHeaders};
 use portcullis_watch::Metrics;
 
-use super::{Cores, Listeners, ProxySettings, Shared};
+use super::{Cores, Door, Listeners, ProxySettings, Shared};
 use crate::clock::ProcessClock;
 use crate::config::{TransportSettings, UpstreamSettings};
 use crate::proxy::IdentityHandle;
@@ -180,8 +181,8 @@ impl Gateway {
             Arc::new(Nobody),
             Arc::new(Quiet),
         );
-        let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], transport.cores).unwrap();
-        let address = listeners.local_addrs()[0];
+        let listeners = Listeners::bind(&[(Door::Open, "127.0.0.1:0".parse().unwrap())], transport.cores).unwrap();
+        let (_, address) = listeners.local_addrs()[0];
         let settings = ProxySettings { transport: Arc::new(transport), upstreams: Arc::new([upstream]) };
         let shared = Arc::new(Shared::new(
             Arc::new(gate),
