@@ -20,6 +20,7 @@ mod commands;
 mod cookies;
 mod cors;
 mod credentials;
+mod csrf;
 mod dictated;
 pub(crate) mod endings;
 mod enumeration;
