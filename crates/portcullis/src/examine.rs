@@ -67,9 +67,11 @@ impl Gate {
         let (mut head, Unexamined { reported, .. }) = request.into_parts();
         let seen = pass.seen(&head.method, &head.uri, &head.headers, &reported);
         let judged = pass.case().checks().iter().try_for_each(|check| check.check(&seen, &whole));
-        if !reported.into_inner().is_empty() {
+        if let Some(first) = reported.into_inner().first() {
             let event = pass.case().event(now, EventKind::ContentReported, id);
-            self.record(Event { reason: Some(Reason::ValidationFailed([].into()).slug()), ..event });
+            let rule = format!("{} {}", first.path, first.rule).into();
+            let reason = Reason::ValidationFailed([].into()).slug();
+            self.record(Event { reason: Some(reason), rule: Some(rule), ..event });
         }
         judged?;
         // Where the length was hidden it is known now, and no trailers follow.

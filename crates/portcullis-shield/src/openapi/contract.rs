@@ -156,12 +156,6 @@ impl Contract {
         })
     }
 
-    /// What is checked of a request, in one sentence; `None` where no operation covers it.
-    #[must_use]
-    pub fn describe(&self, method: &Method, path: &str) -> Option<String> {
-        self.find(method, path).map(|(operation, _)| operation.describe())
-    }
-
     /// Judges an answer that is here whole: its status, media type and content. Members that its schema does not name are
     /// not looked at.
     ///
@@ -218,6 +212,13 @@ impl Contract {
 }
 
 impl Check for Contract {
+    fn describe(&self, method: &Method, path: &str) -> String {
+        match self.find(method, path) {
+            Some((operation, _)) => format!("the OpenAPI document: {}", operation.describe()),
+            None => "the OpenAPI document: no operation".to_owned(),
+        }
+    }
+
     fn before(&self, seen: &Seen<'_>) -> Result<(), Reason> {
         let Some((operation, values)) = self.find(seen.method, seen.path) else {
             let mut findings = Findings::default();
