@@ -168,7 +168,7 @@ enum Kind {
 }
 
 /// A body that an upstream sends: it drives the upstream's connection, and gives it back at its end.
-struct Streamed {
+pub(super) struct Streamed {
     incoming: Incoming,
     lender: Option<(Box<Connected>, Rc<Address>)>,
     read_timeout: Duration,
@@ -188,22 +188,37 @@ impl ResponseBody {
         read_timeout: Duration,
         link: Rc<Link>,
     ) -> Self {
-        let mut streamed = Streamed { incoming, lender: Some((connected, home)), read_timeout };
-        if streamed.incoming.is_end_stream() {
-            streamed.give_back();
-        }
-        Self { kind: Kind::Streamed(streamed), link }
+        Self { kind: Kind::Streamed(Streamed::new(incoming, connected, home, read_timeout)), link }
     }
 }
 
 impl Streamed {
+    pub(super) fn new(
+        incoming: Incoming,
+        connected: Box<Connected>,
+        home: Rc<Address>,
+        read_timeout: Duration,
+    ) -> Self {
+        let mut streamed = Self { incoming, lender: Some((connected, home)), read_timeout };
+        if streamed.incoming.is_end_stream() {
+            streamed.give_back();
+        }
+        streamed
+    }
+
+    /// How long it is, as far as that is known.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
     fn give_back(&mut self) {
         if let Some((connected, home)) = self.lender.take() {
             home.give_back(connected);
         }
     }
 
-    fn poll(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    /// The next piece.
+    pub(super) fn poll(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         // Only the connection below puts anything into the body, and it is driven right here: no waker is needed
         // between the two.
         let mut aside = Context::from_waker(Waker::noop());

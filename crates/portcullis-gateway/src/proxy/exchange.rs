@@ -11,13 +11,15 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body;
 use hyper::body::Incoming;
 use portcullis::Admitted;
-use portcullis_core::Reason;
+use portcullis_core::{Reason, RequestId};
+use portcullis_shield::Plan;
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, Streamed};
 use super::client_body::ClientBody;
 use super::head::{Asks, connection_options};
 use super::headers;
 use super::pool::{Address, Borrowed, Connected, Upstream};
+use super::shaping::Shaping;
 use super::tunnel::Tunnel;
 use crate::listen::{Late, Link};
 
@@ -43,6 +45,15 @@ impl Failed {
         Self { reason, forwarded: false, read: true }
     }
 
+    /// The upstream has answered, and its answer is not told. Who may not see it keeps their connection: by that it could be
+    /// told from what does not exist.
+    fn shaped(reason: Reason) -> Self {
+        if let Reason::ResponseRefused(why) = reason {
+            tracing::warn!(why, "an upstream's answer is refused");
+        }
+        Self { reason, forwarded: true, read: true }
+    }
+
     /// The upstream may have seen it.
     pub(super) const fn after(reason: Reason) -> Self {
         Self { reason, forwarded: true, read: false }
@@ -54,10 +65,16 @@ pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
     request: Request<Admitted<ClientBody>>,
-    asks: Asks,
-    id: HeaderValue,
+    mut asks: Asks,
+    (id, id_value): (RequestId, HeaderValue),
 ) -> Result<Response<ResponseBody>, Failed> {
-    let mut request = prepare(link, upstream, request, asks, id).map_err(Failed::before)?;
+    let shaping = Shaping::begin(link, &request, id);
+    // Through a tunnel everything could be told.
+    asks.websocket &= !shaping.as_ref().is_some_and(|shaping| shaping.binds());
+    let mut request = prepare(link, upstream, request, asks, id_value).map_err(Failed::before)?;
+    if let Some(shaping) = shaping.as_ref().filter(|shaping| shaping.binds()) {
+        shaping.prepare(&mut request);
+    }
     let mut fresh = false;
     loop {
         let Borrowed { mut connected, home, reused } = upstream.borrow(link, fresh).await.map_err(Failed::before)?;
@@ -70,7 +87,7 @@ pub(crate) async fn forward(
         match answer {
             Ok(response) => {
                 link.answered.set(true);
-                return receive(link, upstream, Borrowed { connected, home, reused }, response, asks).await;
+                return receive(link, upstream, Borrowed { connected, home, reused }, response, asks, shaping).await;
             }
             // Nothing of it was sent: another connection may take it, whatever it is.
             Err(Unanswered::Unsent(unsent)) if reused => request = *unsent,
@@ -205,6 +222,7 @@ async fn receive(
     borrowed: Borrowed,
     response: Response<Incoming>,
     asks: Asks,
+    shaping: Option<Box<Shaping>>,
 ) -> Result<Response<ResponseBody>, Failed> {
     let (mut head, incoming) = response.into_parts();
     let Borrowed { connected, home, .. } = borrowed;
@@ -220,6 +238,16 @@ async fn receive(
     if switches {
         open_tunnel(link, upstream, connected).await?;
         return Ok(Response::from_parts(head, ResponseBody::whole(bytes::Bytes::new(), Rc::clone(link))));
+    }
+    if let Some(shaping) = shaping {
+        Shaping::keep_private(&mut head.headers);
+        if shaping.binds() {
+            let plan = shaping.plan(&head, incoming.is_end_stream()).map_err(Failed::shaped)?;
+            if plan != Plan::Stream {
+                let body = Streamed::new(incoming, connected, home, upstream.settings.read_timeout);
+                return Box::pin(shaping.answer(link, plan, head, body)).await.map_err(Failed::shaped);
+            }
+        }
     }
     if is_event_stream(&head.headers) {
         // A stream of events never ends by itself: it ends with the credential that opened it (T13), and the bound of

@@ -73,9 +73,13 @@ struct Shop {
 
 impl Shop {
     fn before(origin: &Origin, keys: &str) -> Self {
+        Self::with_document(origin, keys, DOCUMENT)
+    }
+
+    fn with_document(origin: &Origin, keys: &str, document: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("shop.yaml");
-        std::fs::write(&file, DOCUMENT).unwrap();
+        std::fs::write(&file, document).unwrap();
         let table = format!("[openapi]\nfile = \"{}\"\n{keys}\n", file.display());
         let gateway = Setup::before(origin).with(&table).with(ROUTES).start();
         Self { gateway, directory }
@@ -213,6 +217,27 @@ fn h4_what_the_document_does_not_name_passes_where_that_is_chosen() {
             .all(|rule| reported.iter().any(|one| one == rule))
             .then_some(())
     });
+}
+
+#[test]
+fn h4_an_answer_that_the_document_does_not_declare_is_not_told() {
+    let origin = Origin::start(|exchange| {
+        exchange.read_body()?;
+        let target = exchange.seen.target.clone();
+        let status = if target.contains("limit=5") { "500 Internal Server Error" } else { "200 OK" };
+        let body =
+            if target.contains("limit=2") { json!([{ "id": 1 }]) } else { json!([{ "id": "a", "country": "GB" }]) };
+        exchange.answer(status, &body)
+    });
+    let declared = r#"{"200": {description: orders, content: {application/json: {schema: {type: array, items: {type: object, properties: {id: {type: string}}}}}}}}"#;
+    let document = DOCUMENT.replacen(r#"{"200": {description: orders}}"#, declared, 1);
+    let shop = Shop::with_document(&origin, "responses = \"enforce\"", &document);
+    let reply = shop.get("/v1/orders?limit=1").expect(200);
+    assert_eq!(reply.json(), json!([{ "id": "a", "country": "GB" }]), "it goes on as it came");
+    shop.get("/v1/orders?limit=2").refused(502, "Bad gateway");
+    let hidden = shop.get("/v1/orders?limit=5").refused(502, "Bad gateway");
+    assert!(!hidden.text().contains("country"), "{}", hidden.text());
+    shop.get("/v1/orders/7d444840-9dc0-11d1-b245-5ffdce74fad2").refused(502, "Bad gateway");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use portcullis_shield::CorsRules;
 use super::context::{Context, is_name};
 use super::cors;
 use super::headers::Layer;
+use super::response;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
@@ -185,7 +186,17 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
         let access = requirement(cx, table, &path, around.roles);
         let target = table.get().upstream.as_ref().map_or(0, |at| target(cx, at, around.upstreams));
         let body = table.get().body.as_ref().map(Table::get);
+        let content = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
         let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
+        let exempt = table.get().danger_no_csrf_token.as_ref().filter(|at| *at.get());
+        if let Some(at) = exempt {
+            let found =
+                Diagnostic::warning(at.span(), "a cookie's unsafe requests need no token here, only the right origin");
+            cx.push(
+                found.hint("let the upstream ask for a token of its own here, or for nothing that a cookie allows"),
+            );
+        }
+        let danger_no_csrf_token = exempt.is_some();
         let headers = table.get().headers.as_ref().map(|table| Arc::new(around.headers.for_route(cx, table.get())));
         let cors = table.get().cors.as_ref().map(|written| cors::of_route(cx, written, around.cors, &path));
         for (pattern, span) in patterns(cx, table.get().pattern.as_ref(), &path, &table.span()) {
@@ -197,8 +208,12 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             spans.push((span.clone(), pattern.clone()));
             let access = access.clone().unwrap_or(Requirement::Authenticated);
             warn_of_open_writes(cx, &pattern, &access, &span);
+            let owner = content.owner_of(cx, &pattern);
             rules.push(RouteRule {
                 max_body,
+                owner,
+                response: content.response.clone(),
+                danger_no_csrf_token,
                 headers: headers.clone(),
                 cors: cors.clone().unwrap_or_default(),
                 ..RouteRule::new(pattern, access, Target::Upstream(target))
@@ -324,7 +339,7 @@ fn requirement(cx: &mut Context<'_>, table: &Table<RouteTable>, path: &str, role
 }
 
 /// A permission that a route asks for: a definite one.
-fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) -> Option<Box<str>> {
+pub(super) fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) -> Option<Box<str>> {
     if !is_permission(text, false) {
         let found = Diagnostic::error(at.span(), format!("{text:?} is not a permission that a route can ask for"));
         cx.push(found.expected("a definite one, such as \"posts:delete\""));
