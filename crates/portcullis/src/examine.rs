@@ -69,9 +69,11 @@ impl Gate {
         // Whether somebody means it comes first: nothing else about the body is told to whoever cannot say so.
         let meant = pass.case().form().map_or(Ok(()), |form| form.check(&seen, &whole));
         let judged = meant.and_then(|()| pass.case().checks().iter().try_for_each(|check| check.check(&seen, &whole)));
-        if !reported.into_inner().is_empty() {
+        if let Some(first) = reported.into_inner().first() {
             let event = pass.case().event(now, EventKind::ContentReported, id);
-            self.record(Event { reason: Some(Reason::ValidationFailed([].into()).slug()), ..event });
+            let rule = format!("{} {}", first.path, first.rule).into();
+            let reason = Reason::ValidationFailed([].into()).slug();
+            self.record(Event { reason: Some(reason), rule: Some(rule), ..event });
         }
         judged?;
         // Where the length was hidden it is known now, and no trailers follow.

@@ -296,6 +296,9 @@ impl Gate {
 
             // 10. What the body has to satisfy.
             trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
+            for check in &route.checks {
+                trace.remark(Stage::Shape, || check.describe(facts.method, path.as_str()));
+            }
             rewrite(facts, &path)
         });
         let rewritten = match permitted {
