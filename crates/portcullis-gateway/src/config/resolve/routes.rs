@@ -10,8 +10,8 @@ use portcullis_auth::access::{Requirement, RoleRule};
 use portcullis_shield::CorsRules;
 
 use super::context::{Context, is_name};
-use super::cors;
 use super::headers::Layer;
+use super::{content, cors};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
@@ -124,6 +124,7 @@ pub(super) fn role_reference(cx: &mut Context<'_>, at: &At<Text>, roles: &Roles)
 pub(super) struct Defaults {
     pub(super) otherwise: Otherwise,
     pub(super) max_body: u64,
+    pub(super) max_json: u64,
 }
 
 pub(super) fn defaults(cx: &mut Context<'_>, raw: &Raw) -> Defaults {
@@ -159,7 +160,11 @@ pub(super) fn defaults(cx: &mut Context<'_>, raw: &Raw) -> Defaults {
             Otherwise::Authenticated | Otherwise::Refuse => {}
         }
     }
-    Defaults { otherwise, max_body: cx.size(table.max_body.as_ref(), RouteRule::DEFAULT_BODY, 0..=LARGEST_BODY) }
+    Defaults {
+        otherwise,
+        max_body: cx.size(table.max_body.as_ref(), RouteRule::DEFAULT_BODY, 0..=LARGEST_BODY),
+        max_json: cx.size(table.max_json.as_ref(), RouteRule::DEFAULT_JSON, 0..=LARGEST_BODY),
+    }
 }
 
 /// What routes refer to.
@@ -185,7 +190,11 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
         let access = requirement(cx, table, &path, around.roles);
         let target = target(cx, table.get(), around.upstreams);
         let body = table.get().body.as_ref().map(Table::get);
-        let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
+        let max = body.and_then(|body| body.max.as_ref());
+        let max_body = cx.size(max, around.defaults.max_body, 0..=LARGEST_BODY);
+        // Who names a size for a route means whatever is sent there.
+        let max_json = if max.is_some() { max_body } else { around.defaults.max_json };
+        let checks = content::checks(cx, body);
         let headers = table.get().headers.as_ref().map(|table| Arc::new(around.headers.for_route(cx, table.get())));
         let cors = table.get().cors.as_ref().map(|written| cors::of_route(cx, written, around.cors, &path));
         for (pattern, span) in patterns(cx, table.get().pattern.as_ref(), &path, &table.span()) {
@@ -199,6 +208,8 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             warn_of_open_writes(cx, &pattern, &access, &span);
             rules.push(RouteRule {
                 max_body,
+                max_json,
+                checks: checks.clone(),
                 headers: headers.clone(),
                 cors: cors.clone().unwrap_or_default(),
                 ..RouteRule::new(pattern, access, Target::Upstream(target))
