@@ -17,6 +17,7 @@ mod claims;
 mod clock;
 mod closed;
 mod commands;
+mod contents;
 mod contract;
 mod cookies;
 mod cors;

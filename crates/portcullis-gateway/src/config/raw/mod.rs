@@ -1,6 +1,7 @@
 //! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
+mod body;
 mod cors;
 mod csrf;
 mod headers;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnknownName};
 pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};

@@ -2,6 +2,7 @@
 //! its place, and goes on with the default.
 
 mod candidates;
+mod content;
 mod context;
 mod cors;
 mod csrf;
@@ -129,6 +130,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         routes: rules,
         otherwise: defaults.otherwise,
         max_body: defaults.max_body,
+        max_json: defaults.max_json,
         limits: limits.rules,
         limit_headers: limits.headers,
         reputation,
