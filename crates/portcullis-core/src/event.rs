@@ -55,6 +55,10 @@ pub enum EventKind {
     CertificatesReloaded,
     /// New ones cannot be used, and the old ones stay.
     CertificatesRefused,
+    /// An authority gave a certificate that was ordered.
+    CertificateObtained,
+    /// An order brought no certificate; it is tried again later.
+    CertificateOrderFailed,
     /// A mail was given up; whoever waits for it has to ask again.
     MailDropped,
     /// Too many wrong passwords were tried for an address, or on a device.
@@ -69,7 +73,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -88,6 +92,8 @@ impl EventKind {
         Self::ReloadRefused,
         Self::CertificatesReloaded,
         Self::CertificatesRefused,
+        Self::CertificateObtained,
+        Self::CertificateOrderFailed,
         Self::MailDropped,
         Self::LoginsExhausted,
         Self::AddressSuspect,
@@ -117,6 +123,8 @@ impl EventKind {
             Self::ReloadRefused => "reload_refused",
             Self::CertificatesReloaded => "certificates_reloaded",
             Self::CertificatesRefused => "certificates_refused",
+            Self::CertificateObtained => "certificate_obtained",
+            Self::CertificateOrderFailed => "certificate_order_failed",
             Self::MailDropped => "mail_dropped",
             Self::LoginsExhausted => "logins_exhausted",
             Self::AddressSuspect => "address_suspect",
@@ -133,6 +141,7 @@ impl EventKind {
             | Self::LoginSucceeded
             | Self::Reloaded
             | Self::CertificatesReloaded
+            | Self::CertificateObtained
             | Self::LimitWouldHit
             | Self::LimitsDisagree
             | Self::ContentReported => Severity::Info,
@@ -148,6 +157,7 @@ impl EventKind {
             Self::RefreshReuse
             | Self::ReloadRefused
             | Self::CertificatesRefused
+            | Self::CertificateOrderFailed
             | Self::LimitStoreLost
             | Self::LoginsExhausted
             | Self::AddressBad

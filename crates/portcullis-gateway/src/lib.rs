@@ -2,8 +2,10 @@
 //!
 //! `config` turns a file into [`config::Settings`], `listen` accepts connections on one runtime per core, `proxy`
 //! carries admitted requests to an upstream, `identity_api` serves `/auth/*`, `admin` serves the operator, `cli` is what
-//! a person types, `demo` is the tour, `tls` is what handshakes need, and `serve` wires them together.
+//! a person types, `demo` is the tour, `tls` is what handshakes need, `acme` orders certificates for it, and `serve` wires them
+//! together.
 
+pub mod acme;
 pub mod admin;
 pub mod cli;
 pub mod clock;

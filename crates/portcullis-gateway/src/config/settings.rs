@@ -12,6 +12,7 @@ use portcullis_core::{Secret, TrustedHops};
 use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
 use portcullis_shield::csrf::CsrfRules;
 
+use crate::acme::AcmePlan;
 use crate::tls::Material;
 use crate::upstream_tls::UpstreamTls;
 
@@ -67,6 +68,8 @@ pub struct TlsSettings {
     pub listen: Vec<SocketAddr>,
     /// Where plain HTTP is told the way to it.
     pub redirect: Vec<SocketAddr>,
+    /// From whom certificates come by ACME; `None` where all are files of the operator's.
+    pub acme: Option<Arc<AcmePlan>>,
     /// What handshakes need, as it was when the file was loaded.
     pub material: Arc<Material>,
 }

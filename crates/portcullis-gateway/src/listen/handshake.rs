@@ -11,6 +11,7 @@ use portcullis_core::Reason;
 use portcullis_watch::Handshake;
 use rustls::HandshakeKind;
 use rustls::server::Acceptor;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -55,12 +56,14 @@ pub(super) async fn serve(stream: TcpStream, link: Rc<Link>) {
         Some(_) => return,
         None => return handshakes.handshake(Handshake::Late),
     }
-    let agreed = match in_time(&link, &alarm, agree(stream, &material)).await {
+    let agreed = match in_time(&link, &alarm, agree(stream, &material, &link)).await {
         Some(agreed) => agreed,
         None => return handshakes.handshake(Handshake::Late),
     };
     let stream = match agreed {
-        Ok(stream) => stream,
+        Ok(Some(stream)) => stream,
+        // Whoever verifies us has seen what it came for.
+        Ok(None) => return,
         Err(error) => {
             // The alert has told the client. Strangers' mistakes are no news for an operator.
             tracing::debug!(%error, peer = %link.peer, "a TLS handshake failed");
@@ -90,10 +93,23 @@ async fn serve_chosen(stream: TlsStream<TcpStream>, link: Rc<Link>) {
     }
 }
 
-/// The handshake itself. What the client says first is read before the terms are chosen.
-async fn agree(stream: TcpStream, material: &Arc<Material>) -> std::io::Result<TlsStream<TcpStream>> {
+/// The handshake itself. What the client says first is read before the terms are chosen. `None` where it was a challenge of
+/// ACME's: nothing is ever spoken on such a connection (RFC 8737 §3).
+async fn agree(
+    stream: TcpStream,
+    material: &Arc<Material>,
+    link: &Link,
+) -> std::io::Result<Option<TlsStream<TcpStream>>> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    start.into_stream(Arc::clone(material.config())).await
+    let challenges = link.core.shared.challenges();
+    if challenges.awaits_a_handshake()
+        && let Some(terms) = challenges.terms(&start.client_hello())
+    {
+        let mut stream = start.into_stream(terms).await?;
+        stream.shutdown().await?;
+        return Ok(None);
+    }
+    start.into_stream(Arc::clone(material.config())).await.map(Some)
 }
 
 /// Lets something happen within the connection's deadlines; `None` where it did not.

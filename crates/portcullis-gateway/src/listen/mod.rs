@@ -34,6 +34,7 @@ pub(crate) use self::guarded::Transport;
 pub(crate) use self::handshake::PROTOCOLS;
 pub(crate) use self::link::Link;
 pub(crate) use self::wheel::{Alarm, Tick, Wheel};
+use crate::acme::Challenges;
 use crate::config::{TransportSettings, UpstreamSettings};
 use crate::proxy::{AccessLog, Held, IdentityHandle, ToHttps};
 use crate::tls;
@@ -59,6 +60,8 @@ pub struct Shared {
     settings: ArcSwap<ProxySettings>,
     /// What handshakes need; empty where no TLS is spoken.
     tls: Arc<tls::Current>,
+    /// What is answered to whoever verifies that this gate is the host of a name.
+    challenges: Arc<Challenges>,
     /// Where the plain listener beside TLS leads.
     to_https: Option<ToHttps>,
     /// Odd while a reload is under way.
@@ -92,6 +95,7 @@ impl Shared {
             held: Arc::default(),
             settings: ArcSwap::from_pointee(settings),
             tls: Arc::default(),
+            challenges: Arc::default(),
             to_https: None,
             epoch: AtomicU64::new(0),
         }
@@ -113,6 +117,11 @@ impl Shared {
     /// What handshakes need at the moment; empty where no TLS is spoken.
     pub(crate) const fn tls(&self) -> &Arc<tls::Current> {
         &self.tls
+    }
+
+    /// Answers to challenges of ACME's; empty but for the moments of an order.
+    pub(crate) const fn challenges(&self) -> &Arc<Challenges> {
+        &self.challenges
     }
 
     /// Where a request in the clear is sent on to.

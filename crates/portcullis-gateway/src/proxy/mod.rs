@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Principal, Reason, RequestId, Timestamp};
@@ -185,6 +185,7 @@ fn before_the_gate(link: &Rc<Link>, request: &Request<ClientBody>, line: &Line) 
         (Door::Open, _) => return None,
         (_, Some(session)) if session.serves(request.headers().get(HOST)) => return None,
         (Door::Tls, _) => Reason::Misdirected,
+        (Door::Redirect, _) if let Some(proof) = proof(link, request) => return Some(tell_proof(link, line, proof)),
         (Door::Redirect, _) => match shared.to_https(request) {
             Ok(location) => return Some(redirect(link, line, location)),
             Err(reason) => reason,
@@ -192,6 +193,22 @@ fn before_the_gate(link: &Rc<Link>, request: &Request<ClientBody>, line: &Line) 
     };
     let refusal = shared.gate.refuse(&facts(link, request, line), reason);
     Some(refuse(link, line, &refusal, true, false))
+}
+
+/// What an authority of certificates looks for at port 80, while it does (RFC 8555 §8.3).
+fn proof(link: &Link, request: &Request<ClientBody>) -> Option<Vec<u8>> {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        .then(|| link.core.shared.challenges().file(request.uri().path()))
+        .flatten()
+}
+
+fn tell_proof(link: &Rc<Link>, line: &Line, proof: Vec<u8>) -> Response<ResponseBody> {
+    let shared = &link.core.shared;
+    let mut answer = portcullis_core::Problem { status: StatusCode::OK, headers: HeaderMap::new(), body: proof };
+    shared.gate.policy().response_headers().apply(&mut answer.headers);
+    answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    shared.metrics.request(Counted::Answer, answer.status.as_u16(), shared.clock.now().since(line.at));
+    problem(link, line, answer, false)
 }
 
 /// The way to https, for good (RFC 9110 §15.4.9).

@@ -1,6 +1,7 @@
 //! Wires settings, services and listeners together; reload and graceful stop.
 
 mod attempts;
+mod certificates;
 mod csrf;
 mod holders;
 mod identity;

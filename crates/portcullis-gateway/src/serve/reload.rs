@@ -40,6 +40,7 @@ fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
     if let Some(tls) = &settings.tls {
         running.shared.use_tls(&tls.material);
     }
+    running.planned.send_replace(settings.tls.as_ref().and_then(|tls| tls.acme.clone()));
     if let Some(identity) = &running.identity {
         identity.use_roles(settings.gate.roles.clone());
     }
@@ -53,6 +54,10 @@ fn keep_fixed(old: &Settings, mut new: Settings) -> Settings {
     let addresses = |tls: &Option<TlsSettings>| tls.as_ref().map(|tls| (tls.listen.clone(), tls.redirect.clone()));
     if addresses(&new.tls) != addresses(&old.tls) {
         tracing::warn!("changes of where TLS is spoken take effect at the next start");
+        new.tls.clone_from(&old.tls);
+    }
+    // Certificates stay where this process holds the lock.
+    if new.state_dir != old.state_dir && new.tls.as_ref().is_some_and(|tls| tls.acme.is_some()) {
         new.tls.clone_from(&old.tls);
     }
     if new.listen != old.listen || new.public_url != old.public_url || new.state_dir != old.state_dir {

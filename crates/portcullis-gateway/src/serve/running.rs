@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis::{Comparison, Gate, PolicyError};
 use portcullis_core::ports::{Nobody, Revocations};
-use portcullis_core::{Clock as _, EventSink};
+use portcullis_core::{Clock as _, EventSink, Timestamp};
 use portcullis_identity::{AccountName, Forgets, Identity, IdentityError};
 use portcullis_limit::{Limiter, MemcachedStore, StoreError};
 use portcullis_watch::{BlockTable, ComparedLimits, EventLog, EventLogOptions, Metrics, Recorder, Sample};
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::attempts::CountedAttempts;
+use super::certificates;
 use super::csrf::Forgery;
 use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
@@ -25,6 +26,7 @@ use super::policy::{build_policy, role_names};
 use super::reputation;
 use super::state_dir::{StateDir, StateDirError};
 use super::tls_files;
+use crate::acme::Planned;
 use crate::admin::{self, Accounts, AdminParts, CaughtMail, MailSource, OperatorToken, OperatorTokenError, ReadyCheck};
 use crate::clock::ProcessClock;
 use crate::config::{MailDelivery, Settings, UpstreamTls};
@@ -50,6 +52,8 @@ pub struct Running {
     pub(super) recorder: Arc<Recorder>,
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) csrf: Forgery,
+    /// From whom certificates come by ACME.
+    pub(super) planned: Planned,
     /// The store that has to know by what limits count.
     pub(super) introduced: Option<Arc<MemcachedStore>>,
     listening: Vec<(Door, std::net::SocketAddr)>,
@@ -224,6 +228,10 @@ impl Running {
             chores.push(tokio::spawn(tls::keep_current(Arc::clone(shared.tls()), Arc::clone(&recorder) as _)));
         }
         chores.push(tokio::spawn(tls_files::keep(Arc::clone(&shared))));
+        let planned = Planned::new(settings.tls.as_ref().and_then(|tls| tls.acme.clone()));
+        if settings.tls.is_some() {
+            chores.push(tokio::spawn(certificates::keep(&planned, &shared, &metrics, Arc::clone(&recorder) as _)));
+        }
         let cores = listen::run(listeners, &shared).map_err(StartError::Threads)?;
         Ok(Self {
             settings,
@@ -231,6 +239,7 @@ impl Running {
             recorder,
             identity,
             csrf,
+            planned,
             introduced,
             listening,
             cores,
@@ -360,9 +369,12 @@ fn doors(settings: &Settings) -> Vec<(Door, std::net::SocketAddr)> {
 
 fn watch_certificates(metrics: &Metrics, shared: &Shared) {
     let tls = Arc::clone(shared.tls());
-    let value = Box::new(move || tls.load().as_ref().map_or(0, |material| material.expires().as_secs()));
-    let (name, help) =
-        ("portcullis_tls_certificate_expires_seconds", "When the first certificate expires, in seconds since 1970.");
+    let value =
+        Box::new(move || tls.load().as_ref().map_or(0, |material| material.expires().map_or(0, Timestamp::as_secs)));
+    let (name, help) = (
+        "portcullis_tls_certificate_expires_seconds",
+        "When the first certificate expires, in seconds since 1970; 0 where there is none yet.",
+    );
     metrics.sample(Sample { name, help, value });
 }
 

@@ -50,8 +50,11 @@ pub enum UnknownName {
 /// How TLS is spoken, and where the files for it are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsPlan {
-    /// The certificates; the first one is shown to whoever asks for no name of any. Never empty.
+    /// The certificates; the first one is shown to whoever asks for no name of any. Empty only where one comes by ACME.
     pub pairs: Vec<PairFiles>,
+    /// The file that a certificate which comes by ACME is kept in with its key, behind the others. Until it is there, no
+    /// handshake succeeds for whoever would be shown it.
+    pub acme: Option<PathBuf>,
     /// What becomes of unknown names.
     pub unknown: UnknownName,
     /// Whether TLS 1.2 is spoken besides 1.3.
@@ -99,6 +102,8 @@ pub enum Place {
     Ca,
     /// The revocation list with this index.
     Crl(usize),
+    /// What came by ACME.
+    Acme,
 }
 
 /// Everything that a handshake needs.
@@ -110,7 +115,7 @@ pub struct Material {
     names: Arc<Names>,
     client: Option<ClientTrust>,
     ticketer: Arc<dyn ProducesTickets>,
-    expires: Timestamp,
+    expires: Option<Timestamp>,
 }
 
 impl Material {
@@ -128,9 +133,9 @@ impl Material {
         self.client.as_ref()
     }
 
-    /// When the first of the certificates expires.
+    /// When the first of the certificates expires; `None` where there is none yet.
     #[must_use]
-    pub const fn expires(&self) -> Timestamp {
+    pub const fn expires(&self) -> Option<Timestamp> {
         self.expires
     }
 }
@@ -145,7 +150,7 @@ impl TlsPlan {
     /// All the files.
     fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let clients = self.client.iter().flat_map(|client| std::iter::once(&client.ca).chain(&client.crls));
-        self.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]).chain(clients)
+        self.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]).chain(&self.acme).chain(clients)
     }
 
     /// Loads the files. Tickets that `before` gave out stay good, unless clients prove themselves: then no session outlives what
@@ -167,9 +172,11 @@ impl TlsPlan {
             Some(Some(trust)) => Some(trust),
             None => None,
         };
-        let Some(pairs) = pairs.into_iter().collect::<Option<Vec<Pair>>>() else { return (None, found) };
-        let expires = pairs.iter().map(|pair| pair.expires).min().unwrap_or(Timestamp::MAX);
-        let names = Arc::new(Names::new(pairs, self.unknown));
+        let Some(mut pairs) = pairs.into_iter().collect::<Option<Vec<Pair>>>() else { return (None, found) };
+        let from_files = pairs.len();
+        pairs.extend(self.acme.as_ref().and_then(|file| Pair::load_acme(outside, file, &provider, now, &mut found)));
+        let expires = pairs.iter().map(|pair| pair.expires).min();
+        let names = Arc::new(Names::new(pairs, from_files, self.unknown));
         let ticketer = match before {
             Some(before) if client.is_none() && before.client.is_none() => Ok(Arc::clone(&before.ticketer)),
             _ => aws_lc_rs::Ticketer::new(),

@@ -22,11 +22,13 @@ pub(crate) struct Names {
     /// By what stands behind `*.`; a star is one whole label, the first (RFC 9525 §6.3).
     starred: HashMap<Box<str>, Those>,
     unknown: UnknownName,
+    /// How many of the certificates are from files of the operator's.
+    from_files: usize,
 }
 
 impl Names {
-    pub(super) fn new(pairs: Vec<Pair>, unknown: UnknownName) -> Self {
-        let mut names = Self { keys: Vec::new(), exact: HashMap::new(), starred: HashMap::new(), unknown };
+    pub(super) fn new(pairs: Vec<Pair>, from_files: usize, unknown: UnknownName) -> Self {
+        let mut names = Self { keys: Vec::new(), exact: HashMap::new(), starred: HashMap::new(), unknown, from_files };
         for (index, pair) in pairs.into_iter().enumerate() {
             for name in pair.names {
                 let (map, name) = match name.strip_prefix("*.") {
@@ -51,6 +53,11 @@ impl Names {
     /// Whether a certificate has this name. It is compared without regard to case and to a final dot.
     pub(crate) fn covers(&self, name: &str) -> bool {
         self.find(&plain_name(name)).is_some()
+    }
+
+    /// Whether a certificate from a file of the operator's has this name literally.
+    pub(crate) fn are_from_files(&self, name: &str) -> bool {
+        self.exact.get(name).is_some_and(|those| those.iter().any(|index| *index < self.from_files))
     }
 
     /// Whether both names lead to the same certificates; no name leads where unknown ones do.

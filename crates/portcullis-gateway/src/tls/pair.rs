@@ -75,6 +75,27 @@ impl Pair {
     }
 }
 
+impl Pair {
+    /// Reads a pair that came by ACME, from the one file that holds both; `None` where there is none yet, or none that can be
+    /// used. That is no mistake of the configuration's: another one is ordered.
+    pub(super) fn load_acme(
+        outside: &dyn Outside,
+        file: &Path,
+        provider: &CryptoProvider,
+        now: Timestamp,
+        found: &mut Vec<Finding>,
+    ) -> Option<Self> {
+        if outside.read(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            return None;
+        }
+        let files = PairFiles { cert: file.to_owned(), key: file.to_owned() };
+        let mut told = Vec::new();
+        let pair = Self::load(outside, 0, &files, provider, now, &mut told);
+        found.extend(told.into_iter().map(|finding| Finding { place: Place::Acme, is_warning: true, ..finding }));
+        pair
+    }
+}
+
 /// What a file holds, by the function that reads it.
 fn content<T>(
     outside: &dyn Outside,

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
-    date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType, SerialNumber, date_time_ymd,
 };
 
 /// Signs what a test needs.
@@ -80,6 +80,11 @@ impl Authority {
             key: key.serialize_pem(),
             key_der: key.serialize_der(),
         }
+    }
+
+    /// What somebody asks for who made the key.
+    pub(crate) fn sign(&self, request: &CertificateSigningRequestParams) -> Certificate {
+        request.signed_by(&self.issuer).unwrap()
     }
 
     /// A certificate of any kind.

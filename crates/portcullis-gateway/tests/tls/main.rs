@@ -6,6 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acme;
+mod acme_probe;
+mod acme_server;
 mod authority;
 mod caller;
 mod configured;

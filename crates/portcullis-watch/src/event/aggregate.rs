@@ -131,6 +131,8 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         | EventKind::ReloadRefused
         | EventKind::CertificatesReloaded
         | EventKind::CertificatesRefused
+        | EventKind::CertificateObtained
+        | EventKind::CertificateOrderFailed
         | EventKind::LimitStoreLost
         | EventKind::LimitStoreBack
         | EventKind::LimitStoreForgot => false,

@@ -1,6 +1,7 @@
 //! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
+mod acme;
 mod body;
 mod cors;
 mod csrf;
@@ -25,6 +26,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use acme::{AcmeTable, ChallengeName, ExternalAccountTable};
 pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnknownMembersName};
 pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};

@@ -3,15 +3,17 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, OneOrMany, PathText, SocketText, Table, Text};
+use super::{AcmeTable, At, OneOrMany, PathText, SocketText, Table, Text};
 
 /// TLS with clients. With this section the addresses of `listen` speak HTTPS and nothing else.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct TlsTable {
-    /// The certificates. Which one a client is shown follows from the name that it asks for; the first is for whoever asks
-    /// for none. The files are looked at every second, and loaded anew when they have changed. Required.
+    /// The certificates that are files. Which one a client is shown follows from the name that it asks for; the first is for whoever asks
+    /// for none. The files are looked at every second, and loaded anew when they have changed. Required without `[tls.acme]`.
     pub(crate) certificates: Option<Vec<Table<CertificateTable>>>,
+    /// A certificate that this gate gets and renews by itself.
+    pub(crate) acme: Option<Table<AcmeTable>>,
     /// Where HTTPS is spoken instead of at the addresses of `listen`, which then stay plain if they are written.
     pub(crate) listen: Option<OneOrMany<SocketText>>,
     /// Where plain HTTP is answered with the way to HTTPS and nothing else, such as `0.0.0.0:80`. Default: nowhere.

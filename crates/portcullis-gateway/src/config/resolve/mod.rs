@@ -1,6 +1,7 @@
 //! From the file as it is written to settings that cannot be wrong. Each part reads its tables, reports every mistake at
 //! its place, and goes on with the default.
 
+mod acme;
 mod candidates;
 mod content;
 mod context;
@@ -62,15 +63,15 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let cx = &mut context;
     let mut plain = transport::listen(cx, &raw, given.listen);
     let roles = routes::roles(cx, &raw);
-    let tls = tls::tls(cx, &raw, !given.listen.is_empty(), &mut plain, &roles);
-    let listen: Vec<SocketAddr> = plain.iter().chain(tls.iter().flat_map(|tls| &tls.listen)).copied().collect();
-    let secure = tls.as_ref().and_then(|tls| tls.listen.first()).copied();
-    let public_url = transport::public_url(cx, &raw, &listen, secure);
     let state_dir = match (given.state_dir, &raw.state_dir) {
         (Some(path), _) => path.to_owned(),
         (None, Some(at)) => cx.path(at),
         (None, None) => given.folder.join("portcullis-data"),
     };
+    let tls = tls::tls(cx, &raw, !given.listen.is_empty(), &mut plain, &roles, &state_dir);
+    let listen: Vec<SocketAddr> = plain.iter().chain(tls.iter().flat_map(|tls| &tls.listen)).copied().collect();
+    let secure = tls.as_ref().and_then(|tls| tls.listen.first()).copied();
+    let public_url = transport::public_url(cx, &raw, &listen, secure);
     let transport = transport::transport(cx, &raw);
     let upstreams = upstreams::upstreams(cx, &raw, &listen);
     let mail = mail::delivery(cx, &raw, given.catches_mail);

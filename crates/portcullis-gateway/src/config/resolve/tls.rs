@@ -2,12 +2,16 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
 
 use portcullis_auth::certificate::{CertificateRules, NameKind, NamePattern, is_trust_domain};
 
+use super::acme;
 use super::context::Context;
 use super::routes::{Roles, role_reference};
 use super::transport::socket;
+use crate::acme::AcmePlan;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     At, CertificateTable, GrantTable, OneOrMany, PrincipalName, Raw, SocketText, Table, TlsClientTable, TlsTable,
@@ -24,6 +28,7 @@ pub(super) fn tls(
     over: bool,
     listen: &mut Vec<SocketAddr>,
     roles: &Roles,
+    state_dir: &Path,
 ) -> Option<TlsSettings> {
     let section = raw.tls.as_ref()?;
     let table = section.get();
@@ -43,15 +48,25 @@ pub(super) fn tls(
     }
     let taken: Vec<SocketAddr> = speaks.iter().chain(&*listen).copied().collect();
     let redirect = addresses(cx, table.redirect.as_ref(), &taken);
+    let acme = match &table.acme {
+        Some(table) => Some(acme::plan(cx, table, state_dir, !redirect.is_empty())),
+        None => None,
+    };
     let pairs = pairs(cx, section);
     let client = match &table.client {
         Some(table) => Some(client(cx, table, roles)?),
         None => None,
     };
     let pairs = pairs?;
+    // What is wrong with it has been told.
+    let acme = match acme {
+        Some(plan) => Some(Arc::new(plan?)),
+        None => None,
+    };
     let (files, spans): (Vec<PairFiles>, Vec<[Range<usize>; 2]>) = pairs.into_iter().unzip();
     let plan = TlsPlan {
         pairs: files,
+        acme: acme.as_ref().map(|plan| AcmePlan::certificate(&plan.folder)),
         unknown: match table.unknown_name.as_ref().map(At::get) {
             None | Some(UnknownNameName::First) => UnknownName::First,
             Some(UnknownNameName::Refuse) => UnknownName::Refuse,
@@ -63,6 +78,7 @@ pub(super) fn tls(
     let authorities = clients.and_then(|clients| clients.ca.as_ref()).map(At::span);
     let lists = clients.and_then(|clients| clients.crl.as_ref()).into_iter().flat_map(|crl| &crl.0).map(At::span);
     let client_spans: Vec<Range<usize>> = authorities.into_iter().chain(lists).collect();
+    let acme_span = table.acme.as_ref().map(Table::span);
     let (material, found) = plan.load(cx.outside, None);
     for finding in found {
         let span = match finding.place {
@@ -70,10 +86,15 @@ pub(super) fn tls(
             Place::Key(index) => spans.get(index).map(|[_, key]| key),
             Place::Ca => client_spans.first(),
             Place::Crl(index) => client_spans.get(index + 1),
+            Place::Acme => acme_span.as_ref(),
         };
         cx.push(diagnostic(span.cloned(), finding));
     }
-    Some(TlsSettings { listen: speaks, redirect, material: material? })
+    let material = material?;
+    if let (Some(written), Some(plan)) = (&table.acme, &acme) {
+        acme::judge(cx, written, plan, &material, raw);
+    }
+    Some(TlsSettings { listen: speaks, redirect, acme, material })
 }
 
 fn diagnostic(span: Option<Range<usize>>, finding: Finding) -> Diagnostic {
@@ -115,7 +136,7 @@ type Named = (PairFiles, [Range<usize>; 2]);
 fn pairs(cx: &mut Context<'_>, section: &Table<TlsTable>) -> Option<Vec<Named>> {
     const EXAMPLE: &str = "certificates = [{ cert = \"fullchain.pem\", key = \"key.pem\" }]";
     let given = section.get().certificates.as_deref().unwrap_or_default();
-    if given.is_empty() {
+    if given.is_empty() && section.get().acme.is_none() {
         cx.missing("tls", "certificates", section.span(), EXAMPLE);
         return None;
     }
