@@ -1,7 +1,5 @@
 //! What an operator does to limits that several gates share in a real Redis, and candidates beside live ones (L6, L9).
 
-#![expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
-
 #[path = "../../portcullis-limit/tests/redis/servers.rs"]
 #[expect(dead_code, reason = "one harness for the tests of the store and for these")]
 mod servers;

@@ -7,8 +7,10 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::{AddressKey, ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
 use portcullis_limit::{Ask, Patience, Rate, Standing};
+use portcullis_shield::csrf::FormToken;
 use portcullis_shield::{Check, FromUpstream, Nonce, Preflight};
 
+use crate::forgery::Tokens;
 use crate::limits::LimitRule;
 use crate::policy::Policy;
 
@@ -31,6 +33,8 @@ pub struct Case {
     pub(crate) stale_cookie: Option<Scheme>,
     /// Whether a browser says that another site's page made it ask; looked at only where a limit goes by reputation.
     pub(crate) cross_site: bool,
+    /// The tokens of a session that a cookie proved.
+    pub(crate) tokens: Option<Box<Tokens>>,
     /// The origin of the page that asks; looked at only where there are rules for pages of other origins.
     pub(crate) origin: Option<HeaderValue>,
     /// What the upstream is told to put into its page, where the policy of its responses has a place for it.
@@ -85,6 +89,11 @@ impl Case {
         self.route.map_or(&[], |index| &self.policy.route_at(index).checks)
     }
 
+    /// The check of a form that must hold a token against forgery, where the head held none.
+    pub(crate) fn form(&self) -> Option<&FormToken> {
+        self.tokens.as_ref()?.form.as_ref()
+    }
+
     /// Who it is, where that was proven.
     #[must_use]
     pub const fn principal(&self) -> Option<&Arc<Principal>> {
@@ -131,6 +140,9 @@ impl Case {
             && !headers.get_all(SET_COOKIE).iter().any(|other| cookie_name(other) == cookie_name(&cookie))
         {
             headers.append(SET_COOKIE, cookie);
+        }
+        if let Some(tokens) = &self.tokens {
+            tokens.hand_out(headers);
         }
     }
 
@@ -197,6 +209,6 @@ fn closer_to_refusal<'s>(one: &'s Standing, other: &'s Standing) -> &'s Standing
 }
 
 /// What stands before the `=` of a `Set-Cookie`.
-fn cookie_name(set: &HeaderValue) -> &[u8] {
+pub(crate) fn cookie_name(set: &HeaderValue) -> &[u8] {
     set.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::{ORIGIN, UPGRADE};
+use http::Method;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
 use portcullis_auth::OpaqueVerifier;
 use portcullis_auth::access;
 use portcullis_core::ports::{Blocklist, Holders, Nobody, Revocations, Standing as Validity};
@@ -20,6 +19,7 @@ use crate::answer::Answer;
 use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::{Delay, WaitingRoom};
+use crate::forgery;
 use crate::limits::{self, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
@@ -290,8 +290,8 @@ impl Gate {
             }
         }
         let permitted = identity.and_then(|_| {
-            // 9. May that one do this?
-            permit(policy, route, &path, facts, case)?;
+            // 9. May that one do this, and do they mean to?
+            permit(policy, route, &path, facts, case, trace)?;
             trace.remark(Stage::Permit, || "permitted".to_owned());
 
             // 10. What the body has to satisfy.
@@ -506,6 +506,7 @@ impl Case {
             patience: Patience::default(),
             stale_cookie: None,
             cross_site,
+            tokens: None,
             origin,
             nonce: None,
             is_head: *facts.method == Method::HEAD,
@@ -514,42 +515,20 @@ impl Case {
 }
 
 /// Role and permission and whose it is; and for a credential that a browser sends by itself, who made the browser send it.
-fn permit(
+fn permit<T: Trace>(
     policy: &Policy,
     route: &Route,
     path: &NormalizedPath<'_>,
     facts: &Facts<'_>,
-    case: &Case,
+    case: &mut Case,
+    trace: &mut T,
 ) -> Result<(), Reason> {
+    forgery::refuse(policy, route, facts, case, trace)?;
     let principal = case.principal.as_deref();
-    if principal.is_some_and(|principal| principal.parts().scheme.is_ambient())
-        // A WebSocket is opened by a GET, and a browser lets every page open one with the cookies of its target.
-        && (!is_safe(facts.method) || facts.headers.contains_key(UPGRADE))
-        && is_cross_site(facts.headers, &policy.public_origin)
-    {
-        return Err(Reason::CrossSite);
-    }
     access::permits(&route.access, principal, &policy.roles)?;
     match &route.owner {
         None => Ok(()),
         Some(owner) => owner.judge(path, principal, &policy.roles),
-    }
-}
-
-/// Safe methods of RFC 9110 §9.2.1.
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-/// Whether a browser says that another site made it send this request. A client that sends neither header is no
-/// browser, and nobody can make it send a cookie it does not mean to.
-fn is_cross_site(headers: &HeaderMap, public_origin: &str) -> bool {
-    if let Some(site) = headers.get("sec-fetch-site") {
-        return site != "same-origin" && site != "none";
-    }
-    match headers.get(ORIGIN) {
-        Some(origin) => origin.as_bytes() != public_origin.as_bytes(),
-        None => false,
     }
 }
 

@@ -12,6 +12,7 @@ mod cost;
 mod count;
 mod delay;
 mod examine;
+mod forgery;
 mod gate;
 mod identity_headers;
 mod inspect;

@@ -7,6 +7,7 @@ use portcullis_auth::access::{Ownership, Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
+use portcullis_shield::csrf::Csrf;
 use portcullis_shield::{Check, Cors, ResponseHeaders, ResponseRules};
 
 use crate::identity_headers::IdentityHeaders;
@@ -41,16 +42,19 @@ pub struct RouteRule {
     /// Whether it only lets go on, or ends, what was proven before, as a refresh does: then it is neither judged by its
     /// address's reputation nor does it change it. Whoever is logged in behind an address with a bad name stays so.
     pub renews: bool,
-    /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
-    pub checks: Vec<Arc<dyn Check>>,
-    /// What must be the caller's own.
-    pub owner: Option<Ownership>,
-    /// What is asked of responses.
-    pub response: Option<Arc<ResponseRules>>,
     /// What its responses carry, where that is not what all do.
     pub headers: Option<Arc<ResponseHeaders>>,
     /// Which pages of other origins may ask.
     pub cors: RouteCors,
+    /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
+    pub checks: Vec<Arc<dyn Check>>,
+    /// Whether unsafe methods need no token here although a cookie authenticates them (H2). Their origin is asked all the
+    /// same.
+    pub danger_no_csrf_token: bool,
+    /// What must be the caller's own.
+    pub owner: Option<Ownership>,
+    /// What is asked of responses.
+    pub response: Option<Arc<ResponseRules>>,
 }
 
 /// Which pages of other origins may ask for what a route covers.
@@ -80,6 +84,7 @@ impl RouteRule {
             ignores_credentials: false,
             renews: false,
             checks: Vec::new(),
+            danger_no_csrf_token: false,
             owner: None,
             response: None,
             headers: None,
@@ -127,6 +132,8 @@ pub struct PolicyParts {
     pub cookies: CookieNames,
     /// `scheme://host[:port]` under which browsers know this gate; compared with `Origin`.
     pub public_origin: Box<str>,
+    /// What is asked of unsafe requests that a cookie authenticates.
+    pub csrf: Csrf,
     /// Whether the upstream receives the credential that we consumed.
     pub forward_credentials: bool,
     /// How the upstream is told who it is.
@@ -168,6 +175,7 @@ pub struct Policy {
     pub(crate) verifier: Arc<TokenVerifier>,
     pub(crate) cookies: CookieNames,
     pub(crate) public_origin: Box<str>,
+    pub(crate) csrf: Arc<Csrf>,
     pub(crate) forward_credentials: bool,
     pub(crate) identity_headers: IdentityHeaders,
     pub(crate) response_headers: ResponseHeaders,
@@ -186,6 +194,7 @@ pub(crate) struct Route {
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
     pub(crate) checks: Box<[Arc<dyn Check>]>,
+    pub(crate) danger_no_csrf_token: bool,
     pub(crate) owner: Option<Ownership>,
     pub(crate) response: Option<Arc<ResponseRules>>,
     pub(crate) headers: Option<Arc<ResponseHeaders>>,
@@ -203,6 +212,7 @@ impl Route {
             ignores_credentials: false,
             renews: false,
             checks: Box::default(),
+            danger_no_csrf_token: false,
             owner: None,
             response: None,
             headers: None,
@@ -217,6 +227,7 @@ impl From<RouteRule> for Route {
             ignores_credentials: rule.ignores_credentials,
             renews: rule.renews,
             checks: rule.checks.into(),
+            danger_no_csrf_token: rule.danger_no_csrf_token,
             owner: rule.owner,
             response: rule.response,
             headers: rule.headers,
@@ -274,6 +285,7 @@ impl Policy {
             verifier: parts.verifier,
             cookies: parts.cookies,
             public_origin: parts.public_origin,
+            csrf: Arc::new(parts.csrf),
             forward_credentials: parts.forward_credentials,
             identity_headers: parts.identity_headers,
             response_headers: parts.response_headers,

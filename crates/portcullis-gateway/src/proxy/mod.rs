@@ -11,6 +11,7 @@ mod head_http2;
 mod headers;
 mod identity;
 mod pool;
+mod redirect;
 mod request_id;
 mod shaping;
 mod tunnel;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT};
+use http::header::{CONNECTION, EXPECT, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
@@ -40,10 +41,11 @@ pub use self::identity::{
     Denied, IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel,
 };
 pub(crate) use self::pool::Pool;
+pub(crate) use self::redirect::ToHttps;
 pub(crate) use self::request_id::RequestIds;
 pub(crate) use self::tunnel::Tunnel;
 use crate::identity_api::pages;
-use crate::listen::{Late, Link};
+use crate::listen::{Door, Late, Link};
 
 /// Judges a head by the rules that hyper does not enforce, and brings its target to origin form: the first step of
 /// every request, for whoever tests it alone.
@@ -123,6 +125,9 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             return refuse(link, &line, &refusal, true, false);
         }
     };
+    if let Some(said) = before_the_gate(link, &request, &line) {
+        return said;
+    }
     let (verdict, upstream) = decide(link, &request, &line).await;
     let mut response = match verdict {
         Verdict::Refuse(refusal) => {
@@ -140,6 +145,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             if let Some(delay) = pass.take_delay() {
                 hold_back(link, &delay).await;
             }
+            let person = target == Target::Identity && pages::is_for_a_person(&request);
             let admittance = pass.admit(request);
             link.pass.replace(Some(pass));
             let admitted = match admittance {
@@ -156,7 +162,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.
                 (Ok(_), Target::Upstream(_), None) => Err(Failed::before(Reason::Internal)),
             };
-            finish(link, &line, answered)
+            finish(link, &line, answered, person)
         }
     };
     let closes = closes(asks, response.status());
@@ -167,6 +173,36 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What TLS, or its absence, answers in the gate's place.
+fn before_the_gate(link: &Rc<Link>, request: &Request<ClientBody>, line: &Line) -> Option<Response<ResponseBody>> {
+    let shared = &link.core.shared;
+    let reason = match (link.door, link.session.get()) {
+        (Door::Open, _) => return None,
+        (_, Some(session)) if session.serves(request.headers().get(HOST)) => return None,
+        (Door::Tls, _) => Reason::Misdirected,
+        (Door::Redirect, _) => match shared.to_https(request) {
+            Ok(location) => return Some(redirect(link, line, location)),
+            Err(reason) => reason,
+        },
+    };
+    let refusal = shared.gate.refuse(&facts(link, request, line), reason);
+    Some(refuse(link, line, &refusal, true, false))
+}
+
+/// The way to https, for good (RFC 9110 §15.4.9).
+fn redirect(link: &Rc<Link>, line: &Line, location: HeaderValue) -> Response<ResponseBody> {
+    let shared = &link.core.shared;
+    let mut answer = portcullis_core::Problem {
+        status: StatusCode::PERMANENT_REDIRECT,
+        headers: HeaderMap::new(),
+        body: Vec::new(),
+    };
+    shared.gate.policy().response_headers().apply(&mut answer.headers);
+    answer.headers.insert(LOCATION, location);
+    shared.metrics.request(Counted::Answer, answer.status.as_u16(), shared.clock.now().since(line.at));
+    problem(link, line, answer, false)
 }
 
 /// Keeps an admitted request waiting (L12). It holds its connection and its head, and nothing of the upstream's; who goes
@@ -190,7 +226,7 @@ fn facts<'a>(link: &Link, request: &'a Request<ClientBody>, line: &Line) -> Fact
         target: request.uri(),
         headers: request.headers(),
         peer: link.peer,
-        secure: false,
+        secure: link.is_secure(),
         id: line.id,
         now: line.at,
     }
@@ -218,8 +254,13 @@ async fn decide(link: &Link, request: &Request<ClientBody>, line: &Line) -> (Ver
     }
 }
 
-/// Settles, shapes and counts the outcome of an admitted request.
-fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>, Failed>) -> Response<ResponseBody> {
+/// Settles, shapes and counts the outcome of an admitted request; where it failed, a page tells so if a person asked for one.
+fn finish(
+    link: &Rc<Link>,
+    line: &Line,
+    answered: Result<Response<ResponseBody>, Failed>,
+    person: bool,
+) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     let now = shared.clock.now();
     match answered {
@@ -259,7 +300,7 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                 Fault::Dependency | Fault::Us => {}
             }
             let refusal = Pass::refuse(pass, reason, line.id);
-            refuse(link, line, &refusal, closes, false)
+            refuse(link, line, &refusal, closes, person)
         }
     }
 }
@@ -290,6 +331,9 @@ fn problem(link: &Rc<Link>, line: &Line, problem: portcullis_core::Problem, clos
     *response.status_mut() = problem.status;
     *response.headers_mut() = problem.headers;
     response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
+    if link.is_bare() {
+        response.headers_mut().remove(STRICT_TRANSPORT_SECURITY);
+    }
     if closes {
         link.lingers.set(true);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

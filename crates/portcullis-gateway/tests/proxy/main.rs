@@ -10,6 +10,7 @@ mod support;
 mod bodies;
 mod durability;
 mod full_disk;
+mod http2;
 mod kills;
 mod process;
 mod timeouts;

@@ -13,8 +13,9 @@ use portcullis::{
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
 use portcullis_core::ports::{Blocklist, Revocations, Standing};
-use portcullis_core::{Event, EventKind, EventSink, Facts, Principal, RequestId, Timestamp, TrustedHops};
+use portcullis_core::{Event, EventKind, EventSink, Facts, Principal, RequestId, Secret, Timestamp, TrustedHops};
 use portcullis_limit::{Algorithm as Keeping, Limiter, Rate};
+use portcullis_shield::csrf::{Csrf, CsrfRules};
 use portcullis_shield::{Preset, ResponseHeaders};
 use serde_json::json;
 
@@ -126,11 +127,17 @@ pub(crate) fn parts(key: &SigningKey, routes: Vec<RouteRule>, limits: Vec<LimitR
         verifier: Arc::new(TokenVerifier::new(vec![issuer], 100)),
         cookies: CookieNames::new(true),
         public_origin: "https://api.example.com".into(),
+        csrf: csrf(),
         forward_credentials: false,
         identity_headers: IdentityHeaders::default(),
         response_headers: ResponseHeaders::new(Preset::Web, true),
         cors: None,
     }
+}
+
+/// The rules of H2 as they are by default.
+pub(crate) fn csrf() -> Csrf {
+    Csrf::new(CsrfRules::default(), &Secret::new(vec![7; 32]))
 }
 
 pub(crate) fn house(limits: Vec<LimitRule>) -> House {

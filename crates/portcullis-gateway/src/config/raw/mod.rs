@@ -2,15 +2,18 @@
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
 mod cors;
+mod csrf;
 mod headers;
 mod identity;
 mod limit;
 mod mail;
+mod openapi;
 mod operate;
 mod reputation;
 mod response;
 mod route;
 mod settle;
+mod tls;
 mod transport;
 mod upstream;
 mod value;
@@ -21,6 +24,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use cors::CorsTable;
+pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,
@@ -30,6 +34,7 @@ pub(crate) use limit::{
     ByChoice, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,
 };
 pub(crate) use mail::{MailTable, MailTlsName};
+pub(crate) use openapi::{OpenApi, OpenApiTable, RequestsName, ResponsesName, UnknownName};
 pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
 pub(crate) use response::{
@@ -37,6 +42,7 @@ pub(crate) use response::{
 };
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
+pub(crate) use tls::{CertificateTable, TlsTable, TlsVersionName, UnknownNameName};
 pub(crate) use transport::ClientTable;
 pub(crate) use upstream::{UpstreamTable, UpstreamTlsTable};
 pub(crate) use value::{
@@ -50,13 +56,13 @@ pub(crate) use value::{
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "portcullis.toml")]
 pub(crate) struct Raw {
-    /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`.
+    /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`. With `[tls]` they speak HTTPS.
     pub(crate) listen: Option<OneOrMany<SocketText>>,
     /// Where admitted requests go: `http://host:port` or `https://host:port`, with an optional path that every request is put
     /// behind. It is the upstream named `default`.
     pub(crate) upstream: Option<At<UrlText>>,
     /// The URL under which clients know this gate: issuer of tokens, links in mails, cookies, Origin check. Never taken
-    /// from a `Host` header. Default: `http://127.0.0.1:PORT`.
+    /// from a `Host` header. Default: `http://127.0.0.1:PORT`, or `https://…` with `[tls]`.
     pub(crate) public_url: Option<At<UrlText>>,
     /// Where state is kept: database, keys, logs. Default: `./portcullis-data`.
     pub(crate) state_dir: Option<At<PathText>>,
@@ -69,6 +75,8 @@ pub(crate) struct Raw {
     pub(crate) cores: Option<At<u64>>,
     /// How long a stop waits for requests under way. Default: `30s`.
     pub(crate) drain_timeout: Option<At<DurationText>>,
+    /// TLS with clients.
+    pub(crate) tls: Option<Table<TlsTable>>,
     /// The client's side of the transport.
     pub(crate) client: Option<Table<ClientTable>>,
     /// Further upstreams, which routes name.
@@ -87,12 +95,16 @@ pub(crate) struct Raw {
     pub(crate) routes: Option<Table<RoutesTable>>,
     /// Routes: which requests may pass, and what they must prove. The most specific pattern wins, whatever the order.
     pub(crate) route: Option<Vec<Table<RouteTable>>>,
+    /// An OpenAPI document as the contract of an upstream.
+    pub(crate) openapi: Option<OpenApi>,
     /// What holds for all limits.
     pub(crate) limits: Option<Table<LimitsTable>>,
     /// Limits: how often requests may pass. Where none is written, the preset limits apply.
     pub(crate) limit: Option<Vec<Table<LimitTable>>>,
     /// How addresses are judged by what comes from them, for limits that go by it.
     pub(crate) reputation: Option<Table<ReputationTable>>,
+    /// Requests that change something and that a cookie authenticates.
+    pub(crate) csrf: Option<Table<CsrfTable>>,
     /// Response headers, and the headers in which the upstream believes this gate.
     pub(crate) headers: Option<Table<HeadersTable>>,
     /// Which pages of other origins may ask.

@@ -49,6 +49,9 @@ pub(crate) struct RouteTable {
     pub(crate) upstream: Option<At<Text>>,
     /// The rules for its request body.
     pub(crate) body: Option<Table<BodyTable>>,
+    /// Whether requests that change something need no token here although a cookie authenticates them, because the
+    /// upstream asks for one of its own. Default: false.
+    pub(crate) danger_no_csrf_token: Option<At<bool>>,
     /// Its response headers, where they are others than `[headers]` says.
     pub(crate) headers: Option<Table<RouteHeadersTable>>,
     /// Which pages of other origins may ask for it, where they are others than `[cors]` says; what is not written is as it

@@ -236,7 +236,7 @@ pub(super) fn headers(cx: &mut Context<'_>, raw: &Raw, https: bool) -> Headers {
         let default = HeaderName::from_static(default);
         let name = match at {
             None => default,
-            Some(at) => identity_header(cx, at).unwrap_or(default),
+            Some(at) => own_header(cx, at, "X-User-Id").unwrap_or(default),
         };
         if seen.contains(&name)
             && let Some(at) = at
@@ -256,7 +256,8 @@ pub(super) fn headers(cx: &mut Context<'_>, raw: &Raw, https: bool) -> Headers {
     Headers { responses, identity: IdentityHeaders::new(user, role, plan, nonce), forward_credentials }
 }
 
-fn identity_header(cx: &mut Context<'_>, at: &At<HeaderText>) -> Option<HeaderName> {
+/// A header that means nothing to HTTP or to this gate; `example` is such a one.
+pub(super) fn own_header(cx: &mut Context<'_>, at: &At<HeaderText>, example: &str) -> Option<HeaderName> {
     let text = at.get().as_str();
     let Ok(name) = text.parse::<HeaderName>() else {
         cx.push(Diagnostic::error(at.span(), format!("{text:?} is not a header name")));
@@ -264,7 +265,7 @@ fn identity_header(cx: &mut Context<'_>, at: &At<HeaderText>) -> Option<HeaderNa
     };
     if RESERVED.contains(&name.as_str()) {
         let found = Diagnostic::error(at.span(), format!("the header {text} has a meaning of its own"));
-        cx.push(found.hint("take one that nothing else uses, such as \"X-User-Id\""));
+        cx.push(found.hint(format!("take one that nothing else uses, such as \"{example}\"")));
         return None;
     }
     Some(name)

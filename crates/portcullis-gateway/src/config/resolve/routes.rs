@@ -184,10 +184,19 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
     for (index, table) in raw.route.iter().flatten().enumerate() {
         let path = format!("route.{index}");
         let access = requirement(cx, table, &path, around.roles);
-        let target = target(cx, table.get(), around.upstreams);
+        let target = table.get().upstream.as_ref().map_or(0, |at| target(cx, at, around.upstreams));
         let body = table.get().body.as_ref().map(Table::get);
         let content = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
         let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
+        let exempt = table.get().danger_no_csrf_token.as_ref().filter(|at| *at.get());
+        if let Some(at) = exempt {
+            let found =
+                Diagnostic::warning(at.span(), "a cookie's unsafe requests need no token here, only the right origin");
+            cx.push(
+                found.hint("let the upstream ask for a token of its own here, or for nothing that a cookie allows"),
+            );
+        }
+        let danger_no_csrf_token = exempt.is_some();
         let headers = table.get().headers.as_ref().map(|table| Arc::new(around.headers.for_route(cx, table.get())));
         let cors = table.get().cors.as_ref().map(|written| cors::of_route(cx, written, around.cors, &path));
         for (pattern, span) in patterns(cx, table.get().pattern.as_ref(), &path, &table.span()) {
@@ -204,6 +213,7 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
                 max_body,
                 owner,
                 response: content.response.clone(),
+                danger_no_csrf_token,
                 headers: headers.clone(),
                 cors: cors.clone().unwrap_or_default(),
                 ..RouteRule::new(pattern, access, Target::Upstream(target))
@@ -342,8 +352,8 @@ pub(super) fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles:
     Some(text.into())
 }
 
-fn target(cx: &mut Context<'_>, raw: &RouteTable, upstreams: &[UpstreamSettings]) -> usize {
-    let Some(at) = &raw.upstream else { return 0 };
+/// The index of an upstream that is named.
+pub(super) fn target(cx: &mut Context<'_>, at: &At<Text>, upstreams: &[UpstreamSettings]) -> usize {
     let name = at.get().as_str();
     if let Some(index) = upstreams.iter().position(|upstream| &*upstream.name == name) {
         return index;
