@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnknownName};
+pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnlistedName};
 pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
