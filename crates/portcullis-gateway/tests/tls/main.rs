@@ -12,6 +12,7 @@ mod configured;
 mod handshakes;
 mod mutual;
 mod names;
+mod outside;
 mod redirect;
 mod renewed;
 
