@@ -173,6 +173,9 @@ pub struct Event {
     pub limit: Option<Arc<str>>,
     /// The reason in one stable word (see [`crate::Reason::slug`]) or a short fixed text.
     pub reason: Option<&'static str>,
+    /// What else there is to say of the reason: the places that break a rule. It holds nothing that a client sent but the
+    /// names of members that look like names.
+    pub detail: Option<Box<str>>,
     /// The request it happened in.
     pub request_id: Option<RequestId>,
 }
@@ -181,7 +184,17 @@ impl Event {
     /// An event with nothing but its time and kind.
     #[must_use]
     pub const fn new(at: Timestamp, kind: EventKind) -> Self {
-        Self { at, kind, client: None, user: None, route: None, limit: None, reason: None, request_id: None }
+        Self {
+            at,
+            kind,
+            client: None,
+            user: None,
+            route: None,
+            limit: None,
+            reason: None,
+            detail: None,
+            request_id: None,
+        }
     }
 }
 

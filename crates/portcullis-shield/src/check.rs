@@ -48,6 +48,12 @@ impl Reported {
 
 /// One check of a request's content. What passes is forwarded byte for byte: a check reads, and never rewrites.
 pub trait Check: Debug + Send + Sync {
+    /// What it looks at in such a request, in a few words for the operator.
+    fn describe(&self, method: &Method, path: &str) -> String {
+        let _ = (method, path);
+        "its content is checked".to_owned()
+    }
+
     /// Judges a request by its head alone, before any of its body is asked for. What is refused here costs the client no
     /// upload and the gate no memory.
     ///

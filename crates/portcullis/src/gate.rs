@@ -296,6 +296,9 @@ impl Gate {
 
             // 10. What the body has to satisfy.
             trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
+            for check in &route.checks {
+                trace.remark(Stage::Shape, || check.describe(facts.method, path.as_str()));
+            }
             rewrite(facts, &path)
         });
         let rewritten = match permitted {
@@ -312,7 +315,7 @@ impl Gate {
         if route.target != Target::Identity && policy.headers_of(case.route).takes_nonce() {
             case.nonce = Some(Nonce::draw());
         }
-        let body = BodyRule { max: route.max_body };
+        let body = BodyRule { max: route.max_body, max_json: route.max_json };
         Ok(Judged::Admitted(Admission { target: route.target, rewritten, body, receipts, delay }))
     }
 

@@ -13,6 +13,7 @@ mod handshakes;
 mod mutual;
 mod names;
 mod outside;
+mod protocols;
 mod redirect;
 mod renewed;
 

@@ -4,7 +4,7 @@ mod allow;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(crate) mod words;
 
 use http::Method;
 use portcullis_core::json::{self, Reading};

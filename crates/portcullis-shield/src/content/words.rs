@@ -21,19 +21,19 @@ const LONGEST_SENTENCE: usize = 200;
 
 /// A place in a value: a JSON Pointer (RFC 6901) in which a name that the client made up and that looks like no name is `*`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pointer(String);
+pub(crate) struct Pointer(String);
 
 impl Pointer {
-    pub(super) fn member(&self, name: &str) -> Self {
+    pub(crate) fn member(&self, name: &str) -> Self {
         self.step(if is_ordinary(name) { name } else { "*" })
     }
 
-    pub(super) fn element(&self, index: usize) -> Self {
+    pub(crate) fn element(&self, index: usize) -> Self {
         self.step(&index.to_string())
     }
 
     /// A step whose name is the configuration's own.
-    fn step(&self, name: &str) -> Self {
+    pub(crate) fn step(&self, name: &str) -> Self {
         if self.0.len() + name.len() >= LONGEST_PATH {
             return self.clone();
         }
@@ -49,13 +49,13 @@ impl Pointer {
         Self(longer)
     }
 
-    pub(super) fn violation(&self, rule: &str, message: impl Into<Box<str>>) -> Violation {
+    pub(crate) fn violation(&self, rule: &str, message: impl Into<Box<str>>) -> Violation {
         Violation { path: self.0.as_str().into(), rule: rule.into(), message: message.into() }
     }
 }
 
 /// Whether a client's name for a member looks like one that a programmer chose.
-fn is_ordinary(name: &str) -> bool {
+pub(crate) fn is_ordinary(name: &str) -> bool {
     let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'@');
     (1..=LONGEST_NAME).contains(&name.len())
         && name.bytes().all(usual)
@@ -86,7 +86,7 @@ pub(super) fn tell_error(error: &ValidationError<'_>, known: impl Fn(&str) -> bo
 }
 
 /// The sentence for a broken rule. The limits in it are the schema's.
-fn sentence(kind: &ValidationErrorKind) -> String {
+pub(crate) fn sentence(kind: &ValidationErrorKind) -> String {
     match kind {
         ValidationErrorKind::Type { kind: TypeKind::Single(one) } => format!("must be of type {one}"),
         ValidationErrorKind::Type { kind: TypeKind::Multiple(several) } => {

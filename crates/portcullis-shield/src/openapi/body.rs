@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use portcullis_core::{Reason, Violation};
+use portcullis_core::Reason;
 use serde_json::Value;
 
 use super::content;
@@ -15,6 +15,7 @@ use super::form::{self, Encodings, Sent, WrongField};
 use super::media::{self, MediaType, Range};
 use super::schema::{Book, Shape};
 use super::style::Taken;
+use crate::content::words::Pointer;
 
 /// What an operation takes as its body.
 #[derive(Debug)]
@@ -56,9 +57,6 @@ impl Kind {
         }
     }
 }
-
-/// A name that a client made up is not repeated beyond this.
-const LONGEST_NAME: usize = 64;
 
 const UNKNOWN_TYPE: Reason = Reason::UnsupportedMediaType("the operation does not take a body of this media type");
 const UNREADABLE_TYPE: Reason =
@@ -175,9 +173,7 @@ impl Payload {
             let mut value = match self.encodings.assemble(fields, &self.shape, taken) {
                 Ok(value) => value,
                 Err(WrongField { field, wrong }) => {
-                    let field: String = field.chars().take(LONGEST_NAME).collect();
-                    let path = super::pointer::join("", &[&field]).into();
-                    let broken = Violation { path, rule: wrong.rule.into(), message: wrong.message.into() };
+                    let broken = Pointer::default().member(&field).violation(wrong.rule, wrong.message);
                     return Findings { broken: vec![broken], reported: Vec::new() };
                 }
             };

@@ -7,6 +7,7 @@ use super::document::{Document, Format, Part, Version};
 use super::fault::Fault;
 use super::findings::{Findings, Rules, Unknown};
 use super::operation::{Head, METHODS, Operation};
+use super::response::Wrong;
 use super::schema::{Book, Draft, dialect};
 use super::template::{Template, Tree, Values};
 use super::{servers, yaml};
@@ -156,12 +157,6 @@ impl Contract {
         })
     }
 
-    /// What is checked of a request, in one sentence; `None` where no operation covers it.
-    #[must_use]
-    pub fn describe(&self, method: &Method, path: &str) -> Option<String> {
-        self.find(method, path).map(|(operation, _)| operation.describe())
-    }
-
     /// Judges an answer that is here whole: its status, media type and content. Members that its schema does not name are
     /// not looked at.
     ///
@@ -177,12 +172,18 @@ impl Contract {
         let (method, path) = request;
         // What no operation covers has passed for another reason, and nothing is declared of its answer.
         let Some((operation, _)) = self.find(method, path) else { return Ok(()) };
-        let findings = operation.responses.judge(&self.book, method, status, headers, body);
-        if findings.is_broken() { Err(findings.broken) } else { Ok(()) }
+        match operation.responses.judge(&self.book, (method, status), headers, body) {
+            Ok(findings) if findings.is_broken() => Err(findings.broken),
+            Ok(_) => Ok(()),
+            Err(wrong) => {
+                let Wrong { path, rule, message } = wrong;
+                Err(vec![Violation { path: path.into(), rule: rule.into(), message: message.into() }])
+            }
+        }
     }
 
     /// The operation that covers a request: of the paths that match the first that has the method. `GET` covers `HEAD`.
-    fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Operation, Values<'p>)> {
+    pub(super) fn find<'p>(&self, method: &Method, path: &'p str) -> Option<(&Operation, Values<'p>)> {
         self.tree.find(path, |number, values| {
             let of =
                 |wanted: &Method| self.paths[number].iter().find(|(known, _)| known == wanted).map(|(_, index)| *index);
@@ -218,6 +219,13 @@ impl Contract {
 }
 
 impl Check for Contract {
+    fn describe(&self, method: &Method, path: &str) -> String {
+        match self.find(method, path) {
+            Some((operation, _)) => format!("the OpenAPI document: {}", operation.describe()),
+            None => "the OpenAPI document: no operation".to_owned(),
+        }
+    }
+
     fn before(&self, seen: &Seen<'_>) -> Result<(), Reason> {
         let Some((operation, values)) = self.find(seen.method, seen.path) else {
             let mut findings = Findings::default();

@@ -4,6 +4,7 @@
 //! type, and every value is judged by its schema, which is JSON Schema 2020-12 or is translated into it. Nothing outside of
 //! the document is ever fetched. What passes is forwarded byte for byte: nothing here writes.
 
+mod answers;
 mod body;
 mod content;
 mod contract;
@@ -25,6 +26,7 @@ mod style;
 mod template;
 mod yaml;
 
+pub use answers::Answers;
 pub use contract::{Compiled, Contract, Mode, OperationInfo, Terms};
 pub use document::Format;
 pub use fault::{Fault, Place};

@@ -11,8 +11,9 @@ use super::findings::{Findings, Unknown};
 use super::parameter::{Parameter, Place};
 use super::schema::Book;
 use super::style::{self, Decoding, Wrong};
+use crate::content::words::is_ordinary;
 
-/// A name that a client made up is not repeated beyond this.
+/// A name that a client made up is not shown beyond this, in bytes.
 const LONGEST_NAME: usize = 64;
 
 /// Whose a name in a query is.
@@ -163,8 +164,11 @@ fn judge_one(parameter: &Parameter, pieces: &[Piece<'_>], book: &Book, findings:
     parameter.judge_text(book, findings, first.raw, Decoding::Form);
 }
 
+/// How a name that a client made up is shown: as it is where it looks like one, with its brackets.
 fn named(name: &str) -> String {
-    format!("query.{}", name.chars().take(LONGEST_NAME).collect::<String>())
+    let ordinary =
+        name.len() <= LONGEST_NAME && name.split(['[', ']']).all(|part| part.is_empty() || is_ordinary(part));
+    format!("query.{}", if ordinary { name } else { "*" })
 }
 
 fn about(path: &str, rule: &str, message: &str) -> Violation {

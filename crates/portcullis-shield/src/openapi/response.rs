@@ -2,16 +2,14 @@
 
 use std::collections::HashMap;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
-use portcullis_core::Violation;
-use serde_json::Value;
 
 use super::content;
 use super::document::Part;
 use super::fault::Fault;
 use super::findings::{Findings, Rule, Rules};
-use super::media::{self, MediaType, Range};
+use super::media::{MediaType, Range};
 use super::schema::Book;
 
 /// The answers that an operation declares.
@@ -59,26 +57,57 @@ impl Responses {
         self.exact.get(&code).or_else(|| self.classes.get(&(code / 100))).or(self.default.as_ref())
     }
 
+    /// Judges the head of an answer, and finds the schema that its content has to follow: that of JSON, where one is
+    /// declared.
+    pub(super) fn judge_head(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<Option<Rule>, Wrong> {
+        let Some(response) = self.of(status) else {
+            return wrong("status", "unknown", "the operation declares no answer with this status");
+        };
+        let bodiless = *method == Method::HEAD || matches!(status.as_u16(), 100..=199 | 204 | 304);
+        if bodiless || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0") {
+            return Ok(None);
+        }
+        response.judge_head(headers)
+    }
+
     /// Judges an answer that is here whole.
     pub(super) fn judge(
         &self,
         book: &Book,
-        method: &Method,
-        status: StatusCode,
+        (method, status): (&Method, StatusCode),
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Findings {
-        let mut findings = Findings::default();
-        let Some(response) = self.of(status) else {
-            findings.broken(about("status", "unknown", "the operation declares no answer with this status"));
-            return findings;
+    ) -> Result<Findings, Wrong> {
+        let rule = match self.judge_head(method, status, headers) {
+            Err(told) if !body.is_empty() || told.path == "status" => return Err(told),
+            Err(_) | Ok(None) => return Ok(Findings::default()),
+            Ok(Some(rule)) => rule,
         };
-        let bodiless = *method == Method::HEAD || matches!(status.as_u16(), 100..=199 | 204 | 304);
-        if !bodiless && !body.is_empty() {
-            response.judge(book, headers, body, &mut findings);
+        if body.is_empty() {
+            return Ok(Findings::default());
         }
-        findings
+        match content::json_of_upstream(body) {
+            Ok(mut value) => Ok(rule.judge(book, &mut value, "")),
+            Err(_) => wrong("", "json", "the answer is not JSON that can be read in one way only"),
+        }
     }
+}
+
+/// What is wrong with an answer beside its values: a place, a rule, and a sentence for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) path: &'static str,
+    pub(super) rule: &'static str,
+    pub(super) message: &'static str,
+}
+
+const fn wrong<T>(path: &'static str, rule: &'static str, message: &'static str) -> Result<T, Wrong> {
+    Err(Wrong { path, rule, message })
 }
 
 impl Response {
@@ -96,37 +125,22 @@ impl Response {
         Ok(Self { content: all })
     }
 
-    fn judge(&self, book: &Book, headers: &HeaderMap, body: &[u8], findings: &mut Findings) {
+    fn judge_head(&self, headers: &HeaderMap) -> Result<Option<Rule>, Wrong> {
+        const TYPE: &str = "header.Content-Type";
         if self.content.is_empty() {
-            return findings.broken(about("", "content", "the operation declares no content for this status"));
+            return wrong("", "content", "the operation declares no content for this status");
         }
-        let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).and_then(MediaType::parse);
-        let Some(media) = media else {
-            return findings.broken(about("header.Content-Type", "content", "names no media type that can be read"));
+        let mut types = headers.get_all(CONTENT_TYPE).iter();
+        let only = match (types.next(), types.next()) {
+            (Some(only), None) => only.to_str().ok(),
+            _ => None,
         };
-        let Some((_, rule)) = self.content.iter().find(|(range, _)| range.covers(&media)) else {
-            return findings.broken(about("header.Content-Type", "content", "is not a media type that is declared"));
+        let Some(media) = only.and_then(MediaType::parse) else {
+            return wrong(TYPE, "content", "the answer names no media type that can be read in one way");
         };
-        let Some(rule) = rule else { return };
-        if headers.get_all(CONTENT_ENCODING).iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return findings.broken(about("header.Content-Encoding", "content", "cannot be looked into"));
+        match self.content.iter().find(|(range, _)| range.covers(&media)) {
+            None => wrong(TYPE, "content", "the answer has a media type that is not declared"),
+            Some((_, rule)) => Ok(rule.filter(|_| media.is_json())),
         }
-        let mut value = if media::is_json(&media.essence) {
-            match content::json_of_upstream(body) {
-                Ok(value) => value,
-                Err(_) => return findings.broken(about("", "json", "is not JSON that can be read in one way only")),
-            }
-        } else if media.essence.starts_with("text/")
-            && let Ok(text) = std::str::from_utf8(body)
-        {
-            Value::String(text.to_owned())
-        } else {
-            return;
-        };
-        findings.take(rule.judge(book, &mut value, ""));
     }
-}
-
-fn about(path: &str, rule: &str, message: &str) -> Violation {
-    Violation { path: path.into(), rule: rule.into(), message: message.into() }
 }

@@ -101,7 +101,7 @@ fn h4_a_form_is_the_object_that_it_makes() {
         ("age=1", "/name required"),
         ("name=Ann&name=Bob", "/name duplicate"),
         ("name=Ann&role=admin", "/role additionalProperties"),
-        ("name=Ann&colours[]=red", "/colours[] additionalProperties"),
+        ("name=Ann&colours[]=red", "/* additionalProperties"),
         ("name=A%", "/name encoding"),
         ("n%=A", "invalid_body"),
     ] {

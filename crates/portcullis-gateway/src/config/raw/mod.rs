@@ -1,8 +1,10 @@
 //! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
+mod body;
 mod cors;
 mod csrf;
+mod graphql;
 mod headers;
 mod identity;
 mod limit;
@@ -23,8 +25,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnknownMembersName};
 pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};
+pub(crate) use graphql::GraphqlTable;
 pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,

@@ -2,10 +2,12 @@
 //! its place, and goes on with the default.
 
 mod candidates;
+mod content;
 mod context;
 mod cors;
 mod csrf;
 mod exempt;
+mod graphql;
 mod headers;
 mod identity;
 mod issuers;
@@ -129,6 +131,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         routes: rules,
         otherwise: defaults.otherwise,
         max_body: defaults.max_body,
+        max_json: defaults.max_json,
         limits: limits.rules,
         limit_headers: limits.headers,
         reputation,

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use portcullis::{Otherwise, Pattern, RouteRule, Target};
 use portcullis_auth::access::Requirement;
 use portcullis_core::NormalizedPath;
-use portcullis_shield::openapi::{Compiled, Contract, Fault, Format, Mode, Place, Terms, Unknown};
+use portcullis_shield::openapi::{Answers, Compiled, Contract, Fault, Format, Mode, Place, Terms, Unknown};
+use portcullis_shield::{Errors, OtherTypes, ResponseRules, Shape};
 
 use super::context::Context;
 use super::routes::{Defaults, target};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{At, OpenApiTable, Raw, RequestsName, UnknownName};
+use crate::config::raw::{At, OpenApiTable, Raw, RequestsName, ResponsesName, UnknownName};
 use crate::config::settings::UpstreamSettings;
 
 /// Of many alike only so many are named.
@@ -25,6 +26,8 @@ pub(super) struct Contracted {
     contract: Arc<Contract>,
     upstream: usize,
     refuses_unknown: bool,
+    /// Whether answers are held to it.
+    answers: bool,
     span: Range<usize>,
 }
 
@@ -56,7 +59,8 @@ pub(super) fn contract(cx: &mut Context<'_>, raw: &Raw, upstreams: &[UpstreamSet
     match Contract::compile(&text, if json { Format::Json } else { Format::Yaml }, terms) {
         Ok(Compiled { contract, warnings }) => {
             warnings.iter().take(MOST_FAULTS).for_each(|fault| cx.push(told(fault, name, file.span(), true)));
-            Some(Contracted { contract: Arc::new(contract), upstream, refuses_unknown, span: file.span() })
+            let answers = table.responses.as_ref().is_some_and(|at| *at.get() == ResponsesName::Enforce);
+            Some(Contracted { contract: Arc::new(contract), upstream, refuses_unknown, answers, span: file.span() })
         }
         Err(faults) => {
             faults.iter().take(MOST_FAULTS).for_each(|fault| cx.push(told(fault, name, file.span(), false)));
@@ -122,6 +126,19 @@ pub(super) fn lay(cx: &mut Context<'_>, contracted: &Contracted, rules: &mut Vec
     compare(cx, contracted, rules);
     for rule in rules.iter_mut().filter(|rule| rule.target == own) {
         rule.checks.push(Arc::clone(&contracted.contract) as _);
+        if contracted.answers {
+            let answers: Arc<dyn Shape> = Arc::new(Answers::new(Arc::clone(&contracted.contract)));
+            // What the upstream said is judged before anything else is made of it. Where nothing else asks for it, errors
+            // and what is not JSON are the document's affair alone.
+            let before = rule.response.as_deref().cloned();
+            let mut all = before.unwrap_or_else(|| ResponseRules {
+                errors: Errors::Shape,
+                other_types: OtherTypes::Pass,
+                ..ResponseRules::new(Vec::new())
+            });
+            all.shapes.insert(0, answers);
+            rule.response = Some(Arc::new(all));
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub(in crate::openapi) struct Draft<'d> {
     keys: Vec<Key>,
     entries: BTreeSet<Entry>,
     patterns: HashSet<String>,
+    names: HashSet<String>,
     faults: Vec<Fault>,
 }
 
@@ -56,6 +57,7 @@ impl<'d> Draft<'d> {
             keys: Vec::new(),
             entries: BTreeSet::new(),
             patterns: HashSet::new(),
+            names: HashSet::new(),
             faults: Vec::new(),
         }
     }
@@ -97,6 +99,13 @@ impl<'d> Draft<'d> {
         }
     }
 
+    /// Notes the name of a member, which is no secret.
+    pub(super) fn name(&mut self, name: &str) {
+        if !self.names.contains(name) {
+            self.names.insert(name.to_owned());
+        }
+    }
+
     /// Tries a pattern, so that one that cannot be used is told with its place.
     pub(super) fn pattern(&mut self, pattern: &str, pointer: &str) {
         if !self.patterns.insert(pattern.to_owned()) {
@@ -134,7 +143,7 @@ impl<'d> Draft<'d> {
             self.entries.iter().map(|entry| (name(entry), json!({ "$ref": format!("#/$defs/{}", entry.0) }))).collect();
         let whole = json!({ "$defs": definitions, "properties": entries });
         match options().build(&whole) {
-            Ok(validator) => Ok(Book { validator }),
+            Ok(validator) => Ok(Book { validator, names: self.names }),
             Err(error) => Err(vec![self.blamed(&error)]),
         }
     }
@@ -191,6 +200,8 @@ impl<'i> Keyword<'i> for Refused {
 #[derive(Debug)]
 pub(in crate::openapi) struct Book {
     validator: Validator,
+    /// The names of members that the document has.
+    names: HashSet<String>,
 }
 
 impl Book {
@@ -202,7 +213,7 @@ impl Book {
         let mut told = Vec::new();
         if !self.validator.is_valid(&whole) {
             for error in self.validator.iter_errors(&whole) {
-                words::tell(&error, &mut told);
+                words::tell(&error, &self.names, &mut told);
                 if told.len() >= MOST_TOLD {
                     told.truncate(MOST_TOLD);
                     break;

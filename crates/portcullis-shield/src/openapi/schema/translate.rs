@@ -13,6 +13,7 @@ use super::discriminator::Choice;
 use super::walk;
 use crate::openapi::document::{Part, Version};
 use crate::openapi::fault::Fault;
+use crate::openapi::pointer;
 
 /// Which way a value goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -214,6 +215,7 @@ impl Translation<'_, '_> {
     fn keyword(&mut self, keyword: &str, part: &Part<'_>, out: &mut Map<String, Value>) {
         let value = match keyword {
             "properties" => self.each(part, |this, property| {
+                this.draft.name(&pointer::last(&property.pointer));
                 let mark = this.form.way.mark().filter(|mark| walk::is_marked(this.draft.document(), property, mark));
                 match mark {
                     Some(mark) => json!({ REFUSED: mark }),
