@@ -252,7 +252,7 @@ fn h4_another_document_is_read_at_a_reload_and_a_broken_one_changes_nothing() {
     shop.replace(&DOCUMENT.replace("type: integer, minimum: 1, maximum: 100}}\n", "type: integr}}\n"));
     eventually("the broken document is told with its place", Duration::from_secs(10), || {
         let told = shop.gateway.output();
-        (told.contains("the old one stays") && told.contains("shop.yaml:10:") && told.contains("not a schema"))
+        (told.contains("the old one stays") && told.contains("shop.yaml:9:") && told.contains("not a schema"))
             .then_some(())
     });
     shop.get("/v1/orders?limit=101").expect(200);
