@@ -124,7 +124,7 @@ impl CookieNames {
         let name = match scheme {
             Scheme::Cookie => self.access,
             Scheme::Session => self.session,
-            Scheme::Bearer | Scheme::ApiKey => return None,
+            Scheme::Bearer | Scheme::ApiKey | Scheme::Certificate => return None,
         };
         self.set(name, "", 0)
     }

@@ -1,13 +1,14 @@
 //! What a door knows of a request before anyone has decided anything.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method, Uri};
 
-use crate::{RequestId, Timestamp};
+use crate::{Principal, RequestId, Timestamp};
 
-/// The facts of one request, as a door saw them. All of them are claims of a stranger except `peer`, `secure`, `id` and
-/// `now`.
+/// The facts of one request, as a door saw them. All of them are claims of a stranger except `peer`, `secure`,
+/// `certificate`, `id` and `now`.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
     /// The request method.
@@ -20,6 +21,9 @@ pub struct Facts<'a> {
     pub peer: IpAddr,
     /// Whether the client reached this door over TLS that this process terminated.
     pub secure: bool,
+    /// What the certificate of the client proves, where TLS ended here and it presented one: who it is, or why it is nobody's
+    /// any more, for the operator.
+    pub certificate: Option<&'a Result<Arc<Principal>, &'static str>>,
     /// The name of this request.
     pub id: RequestId,
     /// When the request's head was complete.

@@ -19,6 +19,8 @@ pub enum Scheme {
     ApiKey,
     /// A server session's cookie: opaque, and ambient like [`Scheme::Cookie`].
     Session,
+    /// A certificate in the handshake of TLS. A browser that has one sends it by itself, so it is ambient too.
+    Certificate,
 }
 
 impl Scheme {
@@ -30,13 +32,14 @@ impl Scheme {
             Self::Cookie => "cookie",
             Self::ApiKey => "api_key",
             Self::Session => "session",
+            Self::Certificate => "certificate",
         }
     }
 
     /// Whether a browser sends it by itself, whoever's page makes the browser send the request.
     #[must_use]
     pub const fn is_ambient(self) -> bool {
-        matches!(self, Self::Cookie | Self::Session)
+        matches!(self, Self::Cookie | Self::Session | Self::Certificate)
     }
 }
 

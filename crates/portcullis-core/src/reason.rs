@@ -48,6 +48,9 @@ pub struct Violation {
     pub message: Box<str>,
 }
 
+/// How much of the places that break a rule is recorded, in bytes.
+const MOST_OF_PLACES: usize = 200;
+
 /// Why a request was refused or could not be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -320,6 +323,25 @@ impl Reason {
             }
             _ => None,
         }
+    }
+
+    /// Which rules a request's content breaks and where, for a record: as much as fits in one field of it.
+    #[must_use]
+    pub fn places(&self) -> Option<Box<str>> {
+        let Self::ValidationFailed(violations) = self else { return None };
+        let mut places = String::new();
+        for Violation { path, rule, .. } in violations.iter() {
+            if places.len() + path.len() + rule.len() > MOST_OF_PLACES {
+                break;
+            }
+            if !places.is_empty() {
+                places.push_str(", ");
+            }
+            places.push_str(if path.is_empty() { "(all)" } else { path });
+            places.push(' ');
+            places.push_str(rule);
+        }
+        Some(places.into())
     }
 
     /// The `WWW-Authenticate` challenge of RFC 6750 §3 that goes with a 401 or a 403.

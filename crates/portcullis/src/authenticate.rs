@@ -29,10 +29,9 @@ impl Gate {
             return Ok(None);
         }
         let (token, scheme) = match credential::presented(facts.headers, &policy.cookies) {
-            Presented::Nothing => {
-                trace.remark(Stage::Authenticate, || "nothing presented".to_owned());
-                return Ok(None);
-            }
+            // What a request says itself goes before what its connection says, and what is wrong with the one is never made up
+            // for by the other.
+            Presented::Nothing => return by_certificate(facts, trace),
             // Two cookies of our name may be a neighbouring domain's doing: on a public route that is nobody, too.
             Presented::Malformed { why, scheme } if scheme.is_ambient() && route.access == Requirement::Public => {
                 trace.remark(Stage::Authenticate, || why.to_owned());
@@ -54,6 +53,8 @@ impl Gate {
                 }
             }
             .and_then(|principal| self.still_good(principal, facts.now)),
+            // No header presents one.
+            Scheme::Certificate => Err(Reason::Internal),
             Scheme::ApiKey | Scheme::Session => {
                 // One that stands is the rule and costs no more than a token; the way of any other is long, and what it
                 // needs to remember is kept out of everybody else's request.
@@ -99,7 +100,7 @@ impl Gate {
     /// is not known, that says nothing.
     pub(crate) fn brings_what_is_good(&self, policy: &Policy, facts: &Facts<'_>) -> bool {
         let Presented::Token { token, scheme } = credential::presented(facts.headers, &policy.cookies) else {
-            return false;
+            return matches!(facts.certificate, Some(Ok(principal)) if principal.parts().expires > facts.now);
         };
         let known = match scheme {
             Scheme::Bearer | Scheme::Cookie => policy.verifier.recall(token, scheme, facts.now),
@@ -107,6 +108,7 @@ impl Gate {
                 Seen::Known(principal, _) => Some(principal),
                 Seen::Malformed(_) | Seen::Unknown(_) => None,
             },
+            Scheme::Certificate => None,
         };
         known.is_some_and(|principal| self.still_good(principal, facts.now).is_ok())
     }
@@ -131,6 +133,31 @@ impl Gate {
             Validity::Good => Ok(principal),
             Validity::Revoked => Err(Reason::TokenRevoked),
             Validity::Unknown => Err(Reason::RevocationsStale),
+        }
+    }
+}
+
+/// Whoever presents nothing else is whose certificate it is. One that is not good (any more) is refused on public routes
+/// too: nobody sends it by mistake.
+fn by_certificate<T: Trace>(facts: &Facts<'_>, trace: &mut T) -> Result<Option<Arc<Principal>>, Reason> {
+    match facts.certificate {
+        None => {
+            trace.remark(Stage::Authenticate, || "nothing presented".to_owned());
+            Ok(None)
+        }
+        Some(Ok(principal)) if principal.parts().expires > facts.now => {
+            trace.remark(Stage::Authenticate, || {
+                format!("{} by certificate with roles [{}]", principal.subject(), principal.parts().roles.join(", "))
+            });
+            Ok(Some(Arc::clone(principal)))
+        }
+        Some(Ok(_)) => {
+            trace.remark(Stage::Authenticate, || "the client certificate has expired".to_owned());
+            Err(Reason::TokenExpired)
+        }
+        Some(Err(why)) => {
+            trace.remark(Stage::Authenticate, || (*why).to_owned());
+            Err(Reason::InvalidToken(why))
         }
     }
 }

@@ -13,6 +13,8 @@ use portcullis_shield::Reported;
 pub struct BodyRule {
     /// The largest size, in bytes.
     pub max: u64,
+    /// The same for what says that it is JSON; no larger one than `max` counts.
+    pub max_json: u64,
 }
 
 /// What comes of a request that [`Pass::admit`](crate::Pass::admit) lets go on.
@@ -56,8 +58,8 @@ pub enum BodyError<E> {
 }
 
 impl<B> Admitted<B> {
-    pub(crate) const fn arriving(body: B, rule: BodyRule) -> Self {
-        Self(Kind::Arriving(Bounded::new(body, rule)))
+    pub(crate) const fn arriving(body: B, max: u64) -> Self {
+        Self(Kind::Arriving(Bounded::new(body, max)))
     }
 
     pub(crate) const fn examined(bytes: Bytes) -> Self {
@@ -99,14 +101,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Admitted<B> {
 }
 
 impl<B> Unexamined<B> {
-    pub(crate) const fn new(body: B, rule: BodyRule, reported: Reported) -> Self {
-        Self { body: Bounded::new(body, rule), reported }
+    pub(crate) const fn new(body: B, max: u64, reported: Reported) -> Self {
+        Self { body: Bounded::new(body, max), reported }
     }
 
     /// The largest size that it may have, in bytes.
     #[must_use]
     pub const fn max(&self) -> u64 {
-        self.body.rule.max
+        self.body.max
     }
 }
 
@@ -132,12 +134,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Unexamined<B> {
 struct Bounded<B> {
     body: B,
     left: u64,
-    rule: BodyRule,
+    max: u64,
 }
 
 impl<B> Bounded<B> {
-    const fn new(body: B, rule: BodyRule) -> Self {
-        Self { body, left: rule.max, rule }
+    const fn new(body: B, max: u64) -> Self {
+        Self { body, left: max, max }
     }
 }
 
@@ -154,7 +156,7 @@ impl<B: Body<Data = Bytes> + Unpin> Bounded<B> {
             if let Some(data) = frame.data_ref() {
                 let Some(left) = self.left.checked_sub(data.len() as u64) else {
                     self.left = 0;
-                    return Some(Err(BodyError::TooLarge(self.rule.max)));
+                    return Some(Err(BodyError::TooLarge(self.max)));
                 };
                 self.left = left;
             }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Uri};
 use portcullis_core::{Event, EventKind, Reason, RequestId, Timestamp};
-use portcullis_shield::{Check as _, Reported, Seen};
+use portcullis_shield::{Check as _, Reported, Seen, media};
 
-use crate::body::{Admittance, Admitted, Unexamined};
+use crate::body::{Admittance, Admitted, BodyRule, Unexamined};
 use crate::gate::Gate;
 use crate::pass::Pass;
 
@@ -21,18 +21,22 @@ impl Pass {
     /// [`Reason::UnsupportedMediaType`] for a body in a coding.
     pub fn admit<B>(&self, request: Request<B>) -> Result<Admittance<B>, Reason> {
         let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if declared.is_some_and(|length| length > self.body.max) {
-            return Err(Reason::BodyTooLarge(self.body.max));
+        let BodyRule { mut max, max_json } = self.body;
+        if max_json < max && media::may_be_json(request.headers()) {
+            max = max_json;
+        }
+        if declared.is_some_and(|length| length > max) {
+            return Err(Reason::BodyTooLarge(max));
         }
         let (checks, form) = (self.case.checks(), self.case.form());
         if checks.is_empty() && form.is_none() {
-            return Ok(Admittance::Free(request.map(|body| Admitted::arriving(body, self.body))));
+            return Ok(Admittance::Free(request.map(|body| Admitted::arriving(body, max))));
         }
         judge_coding(request.headers())?;
         let reported = Reported::default();
         let seen = self.seen(request.method(), request.uri(), request.headers(), &reported);
         checks.iter().try_for_each(|check| check.before(&seen))?;
-        Ok(Admittance::Unexamined(request.map(|body| Unexamined::new(body, self.body, reported))))
+        Ok(Admittance::Unexamined(request.map(|body| Unexamined::new(body, max, reported))))
     }
 
     fn seen<'a>(
@@ -69,11 +73,11 @@ impl Gate {
         // Whether somebody means it comes first: nothing else about the body is told to whoever cannot say so.
         let meant = pass.case().form().map_or(Ok(()), |form| form.check(&seen, &whole));
         let judged = meant.and_then(|()| pass.case().checks().iter().try_for_each(|check| check.check(&seen, &whole)));
-        if let Some(first) = reported.into_inner().first() {
+        let reported = reported.into_inner();
+        if !reported.is_empty() {
+            let broken = Reason::ValidationFailed(reported.into());
             let event = pass.case().event(now, EventKind::ContentReported, id);
-            let rule = format!("{} {}", first.path, first.rule).into();
-            let reason = Reason::ValidationFailed([].into()).slug();
-            self.record(Event { reason: Some(reason), rule: Some(rule), ..event });
+            self.record(Event { reason: Some(broken.slug()), detail: broken.places(), ..event });
         }
         judged?;
         // Where the length was hidden it is known now, and no trailers follow.

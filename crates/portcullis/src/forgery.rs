@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 use portcullis_auth::credential;
-use portcullis_core::{Facts, Reason};
+use portcullis_core::{Facts, Reason, Scheme};
 use portcullis_shield::csrf::{BoundTo, FormToken, InHead, is_ambient, is_safe};
 
 use crate::case::{Case, cookie_name};
@@ -45,7 +45,9 @@ pub(crate) fn refuse<T: Trace>(
     if (changes || headers.contains_key(UPGRADE)) && csrf.is_cross_site(headers, &policy.public_origin) {
         return Err(Reason::CrossSite);
     }
-    if !csrf.rules().token {
+    // A certificate belongs to a connection and has no session that a token could be bound to. Browsers say where their
+    // requests come from, and programs are made to do nothing by anybody's page.
+    if !csrf.rules().token || principal.parts().scheme == Scheme::Certificate {
         return Ok(());
     }
     let to = BoundTo::of(principal);

@@ -315,7 +315,7 @@ impl Gate {
         if route.target != Target::Identity && policy.headers_of(case.route).takes_nonce() {
             case.nonce = Some(Nonce::draw());
         }
-        let body = BodyRule { max: route.max_body };
+        let body = BodyRule { max: route.max_body, max_json: route.max_json };
         Ok(Judged::Admitted(Admission { target: route.target, rewritten, body, receipts, delay }))
     }
 

@@ -36,6 +36,8 @@ pub struct RouteRule {
     pub target: Target,
     /// The largest body, in bytes.
     pub max_body: u64,
+    /// The largest body that says that it is JSON, in bytes, where that is less (H5).
+    pub max_json: u64,
     /// Whether a presented credential is not even looked at: endpoints that issue credentials must work with a stale
     /// one (T8).
     pub ignores_credentials: bool,
@@ -73,6 +75,9 @@ impl RouteRule {
     /// The largest body of a route that says nothing about it: 1 MiB.
     pub const DEFAULT_BODY: u64 = 1 << 20;
 
+    /// The same of JSON: 10 KiB. It is parsed whole wherever it goes, and what it is parsed into takes many times its size.
+    pub const DEFAULT_JSON: u64 = 10 << 10;
+
     /// A route that asks for nothing but access.
     #[must_use]
     pub const fn new(pattern: Pattern, access: Requirement, target: Target) -> Self {
@@ -81,6 +86,7 @@ impl RouteRule {
             access,
             target,
             max_body: Self::DEFAULT_BODY,
+            max_json: Self::DEFAULT_JSON,
             ignores_credentials: false,
             renews: false,
             checks: Vec::new(),
@@ -118,6 +124,8 @@ pub struct PolicyParts {
     pub otherwise: Otherwise,
     /// The largest body of the rest, in bytes.
     pub max_body: u64,
+    /// The largest body of the rest that says that it is JSON, in bytes.
+    pub max_json: u64,
     /// The limits.
     pub limits: Vec<LimitRule>,
     /// How a client is told of its limits.
@@ -191,6 +199,7 @@ pub(crate) struct Route {
     pub(crate) access: Requirement,
     pub(crate) target: Target,
     pub(crate) max_body: u64,
+    pub(crate) max_json: u64,
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
     pub(crate) checks: Box<[Arc<dyn Check>]>,
@@ -203,12 +212,13 @@ pub(crate) struct Route {
 
 impl Route {
     /// A route that asks for nothing but access.
-    fn new(label: Arc<str>, access: Requirement, target: Target, max_body: u64) -> Self {
+    fn new(label: Arc<str>, access: Requirement, target: Target) -> Self {
         Self {
             label,
             access,
             target,
-            max_body,
+            max_body: RouteRule::DEFAULT_BODY,
+            max_json: RouteRule::DEFAULT_JSON,
             ignores_credentials: false,
             renews: false,
             checks: Box::default(),
@@ -232,7 +242,9 @@ impl From<RouteRule> for Route {
             response: rule.response,
             headers: rule.headers,
             cors: rule.cors,
-            ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
+            max_body: rule.max_body,
+            max_json: rule.max_json,
+            ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target)
         }
     }
 }
@@ -267,7 +279,11 @@ impl Policy {
             Otherwise::Public => Some(Requirement::Public),
         };
         let uncovered = access.map(|access| {
-            routes.push(Route::new("(no route)".into(), access, Target::Upstream(0), parts.max_body));
+            routes.push(Route {
+                max_body: parts.max_body,
+                max_json: parts.max_json,
+                ..Route::new("(no route)".into(), access, Target::Upstream(0))
+            });
             routes.len() - 1
         });
         let has_own = |route: &Route| matches!(route.cors, RouteCors::Own(_));

@@ -1,11 +1,15 @@
 //! What an X.509 certificate says (RFC 5280). Whether it may be believed is another question, which TLS answers: nothing
 //! here looks at a signature.
 
+mod rules;
+
 use portcullis_core::Timestamp;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::revocation_list::CertificateRevocationList;
+
+pub use rules::{CERTIFICATE_ISSUER, CertificateRules, InvalidPattern, NameKind, NamePattern, is_trust_domain};
 
 /// What one certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

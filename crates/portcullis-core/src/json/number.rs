@@ -52,9 +52,8 @@ pub(super) fn number(text: &str, whole: bool, numbers: Numbers) -> Option<Number
 /// the same.
 fn tells_apart(text: &str, double: f64) -> bool {
     let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
-    let digits = mantissa.trim_start_matches(['-', '0', '.']).bytes().filter(u8::is_ascii_digit);
-    let digits: Vec<u8> = digits.collect();
-    let significant = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+    let digits = || mantissa.trim_start_matches(['-', '0', '.']).bytes().filter(u8::is_ascii_digit);
+    let significant = digits().zip(1..).filter(|(digit, _)| *digit != b'0').map(|(_, count)| count).last().unwrap_or(0);
     match significant {
         0 => true,
         // It is not zero, and the double is.
@@ -64,7 +63,7 @@ fn tells_apart(text: &str, double: f64) -> bool {
         16 | 17 => {
             let shown = format!("{:.*e}", significant - 1, double);
             let shown = shown.bytes().take_while(|byte| *byte != b'e').filter(u8::is_ascii_digit);
-            shown.eq(digits.into_iter().take(significant))
+            shown.eq(digits().take(significant))
         }
         _ => false,
     }

@@ -57,6 +57,7 @@ pub async fn explain(gate: &Gate, question: &Question, secure: bool, now: Timest
         headers: &question.headers,
         peer: question.address,
         secure,
+        certificate: None,
         // Nobody looks this request up: it exists here only.
         id: RequestId::from_bits(0),
         now,

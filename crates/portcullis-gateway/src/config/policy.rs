@@ -28,6 +28,7 @@ impl Settings {
             routes,
             otherwise: gate.otherwise,
             max_body: gate.max_body,
+            max_json: gate.max_json,
             limits: gate.limits.clone(),
             limit_headers: gate.limit_headers,
             reputation: gate.reputation.clone(),

@@ -110,6 +110,8 @@ pub struct GateSettings {
     pub otherwise: Otherwise,
     /// The largest body of the rest, in bytes (1 MiB).
     pub max_body: u64,
+    /// The same of what says that it is JSON (10 KiB).
+    pub max_json: u64,
     /// The limits, presets included.
     pub limits: Vec<LimitRule>,
     /// How a client is told of its limits.

@@ -166,6 +166,7 @@ pub(super) fn refusal(link: &Link, reason: Reason) -> Vec<u8> {
         headers: &HeaderMap::new(),
         peer: link.peer,
         secure: link.is_secure(),
+        certificate: None,
         id,
         now,
     };

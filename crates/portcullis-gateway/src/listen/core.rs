@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::header::STRICT_TRANSPORT_SECURITY;
 use hyper_util::rt::TokioIo;
-use portcullis_core::{Problem, Reason};
+use portcullis_core::{Problem, Reason, Timestamp};
 use portcullis_watch::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) draining: Cell<bool>,
     open: Cell<usize>,
+    /// The present second and how a `Date` field says it.
+    date: RefCell<(u64, HeaderValue)>,
     routes: RefCell<HashMap<Arc<str>, Counter>>,
 }
 
@@ -54,8 +57,19 @@ impl Core {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             draining: Cell::new(false),
             open: Cell::new(0),
+            date: RefCell::new((0, wire::date_value(Timestamp::from_secs(0)))),
             routes: RefCell::default(),
         })
+    }
+
+    /// The value of a `Date` field. It is written once for each second.
+    pub(crate) fn date(&self) -> HeaderValue {
+        let now = self.shared.clock.now();
+        let mut date = self.date.borrow_mut();
+        if date.0 != now.as_secs() {
+            *date = (now.as_secs(), wire::date_value(now));
+        }
+        date.1.clone()
     }
 
     /// Counts a request by its route. The counters are looked up once on each core; labels come from the configuration,

@@ -68,9 +68,12 @@ pub(super) async fn serve(stream: TcpStream, link: Rc<Link>) {
         }
     };
     let agreed = stream.get_ref().1;
+    let now = link.core.shared.clock.now();
+    let Some(session) = Session::new(material, agreed, now) else {
+        return handshakes.handshake(Handshake::Failed);
+    };
     let resumed = agreed.handshake_kind() == Some(HandshakeKind::Resumed);
     handshakes.handshake(if resumed { Handshake::Resumed } else { Handshake::Full });
-    let session = Session::new(material, agreed);
     // The cell is empty: a connection has one handshake.
     let _ = link.session.set(Rc::new(session));
     link.await_first_request();

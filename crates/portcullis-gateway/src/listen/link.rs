@@ -4,10 +4,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use portcullis::Pass;
-use portcullis_core::{Principal, Reason, unmapped};
+use portcullis_core::{Principal, Reason, Scheme, unmapped};
 
 use super::bind::Door;
 use super::core::Core;
@@ -26,6 +27,9 @@ pub(crate) enum Phase {
     /// A request is being served.
     Exchange,
 }
+
+/// How often what a client's certificate opened is asked about while it goes on.
+const CERTIFICATE_ASKED_AGAIN: Duration = Duration::from_secs(1);
 
 /// One client connection, as its parts see each other. It never leaves its core.
 pub(crate) struct Link {
@@ -248,7 +252,13 @@ impl Link {
     pub(crate) fn goes_on(&self, holder: Option<&Principal>) -> bool {
         let Some(holder) = holder else { return true };
         let shared = &self.core.shared;
-        let wait = shared.gate.goes_on_for(holder, self.outlives_expiry.get(), shared.clock.now());
+        let mut wait = shared.gate.goes_on_for(holder, self.outlives_expiry.get(), shared.clock.now());
+        if holder.parts().scheme == Scheme::Certificate {
+            // The record of revocations knows nothing of certificates: the lists of their authorities do.
+            wait = wait
+                .filter(|_| matches!(self.certificate(), Some(Ok(_))))
+                .map(|wait| wait.min(CERTIFICATE_ASKED_AGAIN));
+        }
         if let Some(wait) = wait {
             self.deadlines.set(Late::Credential, wait);
         }

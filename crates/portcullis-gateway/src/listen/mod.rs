@@ -111,8 +111,8 @@ impl Shared {
     }
 
     /// What handshakes need at the moment; empty where no TLS is spoken.
-    pub(crate) fn tls(&self) -> Arc<tls::Current> {
-        Arc::clone(&self.tls)
+    pub(crate) const fn tls(&self) -> &Arc<tls::Current> {
+        &self.tls
     }
 
     /// Where a request in the clear is sent on to.

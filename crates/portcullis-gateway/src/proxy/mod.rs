@@ -28,7 +28,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
-use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
+use portcullis_core::{Facts, Fault, Principal, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
 pub(crate) use self::body::ResponseBody;
@@ -104,6 +104,8 @@ struct Line {
     id: RequestId,
     /// The name as a header value, which the upstream and the client both get.
     id_value: HeaderValue,
+    /// What the client's certificate proves at this moment.
+    certificate: Option<Result<Arc<Principal>, &'static str>>,
     /// Kept only where an access log wants it.
     named: Option<(Method, Uri)>,
 }
@@ -115,6 +117,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
         at: shared.clock.now(),
         id,
         id_value: headers::id_value(id),
+        certificate: link.certificate(),
         named: shared.access_log.is_some().then(|| (request.method().clone(), request.uri().clone())),
     };
     let asks = match head::check(&mut request, &link.transport) {
@@ -220,13 +223,14 @@ fn closes(asks: Asks, status: StatusCode) -> bool {
     asks.upgrade && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-fn facts<'a>(link: &Link, request: &'a Request<ClientBody>, line: &Line) -> Facts<'a> {
+fn facts<'a>(link: &Link, request: &'a Request<ClientBody>, line: &'a Line) -> Facts<'a> {
     Facts {
         method: request.method(),
         target: request.uri(),
         headers: request.headers(),
         peer: link.peer,
         secure: link.is_secure(),
+        certificate: line.certificate.as_ref(),
         id: line.id,
         now: line.at,
     }

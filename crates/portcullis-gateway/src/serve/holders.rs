@@ -56,6 +56,6 @@ async fn find(identity: &Identity, name: OpaqueName) -> Result<Found, IdentityEr
     match name.scheme {
         Scheme::ApiKey => identity.find_api_key(&name.hash).await,
         Scheme::Session => identity.find_session(&name.hash).await,
-        Scheme::Bearer | Scheme::Cookie => Ok(Found::Nobody),
+        Scheme::Bearer | Scheme::Cookie | Scheme::Certificate => Ok(Found::Nobody),
     }
 }

@@ -221,7 +221,7 @@ impl Running {
         });
         if settings.tls.is_some() {
             watch_certificates(&metrics, &shared);
-            chores.push(tokio::spawn(tls::keep_current(shared.tls(), Arc::clone(&recorder) as _)));
+            chores.push(tokio::spawn(tls::keep_current(Arc::clone(shared.tls()), Arc::clone(&recorder) as _)));
         }
         chores.push(tokio::spawn(tls_files::keep(Arc::clone(&shared))));
         let cores = listen::run(listeners, &shared).map_err(StartError::Threads)?;
@@ -359,7 +359,7 @@ fn doors(settings: &Settings) -> Vec<(Door, std::net::SocketAddr)> {
 }
 
 fn watch_certificates(metrics: &Metrics, shared: &Shared) {
-    let tls = shared.tls();
+    let tls = Arc::clone(shared.tls());
     let value = Box::new(move || tls.load().as_ref().map_or(0, |material| material.expires().as_secs()));
     let (name, help) =
         ("portcullis_tls_certificate_expires_seconds", "When the first certificate expires, in seconds since 1970.");

@@ -3,6 +3,7 @@
 //! A [`TlsPlan`] says where everything is kept, [`TlsPlan::load`] makes a [`Material`] of it. Nothing in a material changes: new
 //! files make a new one, connections keep the one that they began with.
 
+mod client;
 mod names;
 mod pair;
 mod watch;
@@ -13,10 +14,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use portcullis_core::{Clock as _, Timestamp};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 
+pub use self::client::ClientPlan;
+pub(crate) use self::client::ClientTrust;
 pub(crate) use self::names::Names;
 use self::pair::Pair;
 pub(crate) use self::watch::keep_current;
@@ -53,6 +56,8 @@ pub struct TlsPlan {
     pub unknown: UnknownName,
     /// Whether TLS 1.2 is spoken besides 1.3.
     pub tls12: bool,
+    /// How clients prove themselves by certificates; `None` where they do not.
+    pub client: Option<ClientPlan>,
 }
 
 /// Something about a file: which one, and what.
@@ -90,6 +95,10 @@ pub enum Place {
     Cert(usize),
     /// `key` of the certificate with this index.
     Key(usize),
+    /// The authorities of clients.
+    Ca,
+    /// The revocation list with this index.
+    Crl(usize),
 }
 
 /// Everything that a handshake needs.
@@ -99,6 +108,7 @@ pub struct Material {
     marks: Marks,
     config: Arc<ServerConfig>,
     names: Arc<Names>,
+    client: Option<ClientTrust>,
     ticketer: Arc<dyn ProducesTickets>,
     expires: Timestamp,
 }
@@ -111,6 +121,11 @@ impl Material {
     /// The certificates by name.
     pub(crate) fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// What clients' certificates are judged by, where any are asked for.
+    pub(crate) const fn client(&self) -> Option<&ClientTrust> {
+        self.client.as_ref()
     }
 
     /// When the first of the certificates expires.
@@ -129,10 +144,12 @@ pub type LoadedMaterial = (Option<Arc<Material>>, Vec<Finding>);
 impl TlsPlan {
     /// All the files.
     fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key])
+        let clients = self.client.iter().flat_map(|client| std::iter::once(&client.ca).chain(&client.crls));
+        self.pairs.iter().flat_map(|pair| [&pair.cert, &pair.key]).chain(clients)
     }
 
-    /// Loads the files. Tickets that `before` gave out stay good.
+    /// Loads the files. Tickets that `before` gave out stay good, unless clients prove themselves: then no session outlives what
+    /// its certificate was judged by.
     #[must_use]
     pub fn load(&self, outside: &dyn Outside, before: Option<&Material>) -> LoadedMaterial {
         let mut found = Vec::new();
@@ -144,16 +161,22 @@ impl TlsPlan {
             .zip(&self.pairs)
             .map(|(at, files)| Pair::load(outside, at, files, &provider, now, &mut found))
             .collect();
+        let client = self.client.as_ref().map(|plan| ClientTrust::load(outside, plan, &provider, now, &mut found));
+        let client = match client {
+            Some(None) => return (None, found),
+            Some(Some(trust)) => Some(trust),
+            None => None,
+        };
         let Some(pairs) = pairs.into_iter().collect::<Option<Vec<Pair>>>() else { return (None, found) };
         let expires = pairs.iter().map(|pair| pair.expires).min().unwrap_or(Timestamp::MAX);
         let names = Arc::new(Names::new(pairs, self.unknown));
         let ticketer = match before {
-            Some(before) => Ok(Arc::clone(&before.ticketer)),
-            None => aws_lc_rs::Ticketer::new(),
+            Some(before) if client.is_none() && before.client.is_none() => Ok(Arc::clone(&before.ticketer)),
+            _ => aws_lc_rs::Ticketer::new(),
         };
         let made = ticketer.and_then(|ticketer| {
-            let config = self.config(provider, &names, &ticketer)?;
-            Ok(Material { plan: self.clone(), marks, config, names, ticketer, expires })
+            let config = self.config(provider, &names, client.as_ref(), &ticketer)?;
+            Ok(Material { plan: self.clone(), marks, config, names, client, ticketer, expires })
         });
         match made {
             Ok(material) => (Some(Arc::new(material)), found),
@@ -168,13 +191,15 @@ impl TlsPlan {
         &self,
         provider: Arc<CryptoProvider>,
         names: &Arc<Names>,
+        client: Option<&ClientTrust>,
         ticketer: &Arc<dyn ProducesTickets>,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
         let versions: &[&rustls::SupportedProtocolVersion] =
             if self.tls12 { &[&rustls::version::TLS13, &rustls::version::TLS12] } else { &[&rustls::version::TLS13] };
         let builder =
             ServerConfig::builder_with_details(provider, Arc::new(TlsClock)).with_protocol_versions(versions)?;
-        let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::clone(names) as _);
+        let verifier = client.map_or_else(WebPkiClientVerifier::no_client_auth, |trust| Arc::clone(trust.verifier()));
+        let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::clone(names) as _);
         // A session is in its ticket: what nobody keeps here, no stranger can make grow, and every core can go on with it.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = Arc::clone(ticketer);

@@ -91,7 +91,7 @@ fn the_token_of_a_link_goes_into_no_referrer() {
 }
 
 /// A page that sends a form by itself as soon as it is opened.
-fn sends(action: &str, fields: &[(&str, &str)], enctype: &str) -> String {
+pub(crate) fn sends(action: &str, fields: &[(&str, &str)], enctype: &str) -> String {
     let fields: String =
         fields.iter().map(|(name, value)| format!("<input type=hidden name=\"{name}\" value=\"{value}\">")).collect();
     format!(
@@ -100,7 +100,7 @@ fn sends(action: &str, fields: &[(&str, &str)], enctype: &str) -> String {
     )
 }
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Opens a hostile page on another site and on another port of the same host, and lets it send its form.
 fn attacked(browser: &Browser, gateway: &Gateway, path: &str, fields: &[(&str, &str)]) {

@@ -9,6 +9,7 @@ pub(crate) mod support;
 mod attack;
 mod browser;
 mod cors;
+mod forgery;
 mod look;
 mod policy;
 mod walk;

@@ -68,6 +68,32 @@ fn t3_t7_two_instances_share_accounts_keys_and_within_a_second_revocations() {
 }
 
 #[test]
+fn h2_a_token_of_one_instance_is_good_at_the_other() {
+    if !postgres::is_installed() {
+        return;
+    }
+    let server = Cluster::start();
+    let database = server.database();
+    let origin = Origin::echo();
+    let (one, two) = (start(&origin, &database), start(&origin, &database));
+    one.create_user("ann@example.com", "editor");
+    let body = json!({ "email": "ann@example.com", "password": crate::support::PASSWORD, "delivery": "session" });
+    let login = || {
+        let reply = one.client().post("/auth/login").header("Origin", PUBLIC_URL).json(&body).send().expect(200);
+        ["session", "csrf"].map(|name| reply.set_cookie(name).unwrap().split(';').next().unwrap().to_owned())
+    };
+    let ([session, token], [_, another]) = (login(), login());
+    let post = |gateway: &Gateway, token: &str| {
+        let token = token.split_once('=').unwrap().1;
+        gateway.client().post("/projects").header("Cookie", &session).csrf(token).json(&json!({})).send()
+    };
+    for gateway in [&one, &two] {
+        post(gateway, &token).expect(200);
+        post(gateway, &another).refused(403, "Invalid CSRF token");
+    }
+}
+
+#[test]
 fn t7_without_its_server_a_gate_verifies_for_max_staleness_refuses_writes_and_is_back_within_5_seconds() {
     if !postgres::is_installed() {
         return;

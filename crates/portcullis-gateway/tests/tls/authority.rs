@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
 
 /// Signs what a test needs.
@@ -17,6 +18,7 @@ pub(crate) struct Issued {
     pub(crate) pem: String,
     pub(crate) der: Vec<u8>,
     pub(crate) key: String,
+    pub(crate) key_der: Vec<u8>,
 }
 
 impl Issued {
@@ -40,6 +42,10 @@ impl Authority {
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
+    pub(crate) fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     pub(crate) fn der(&self) -> Vec<u8> {
         self.issuer.der().to_vec()
     }
@@ -52,6 +58,30 @@ impl Authority {
         })
     }
 
+    /// A client's certificate with these alternative names.
+    pub(crate) fn client(&self, serial: u64, names: &[SanType]) -> Issued {
+        self.issue(|params| {
+            params.serial_number = Some(SerialNumber::from(serial));
+            params.subject_alt_names = names.to_vec();
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        })
+    }
+
+    /// A certificate that nobody but itself vouches for.
+    pub(crate) fn none(id: &str) -> Issued {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Issued {
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
+            key: key.serialize_pem(),
+            key_der: key.serialize_der(),
+        }
+    }
+
     /// A certificate of any kind.
     pub(crate) fn issue(&self, shape: impl FnOnce(&mut CertificateParams)) -> Issued {
         let mut params = CertificateParams::default();
@@ -60,6 +90,30 @@ impl Authority {
         shape(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Issued { pem: certificate.pem(), der: certificate.der().to_vec(), key: key.serialize_pem() }
+        Issued {
+            pem: certificate.pem(),
+            der: certificate.der().to_vec(),
+            key: key.serialize_pem(),
+            key_der: key.serialize_der(),
+        }
+    }
+
+    /// A list that revokes these serial numbers, good until the given year.
+    pub(crate) fn revokes(&self, serials: &[u64], until: i32) -> String {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2021, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 1),
+            next_update: date_time_ymd(until, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
-use crate::authority::Authority;
+use crate::authority::{Authority, Issued};
 
 /// What a client brings along; connections of one caller share their tickets.
 #[derive(Clone)]
@@ -22,6 +22,22 @@ impl Caller {
     /// Without a certificate.
     pub(crate) fn new(authority: &Authority, gate: SocketAddr) -> Self {
         Self { gate, config: builder(authority, rustls::ALL_VERSIONS).with_no_client_auth() }
+    }
+
+    /// With this certificate.
+    pub(crate) fn with(authority: &Authority, gate: SocketAddr, own: &Issued) -> Self {
+        Self::with_versions(authority, gate, own, rustls::ALL_VERSIONS)
+    }
+
+    pub(crate) fn with_versions(
+        authority: &Authority,
+        gate: SocketAddr,
+        own: &Issued,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Self {
+        let chain = vec![CertificateDer::from(own.der.clone())];
+        let key = PrivateKeyDer::try_from(own.key_der.clone()).unwrap();
+        Self { gate, config: builder(authority, versions).with_client_auth_cert(chain, key).unwrap() }
     }
 
     /// Speaks these versions of TLS only.

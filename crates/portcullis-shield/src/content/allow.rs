@@ -41,32 +41,50 @@ impl AllowedMembers {
 
     pub(super) fn judge(&self, value: &Value, told: &mut Vec<Violation>, reported: &Reported) {
         let place = self.members.place([self.list]);
-        walk(value, &place, &Pointer::default(), &mut |violation| match self.unknown {
+        walk(value, &place, &At::Outermost, &mut |violation| match self.unknown {
             Unknown::Refuse => tell(told, violation),
             Unknown::Report => reported.note(violation),
         });
     }
 }
 
-fn walk(value: &Value, place: &Place<'_>, at: &Pointer, found: &mut impl FnMut(Violation)) {
+/// Where a value stands, as a chain up to the outermost: a place is put into words only where something is wrong with it.
+#[derive(Clone, Copy)]
+enum At<'a> {
+    Outermost,
+    Member(&'a At<'a>, &'a str),
+    Element(&'a At<'a>, usize),
+}
+
+impl At<'_> {
+    fn pointer(&self) -> Pointer {
+        match self {
+            Self::Outermost => Pointer::default(),
+            Self::Member(above, name) => above.pointer().member(name),
+            Self::Element(above, index) => above.pointer().element(*index),
+        }
+    }
+}
+
+fn walk(value: &Value, place: &Place<'_>, at: &At<'_>, found: &mut impl FnMut(Violation)) {
     if place.allows_all() {
         return;
     }
     let is_single = !matches!(value, Value::Object(_) | Value::Array(_));
     match (is_single, place.allows_single(), place.allows_inside()) {
         (true, true, _) => {}
-        (true, false, true) => found(at.violation(RULE, "takes no single value")),
-        (false, true, false) => found(at.violation(RULE, "takes a single value only")),
-        (_, false, false) => found(at.violation(RULE, "is not a member that can be set")),
+        (true, false, true) => found(at.pointer().violation(RULE, "takes no single value")),
+        (false, true, false) => found(at.pointer().violation(RULE, "takes a single value only")),
+        (_, false, false) => found(at.pointer().violation(RULE, "is not a member that can be set")),
         (false, _, true) => match value {
             Value::Object(members) => {
                 for (name, value) in members {
-                    walk(value, &place.member(name), &at.member(name), found);
+                    walk(value, &place.member(name), &At::Member(at, name), found);
                 }
             }
             Value::Array(elements) => {
                 for (index, value) in elements.iter().enumerate() {
-                    walk(value, &place.element(), &at.element(index), found);
+                    walk(value, &place.element(), &At::Element(at, index), found);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

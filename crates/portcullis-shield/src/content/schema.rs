@@ -15,6 +15,8 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 /// Where the folder of a schema lies for its references. It is two steps deep so that a reference out of the folder ends
 /// somewhere else instead of being cut off at the root.
 const FOLDER: &str = "file:///portcullis/schemas/";
+/// Where a reference out of that folder ends.
+const ABOVE: &str = "file:///portcullis/";
 /// Files that one schema may consist of.
 const MOST_FILES: usize = 64;
 /// What a pattern may take in memory once it is compiled, in bytes.
@@ -76,6 +78,7 @@ impl Schema {
                         return Err(SchemaFault::new(format!("the schema consists of more than {MOST_FILES} files")));
                     }
                     Some(Want::Foreign(uri)) => {
+                        let uri = uri.strip_prefix(ABOVE).map_or(uri.clone(), |rest| format!("../{rest}"));
                         let fault = SchemaFault::new(format!("\"$ref\" to {uri} is not followed"));
                         return Err(fault.hint("references stay in the folder of the schema, and nothing is fetched"));
                     }

@@ -108,3 +108,20 @@ fn h4_the_head_alone_can_be_refused_before_anything_of_the_body_is_asked_for() {
     twice.headers_mut().append("content-encoding", HeaderValue::from_static("gzip"));
     assert!(pass.admit(twice).is_err());
 }
+
+#[test]
+fn h5_json_is_bounded_more_narrowly_than_the_rest() {
+    let rule = RouteRule { max_json: 50, ..route("POST /notes", Requirement::Public) };
+    let house = house_with(vec![rule], Vec::new(), Otherwise::Refuse);
+    let pass = passed(house.ask("POST /notes", &[]));
+    let ask = |kind: &str, length: &str| {
+        let request = Request::builder().header("content-type", kind).header("content-length", length);
+        pass.admit(request.body(()).unwrap()).map(|_| ())
+    };
+    for kind in ["application/json", "Application/Problem+JSON; charset=utf-8", "application/json, text/plain"] {
+        assert_eq!(ask(kind, "50"), Ok(()));
+        assert_eq!(ask(kind, "51"), Err(Reason::BodyTooLarge(50)), "{kind}");
+    }
+    assert_eq!(ask("text/plain", "100"), Ok(()));
+    assert_eq!(ask("text/plain", "101"), Err(Reason::BodyTooLarge(100)));
+}

@@ -120,6 +120,7 @@ pub(crate) fn parts(key: &SigningKey, routes: Vec<RouteRule>, limits: Vec<LimitR
         routes,
         otherwise: Otherwise::Refuse,
         max_body: 100,
+        max_json: 50,
         limits,
         limit_headers: LimitHeaders::Both,
         reputation: ReputationRules::default(),
@@ -240,6 +241,7 @@ fn with_facts<T>(
         headers: &map,
         peer: peer.parse().unwrap(),
         secure: true,
+        certificate: None,
         id: RequestId::from_bits(7),
         now,
     };

@@ -235,6 +235,7 @@ fn explain_tells_each_stage_in_order() {
         headers: &headers,
         peer: "192.0.2.1".parse().unwrap(),
         secure: true,
+        certificate: None,
         id: RequestId::from_bits(1),
         now: NOW,
     };

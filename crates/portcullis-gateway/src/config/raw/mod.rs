@@ -1,6 +1,7 @@
 //! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
+mod body;
 mod cors;
 mod csrf;
 mod headers;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnknownName};
 pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
@@ -42,7 +44,9 @@ pub(crate) use response::{
 };
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
-pub(crate) use tls::{CertificateTable, TlsTable, TlsVersionName, UnknownNameName};
+pub(crate) use tls::{
+    CertificateTable, GrantTable, PrincipalName, TlsClientTable, TlsTable, TlsVersionName, UnknownNameName,
+};
 pub(crate) use transport::ClientTable;
 pub(crate) use upstream::{UpstreamTable, UpstreamTlsTable};
 pub(crate) use value::{

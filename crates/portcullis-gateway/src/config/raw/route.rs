@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    At, CorsTable, OneOrMany, OwnerTable, PatternText, ResponseTable, RouteHeadersTable, ShortOrLong, SizeText, Table,
-    Text,
+    At, BodyTable, CorsTable, OneOrMany, OwnerTable, PatternText, ResponseTable, RouteHeadersTable, ShortOrLong,
+    SizeText, Table, Text,
 };
 
 /// What holds for all routes.
@@ -17,6 +17,9 @@ pub(crate) struct RoutesTable {
     pub(crate) otherwise: Option<At<OtherwiseName>>,
     /// The largest request body where a route says nothing else. Default: `1MiB`.
     pub(crate) max_body: Option<At<SizeText>>,
+    /// The largest request body of JSON (`application/json`, or a type that ends in `+json`) where a route says nothing else.
+    /// Default: `10KiB`.
+    pub(crate) max_json: Option<At<SizeText>>,
 }
 
 /// What becomes of a request that no route covers.
@@ -47,7 +50,7 @@ pub(crate) struct RouteTable {
     pub(crate) permissions: Option<At<ShortOrLong<Vec<Text>, PermissionsTable>>>,
     /// The upstream it goes to, by name. Default: `default`.
     pub(crate) upstream: Option<At<Text>>,
-    /// The rules for its request body.
+    /// The rules for its request body: its size, and what its content has to be.
     pub(crate) body: Option<Table<BodyTable>>,
     /// Whether requests that change something need no token here although a cookie authenticates them, because the
     /// upstream asks for one of its own. Default: false.
@@ -81,14 +84,6 @@ pub(crate) struct PermissionsTable {
     pub(crate) all: Option<Vec<Text>>,
     /// At least one of these.
     pub(crate) any: Option<Vec<Text>>,
-}
-
-/// The rules for a request body.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct BodyTable {
-    /// Its largest size.
-    pub(crate) max: Option<At<SizeText>>,
 }
 
 /// What a role permits.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, OneOrMany, PathText, SocketText, Table};
+use super::{At, OneOrMany, PathText, SocketText, Table, Text};
 
 /// TLS with clients. With this section the addresses of `listen` speak HTTPS and nothing else.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -20,6 +20,56 @@ pub(crate) struct TlsTable {
     pub(crate) unknown_name: Option<At<UnknownNameName>>,
     /// The oldest version that is spoken. Default: `1.2`.
     pub(crate) min_version: Option<At<TlsVersionName>>,
+    /// Clients that prove themselves by certificates (mutual TLS). Default: none are asked for.
+    pub(crate) client: Option<Table<TlsClientTable>>,
+}
+
+/// Clients that prove themselves by certificates. The files are looked at every second, and what was revoked counts from
+/// then on, on open connections too.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TlsClientTable {
+    /// A file with the certificates of the authorities that vouch for clients (PEM). Required.
+    pub(crate) ca: Option<At<PathText>>,
+    /// Files with what they have revoked (PEM or DER). With one, every certificate of a chain must be covered by a list that
+    /// has not expired. Default: none.
+    pub(crate) crl: Option<OneOrMany<PathText>>,
+    /// Whether nobody gets in without a certificate; if not, a request without one is nobody's. Default: `true`.
+    pub(crate) required: Option<At<bool>>,
+    /// Which of a certificate's names says who its holder is; a certificate must have exactly one of that kind. Required.
+    pub(crate) principal: Option<At<PrincipalName>>,
+    /// The trust domains of SPIFFE IDs that are believed. Required with `principal = "spiffe"`.
+    pub(crate) trust_domains: Option<OneOrMany<Text>>,
+    /// Roles by name; a name has those of every entry that covers it. Default: none has any.
+    pub(crate) grants: Option<Vec<Table<GrantTable>>>,
+}
+
+/// Roles of clients by the names in their certificates.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GrantTable {
+    /// A name; `*` in it stands for one whole part: `spiffe://prod.example.com/billing/*`, `*.clients.example.com`,
+    /// `*@example.com`. Required.
+    #[serde(rename = "match")]
+    pub(crate) pattern: Option<At<Text>>,
+    /// The roles that such clients have. Required.
+    pub(crate) roles: Option<OneOrMany<Text>>,
+}
+
+/// Kinds of names.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PrincipalName {
+    /// A SPIFFE ID, of a trust domain that is believed.
+    Spiffe,
+    /// A URI among the alternative names.
+    Uri,
+    /// A DNS name among them.
+    Dns,
+    /// A mail address among them.
+    Email,
+    /// The common name of the subject, for authorities that write no alternative names.
+    SubjectCn,
 }
 
 /// A certificate and its key.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use portcullis_auth::certificate::CERTIFICATE_ISSUER;
 use portcullis_auth::{Algorithm, ClaimNames, Issuer, KeyError, KeySet, KeySource, VerificationKey};
 
 use super::context::Context;
@@ -48,7 +49,14 @@ fn issuer(cx: &mut Context<'_>, table: &Table<IssuerTable>, path: &str) -> Optio
         // Without an audience, a token made for any other service of that issuer would open this one (RFC 8725 §3.9).
         cx.missing(path, "audience", span.clone(), "audience = \"https://api.example.com\"");
     }
-    let name = raw.name.as_ref().and_then(|at| cx.name(at));
+    let name = raw.name.as_ref().and_then(|at| {
+        let name = cx.name(at)?;
+        if &*name == CERTIFICATE_ISSUER {
+            let found = Diagnostic::error(at.span(), format!("the name {name} is that of clients' certificates"));
+            cx.push(found.hint("two people of one name would be one; take another"));
+        }
+        Some(name)
+    });
     let iss = raw.issuer.as_ref().and_then(|at| cx.text(at));
     let algorithms = algorithms(cx, raw, path, &span);
     let keys = keys(cx, raw, path, &span, algorithms.as_deref());

@@ -2,6 +2,7 @@
 //! its place, and goes on with the default.
 
 mod candidates;
+mod content;
 mod context;
 mod cors;
 mod csrf;
@@ -59,7 +60,8 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let mut context = Context::new(given.outside, given.folder, damaged, found);
     let cx = &mut context;
     let mut plain = transport::listen(cx, &raw, given.listen);
-    let tls = tls::tls(cx, &raw, !given.listen.is_empty(), &mut plain);
+    let roles = routes::roles(cx, &raw);
+    let tls = tls::tls(cx, &raw, !given.listen.is_empty(), &mut plain, &roles);
     let listen: Vec<SocketAddr> = plain.iter().chain(tls.iter().flat_map(|tls| &tls.listen)).copied().collect();
     let secure = tls.as_ref().and_then(|tls| tls.listen.first()).copied();
     let public_url = transport::public_url(cx, &raw, &listen, secure);
@@ -74,7 +76,6 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let letters = mail::letters(cx, &raw);
     let identity = identity::identity(cx, &raw, &public_url, mail, letters);
     let issuers = issuers::issuers(cx, &raw, &public_url);
-    let roles = routes::roles(cx, &raw);
     if let Some(at) = raw.identity.as_ref().and_then(|table| table.get().default_role.as_ref()) {
         routes::role_reference(cx, at, &roles);
     }
@@ -109,11 +110,12 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         && issuers.is_empty()
         && defaults.otherwise == Otherwise::Authenticated
         && raw.issuer.is_none()
+        && raw.tls.as_ref().is_none_or(|tls| tls.get().client.is_none())
     {
         let span = raw.identity.as_ref().and_then(|table| table.get().enabled.as_ref()).map(At::span);
         let found = Diagnostic::warning(
             span,
-            "nobody can prove an identity: there are no identity endpoints and no [[issuer]]",
+            "nobody can prove an identity: there are no identity endpoints, no [[issuer]] and no [tls.client]",
         );
         cx.push(found.hint("every request that needs a login will be answered 401"));
     }
@@ -128,6 +130,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         routes: rules,
         otherwise: defaults.otherwise,
         max_body: defaults.max_body,
+        max_json: defaults.max_json,
         limits: limits.rules,
         limit_headers: limits.headers,
         reputation,

@@ -10,9 +10,8 @@ use portcullis_auth::access::{Requirement, RoleRule};
 use portcullis_shield::CorsRules;
 
 use super::context::{Context, is_name};
-use super::cors;
 use super::headers::Layer;
-use super::response;
+use super::{content, cors, response};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
@@ -125,6 +124,7 @@ pub(super) fn role_reference(cx: &mut Context<'_>, at: &At<Text>, roles: &Roles)
 pub(super) struct Defaults {
     pub(super) otherwise: Otherwise,
     pub(super) max_body: u64,
+    pub(super) max_json: u64,
 }
 
 pub(super) fn defaults(cx: &mut Context<'_>, raw: &Raw) -> Defaults {
@@ -160,7 +160,11 @@ pub(super) fn defaults(cx: &mut Context<'_>, raw: &Raw) -> Defaults {
             Otherwise::Authenticated | Otherwise::Refuse => {}
         }
     }
-    Defaults { otherwise, max_body: cx.size(table.max_body.as_ref(), RouteRule::DEFAULT_BODY, 0..=LARGEST_BODY) }
+    Defaults {
+        otherwise,
+        max_body: cx.size(table.max_body.as_ref(), RouteRule::DEFAULT_BODY, 0..=LARGEST_BODY),
+        max_json: cx.size(table.max_json.as_ref(), RouteRule::DEFAULT_JSON, 0..=LARGEST_BODY),
+    }
 }
 
 /// What routes refer to.
@@ -186,8 +190,12 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
         let access = requirement(cx, table, &path, around.roles);
         let target = table.get().upstream.as_ref().map_or(0, |at| target(cx, at, around.upstreams));
         let body = table.get().body.as_ref().map(Table::get);
-        let content = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
-        let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
+        let max = body.and_then(|body| body.max.as_ref());
+        let max_body = cx.size(max, around.defaults.max_body, 0..=LARGEST_BODY);
+        // Who names a size for a route means whatever is sent there.
+        let max_json = if max.is_some() { max_body } else { around.defaults.max_json };
+        let checks = content::checks(cx, body);
+        let answers = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
         let exempt = table.get().danger_no_csrf_token.as_ref().filter(|at| *at.get());
         if let Some(at) = exempt {
             let found =
@@ -208,11 +216,13 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             spans.push((span.clone(), pattern.clone()));
             let access = access.clone().unwrap_or(Requirement::Authenticated);
             warn_of_open_writes(cx, &pattern, &access, &span);
-            let owner = content.owner_of(cx, &pattern);
+            let owner = answers.owner_of(cx, &pattern);
             rules.push(RouteRule {
                 max_body,
+                max_json,
+                checks: checks.clone(),
                 owner,
-                response: content.response.clone(),
+                response: answers.response.clone(),
                 danger_no_csrf_token,
                 headers: headers.clone(),
                 cors: cors.clone().unwrap_or_default(),

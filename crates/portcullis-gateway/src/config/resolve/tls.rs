@@ -3,18 +3,28 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use portcullis_auth::certificate::{CertificateRules, NameKind, NamePattern, is_trust_domain};
+
 use super::context::Context;
+use super::routes::{Roles, role_reference};
 use super::transport::socket;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
-    At, CertificateTable, OneOrMany, Raw, SocketText, Table, TlsTable, TlsVersionName, UnknownNameName,
+    At, CertificateTable, GrantTable, OneOrMany, PrincipalName, Raw, SocketText, Table, TlsClientTable, TlsTable,
+    TlsVersionName, UnknownNameName,
 };
 use crate::config::settings::TlsSettings;
-use crate::tls::{Finding, PairFiles, Place, TlsPlan, UnknownName};
+use crate::tls::{ClientPlan, Finding, PairFiles, Place, TlsPlan, UnknownName};
 
 /// TLS with clients, where there is any. `listen` is what the file or the command line says for all requests; what remains of
 /// it is what stays plain.
-pub(super) fn tls(cx: &mut Context<'_>, raw: &Raw, over: bool, listen: &mut Vec<SocketAddr>) -> Option<TlsSettings> {
+pub(super) fn tls(
+    cx: &mut Context<'_>,
+    raw: &Raw,
+    over: bool,
+    listen: &mut Vec<SocketAddr>,
+    roles: &Roles,
+) -> Option<TlsSettings> {
     let section = raw.tls.as_ref()?;
     let table = section.get();
     let own = addresses(cx, table.listen.as_ref(), &[]);
@@ -33,7 +43,12 @@ pub(super) fn tls(cx: &mut Context<'_>, raw: &Raw, over: bool, listen: &mut Vec<
     }
     let taken: Vec<SocketAddr> = speaks.iter().chain(&*listen).copied().collect();
     let redirect = addresses(cx, table.redirect.as_ref(), &taken);
-    let pairs = pairs(cx, section)?;
+    let pairs = pairs(cx, section);
+    let client = match &table.client {
+        Some(table) => Some(client(cx, table, roles)?),
+        None => None,
+    };
+    let pairs = pairs?;
     let (files, spans): (Vec<PairFiles>, Vec<[Range<usize>; 2]>) = pairs.into_iter().unzip();
     let plan = TlsPlan {
         pairs: files,
@@ -41,13 +56,20 @@ pub(super) fn tls(cx: &mut Context<'_>, raw: &Raw, over: bool, listen: &mut Vec<
             None | Some(UnknownNameName::First) => UnknownName::First,
             Some(UnknownNameName::Refuse) => UnknownName::Refuse,
         },
+        client,
         tls12: !matches!(table.min_version.as_ref().map(At::get), Some(TlsVersionName::V13)),
     };
+    let clients = table.client.as_ref().map(Table::get);
+    let authorities = clients.and_then(|clients| clients.ca.as_ref()).map(At::span);
+    let lists = clients.and_then(|clients| clients.crl.as_ref()).into_iter().flat_map(|crl| &crl.0).map(At::span);
+    let client_spans: Vec<Range<usize>> = authorities.into_iter().chain(lists).collect();
     let (material, found) = plan.load(cx.outside, None);
     for finding in found {
         let span = match finding.place {
             Place::Cert(index) => spans.get(index).map(|[cert, _]| cert),
             Place::Key(index) => spans.get(index).map(|[_, key]| key),
+            Place::Ca => client_spans.first(),
+            Place::Crl(index) => client_spans.get(index + 1),
         };
         cx.push(diagnostic(span.cloned(), finding));
     }
@@ -110,4 +132,79 @@ fn pair(cx: &mut Context<'_>, table: &Table<CertificateTable>, path: &str) -> Op
     }
     let (cert, key) = (cert.as_ref()?, key.as_ref()?);
     Some((PairFiles { cert: cx.path(cert), key: cx.path(key) }, [cert.span(), key.span()]))
+}
+
+/// How clients prove themselves. Nothing is guessed: who is let in follows from it.
+fn client(cx: &mut Context<'_>, section: &Table<TlsClientTable>, roles: &Roles) -> Option<ClientPlan> {
+    let (table, span) = (section.get(), section.span());
+    if table.ca.is_none() {
+        cx.missing("tls.client", "ca", span.clone(), "ca = \"clients-ca.pem\"");
+    }
+    let name = match table.principal.as_ref().map(At::get) {
+        None => {
+            cx.missing("tls.client", "principal", span.clone(), "principal = \"spiffe\"");
+            return None;
+        }
+        Some(PrincipalName::Spiffe) => NameKind::Spiffe,
+        Some(PrincipalName::Uri) => NameKind::Uri,
+        Some(PrincipalName::Dns) => NameKind::Dns,
+        Some(PrincipalName::Email) => NameKind::Email,
+        Some(PrincipalName::SubjectCn) => NameKind::CommonName,
+    };
+    let mut trust_domains = Vec::new();
+    for at in table.trust_domains.iter().flat_map(|list| &list.0) {
+        let text = at.get().as_str();
+        if is_trust_domain(text) {
+            trust_domains.push(text.into());
+        } else {
+            let found = Diagnostic::error(at.span(), format!("{text:?} is not a SPIFFE trust domain"));
+            cx.push(found.expected("for example \"prod.example.com\", in lower case and without \"spiffe://\""));
+        }
+    }
+    if name == NameKind::Spiffe && table.trust_domains.as_ref().is_none_or(|list| list.0.is_empty()) {
+        cx.missing("tls.client", "trust_domains", span.clone(), "trust_domains = [\"prod.example.com\"]");
+        return None;
+    }
+    if let Some(list) = table.trust_domains.as_ref().filter(|_| name != NameKind::Spiffe) {
+        let found = Diagnostic::error(list.0.first().map_or(span, At::span), "trust domains are of SPIFFE IDs only");
+        cx.push(found.hint("write principal = \"spiffe\", or remove them"));
+    }
+    let grants = (0..)
+        .zip(table.grants.iter().flatten())
+        .filter_map(|(index, grant): (usize, _)| {
+            self::grant(cx, grant, &format!("tls.client.grants.{index}"), name, roles)
+        })
+        .collect();
+    let crls = table.crl.iter().flat_map(|list| &list.0).map(|at| cx.path(at)).collect();
+    Some(ClientPlan {
+        ca: cx.path(table.ca.as_ref()?),
+        crls,
+        required: table.required.as_ref().is_none_or(|at| *at.get()),
+        rules: CertificateRules { name, trust_domains, grants },
+    })
+}
+
+fn grant(
+    cx: &mut Context<'_>,
+    table: &Table<GrantTable>,
+    path: &str,
+    kind: NameKind,
+    roles: &Roles,
+) -> Option<(NamePattern, Vec<Box<str>>)> {
+    let GrantTable { pattern, roles: named } = table.get();
+    if pattern.is_none() {
+        cx.missing(path, "match", table.span(), "match = \"spiffe://prod.example.com/billing/*\"");
+    }
+    if named.as_ref().is_none_or(|list| list.0.is_empty()) {
+        cx.missing(path, "roles", table.span(), "roles = [\"editor\"]");
+    }
+    let at = pattern.as_ref()?;
+    let pattern = match NamePattern::new(at.get().as_str(), kind) {
+        Ok(pattern) => pattern,
+        Err(error) => {
+            cx.push(Diagnostic::error(at.span(), error.to_string()));
+            return None;
+        }
+    };
+    Some((pattern, named.iter().flat_map(|list| &list.0).filter_map(|at| role_reference(cx, at, roles)).collect()))
 }

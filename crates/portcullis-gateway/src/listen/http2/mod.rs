@@ -47,6 +47,9 @@ const MAX_FAULTS: usize = 1_024;
 /// Streams that a client has given up before they were looked at, at which the HTTP library closes the connection.
 const MAX_UNSEEN: usize = 4_096;
 
+/// Streams that we ended and of which more may be on its way.
+const MAX_RESET: usize = 100;
+
 /// How long a client that was told to go is listened to, so that it gets to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -153,7 +156,9 @@ fn builder(link: &Link) -> Builder {
         .max_local_error_reset_streams(Some(MAX_FAULTS))
         // The budget for streams that are given up counts these too, and is smaller.
         .max_pending_accept_reset_streams(MAX_UNSEEN)
-        .reset_stream_duration(Duration::from_secs(1));
+        // What a client still sends on a stream that we ended, because it has not heard of that yet, is no fault.
+        .max_concurrent_reset_streams(MAX_RESET)
+        .reset_stream_duration(Duration::from_secs(5));
     builder
 }
 

@@ -17,7 +17,7 @@ use http_body::{Body, Frame};
 use super::super::deadlines::Late;
 use super::super::link::Link;
 use super::{PIECE, Streams};
-use crate::proxy::{self, ClientBody, Invitation, ResponseBody, StreamBody, wire};
+use crate::proxy::{self, ClientBody, Invitation, ResponseBody, StreamBody};
 
 /// Begins a stream. One for whose head there is no room is refused; it may be asked again (RFC 9113 section 8.7).
 pub(super) fn begin(streams: &Rc<Streams>, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
@@ -109,7 +109,7 @@ async fn send(
     head.version = Version::HTTP_2;
     proxy::strip_response(&mut head.headers);
     if !head.headers.contains_key(DATE) {
-        head.headers.insert(DATE, wire::date_value(link.core.shared.clock.now()));
+        head.headers.insert(DATE, link.core.date());
     }
     let has_no_content = is_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if let Some(length) = body.size_hint().exact()

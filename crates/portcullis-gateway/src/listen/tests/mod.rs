@@ -139,6 +139,7 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         routes: [vec![identity, closed], checks::routes()].concat(),
         otherwise: Otherwise::Public,
         max_body,
+        max_json: RouteRule::DEFAULT_JSON,
         limits: Vec::new(),
         limit_headers: portcullis::LimitHeaders::default(),
         reputation: portcullis::ReputationRules::default(),

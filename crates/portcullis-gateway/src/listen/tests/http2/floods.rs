@@ -329,3 +329,63 @@ fn h6_while_others_flood_one_client_is_served_in_time() {
     }
     assert!(slowest < Duration::from_secs(4), "{slowest:?}");
 }
+
+#[test]
+fn h7_frames_of_chance_harm_nobody_and_bring_nothing_malformed_to_the_upstream() {
+    let upstream = Upstream::start(|served| {
+        while let Some(request) = served.request() {
+            let (head, _) = request.split_once("\r\n\r\n").unwrap();
+            assert!(head.lines().skip(1).all(|line| line.split_once(": ").is_some()), "{request}");
+            served.client.send(OK);
+        }
+    });
+    let gateway = gateway(&upstream);
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut chance = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    for _ in 0..150 {
+        let mut raw = Raw::connect(gateway.address);
+        let mut bytes = Vec::new();
+        for _ in 0..chance(30) {
+            let kind = u8::try_from(chance(12)).unwrap();
+            let flags = u8::try_from(chance(256)).unwrap();
+            let stream = u32::try_from(chance(8)).unwrap();
+            let mut payload = match chance(3) {
+                0 => block(&GET),
+                1 => (0..chance(40)).map(|_| u8::try_from(chance(256)).unwrap()).collect(),
+                _ => vec![0; usize::try_from(chance(12)).unwrap()],
+            };
+            if !payload.is_empty() && chance(4) == 0 {
+                let at = usize::try_from(chance(payload.len() as u64)).unwrap();
+                payload[at] ^= 1 << chance(8);
+            }
+            bytes.extend(frame(kind, flags, stream, &payload));
+        }
+        if raw.send(&bytes) {
+            // Whatever it makes of them, it ends.
+            let _ = raw.stream.shutdown(std::net::Shutdown::Write);
+            raw.end();
+        }
+    }
+    assert_eq!(gateway.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+}
+
+#[test]
+fn what_a_client_still_sends_on_streams_that_were_refused_is_no_flood() {
+    let upstream = Upstream::saying(OK);
+    let gateway = patient(&upstream);
+    let mut raw = Raw::connect(gateway.address);
+    for number in 0..20_u32 {
+        let stream = 1 + 2 * number;
+        raw.head(stream, &[(":method", "POST"), GET[1], (":path", "/closed"), GET[3]], false);
+        raw.answered(stream);
+        let bytes: Vec<u8> = (0..20).flat_map(|_| frame(raw::DATA, 0, stream, &[b'x'; 1_000])).collect();
+        raw.send(&bytes);
+    }
+    raw.send(&frame(raw::PING, 0, 0, b"still on"));
+    raw.until("a pong", |frame| frame.kind == raw::PING && frame.payload == b"still on");
+}
