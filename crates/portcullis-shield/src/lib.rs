@@ -4,6 +4,7 @@ mod check;
 pub mod content;
 mod cors;
 pub mod csrf;
+mod graphql;
 pub mod media;
 mod members;
 pub mod openapi;
@@ -15,6 +16,7 @@ mod shape;
 
 pub use check::{Check, Reported, Seen};
 pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
+pub use graphql::{GraphqlCheck, GraphqlRules};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};
 pub use ownership::{Foreign, OwnedContent};
 pub use response::{

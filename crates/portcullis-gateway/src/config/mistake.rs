@@ -133,7 +133,8 @@ fn may_be_secret(path: &[String]) -> bool {
 /// What this version leaves to a later one, and what to do meanwhile.
 fn unavailable(section: &str, key: &str) -> Option<&'static str> {
     Some(match (section, key) {
-        (_, "redis" | "graphql" | "alerts" | "blocklist") if section == key => "",
+        ("graphql", "graphql") => "write [route.graphql] below the [[route]] that takes it",
+        (_, "redis" | "alerts" | "blocklist") if section == key => "",
         ("health", "health") => "/livez and /readyz are served by the [admin] listener",
         ("client", "proxy_protocol") => "trusted_hops with a forwarding header is what there is",
         ("tokens", "delivery") => "a client chooses it when it logs in",

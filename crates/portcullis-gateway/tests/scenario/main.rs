@@ -27,6 +27,7 @@ mod dictated;
 pub(crate) mod endings;
 mod enumeration;
 mod forged;
+mod graphql;
 mod handed_out;
 mod hardening;
 mod hostile;

@@ -4,6 +4,7 @@
 mod body;
 mod cors;
 mod csrf;
+mod graphql;
 mod headers;
 mod identity;
 mod limit;
@@ -24,9 +25,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnknownName};
+pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnlistedName};
 pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};
+pub(crate) use graphql::GraphqlTable;
 pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    At, BodyTable, CorsTable, OneOrMany, OwnerTable, PatternText, ResponseTable, RouteHeadersTable, ShortOrLong,
-    SizeText, Table, Text,
+    At, BodyTable, CorsTable, GraphqlTable, OneOrMany, OwnerTable, PatternText, ResponseTable, RouteHeadersTable,
+    ShortOrLong, SizeText, Table, Text,
 };
 
 /// What holds for all routes.
@@ -52,6 +52,8 @@ pub(crate) struct RouteTable {
     pub(crate) upstream: Option<At<Text>>,
     /// The rules for its request body: its size, and what its content has to be.
     pub(crate) body: Option<Table<BodyTable>>,
+    /// The bounds of the GraphQL that it takes.
+    pub(crate) graphql: Option<Table<GraphqlTable>>,
     /// Whether requests that change something need no token here although a cookie authenticates them, because the
     /// upstream asks for one of its own. Default: false.
     pub(crate) danger_no_csrf_token: Option<At<bool>>,

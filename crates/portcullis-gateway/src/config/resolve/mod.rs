@@ -7,6 +7,7 @@ mod context;
 mod cors;
 mod csrf;
 mod exempt;
+mod graphql;
 mod headers;
 mod identity;
 mod issuers;

@@ -11,7 +11,7 @@ use portcullis_shield::CorsRules;
 
 use super::context::{Context, is_name};
 use super::headers::Layer;
-use super::{content, cors, response};
+use super::{content, cors, graphql, response};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
@@ -194,7 +194,8 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
         let max_body = cx.size(max, around.defaults.max_body, 0..=LARGEST_BODY);
         // Who names a size for a route means whatever is sent there.
         let max_json = if max.is_some() { max_body } else { around.defaults.max_json };
-        let checks = content::checks(cx, body);
+        let mut checks = content::checks(cx, body);
+        checks.extend(graphql::check(cx, table.get()));
         let answers = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
         let exempt = table.get().danger_no_csrf_token.as_ref().filter(|at| *at.get());
         if let Some(at) = exempt {

@@ -1,0 +1,72 @@
+//! What GraphQL asks for is weighed before the API sees any of it (H5).
+
+use serde_json::{Value, json};
+
+use crate::support::client::Client;
+use crate::support::origin::Origin;
+use crate::support::process::{Gateway, Setup};
+
+const ROUTE: &str = "[[route]]\nmatch = \"/graphql\"\naccess = \"public\"\n[route.graphql]\ndepth = 4\ncomplexity = 50\n\
+                     aliases = 3\n";
+
+fn gate(origin: &Origin) -> Gateway {
+    Setup::before(origin).with(ROUTE).start()
+}
+
+/// Refused with this rule; and the API has seen nothing of it.
+#[track_caller]
+fn refused(origin: &Origin, client: &Client, body: &Value, rule: &str) {
+    let before = origin.requests().len();
+    let refused = client.post("/graphql").json(body).send().refused(400, "Validation failed");
+    assert_eq!(refused.json()["details"][0]["rule"], rule, "{body}");
+    assert_eq!(origin.requests().len(), before, "{body}");
+}
+
+#[test]
+fn h5_a_graphql_request_is_weighed_and_forwarded_as_it_is() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    let client = gateway.client();
+    let fine = json!({"query": "query Q($n: Int) { users(first: $n) { name } }", "variables": {"n": 10}});
+    client.post("/graphql").json(&fine).send().expect(200);
+    let seen = origin.requests();
+    assert_eq!(seen.last().map(|seen| seen.body.clone()), Some(fine.to_string().into_bytes()), "byte for byte");
+    client.get("/graphql?query=%7B%20a%20%7D").send().expect(200);
+
+    refused(&origin, &client, &json!({"query": "{ a { b { c { d { e } } } } }"}), "depth");
+    refused(&origin, &client, &json!({"query": fine["query"], "variables": {"n": 50}}), "complexity");
+    refused(&origin, &client, &json!({"query": "{ a:x b:x c:x d:x }"}), "aliases");
+    refused(&origin, &client, &json!([{"query": "{ a }"}, {"query": "{ a }"}]), "batch");
+    refused(&origin, &client, &json!({"query": "{ __schema { types { name } } }"}), "introspection");
+    refused(&origin, &client, &json!({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "00"}}}), "query");
+    refused(&origin, &client, &json!({"id": "7", "query": "{ a }"}), "members");
+    let bomb: String =
+        (1..30).map(|level| format!(" fragment F{level} on T {{ ...F{0} ...F{0} }}", level - 1)).collect();
+    refused(&origin, &client, &json!({"query": format!("{{ ...F29 }} fragment F0 on T {{ a }}{bomb}")}), "complexity");
+}
+
+#[test]
+fn h5_a_graphql_document_comes_in_one_way_only() {
+    let origin = Origin::echo();
+    let gateway = gate(&origin);
+    let client = gateway.client();
+    let before = origin.requests().len();
+    let raw = |kind: &str, path: &str, body: &str| {
+        client.post(path).header("content-type", kind).body(body.as_bytes()).send()
+    };
+    // What one reader takes for the document and another does not.
+    raw("application/json", "/graphql", "{\"query\":\"{ a }\",\"query\":\"{ b }\"}")
+        .refused(400, "Invalid request body");
+    raw("application/json", "/graphql?query=%7Bb%7D", "{\"query\":\"{ a }\"}").refused(400, "Validation failed");
+    raw("application/json", "/graphql", "{\"query\":\"{ a\"}").refused(400, "Invalid request body");
+    raw("application/json", "/graphql", "[]").refused(400, "Validation failed");
+    client.get("/graphql?query=%7Ba%7D&query=%7Bb%7D").send().refused(400, "Validation failed");
+    client.get("/graphql?query=mutation%7Ba%7D").send().refused(400, "Validation failed");
+    client.get("/graphql").send().refused(400, "Validation failed");
+    // What a page of another site can make a browser send.
+    for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
+        raw(kind, "/graphql", "{\"query\":\"{ a }\"}").refused(415, "Unsupported media type");
+    }
+    assert_eq!(origin.requests().len(), before);
+    raw("application/graphql", "/graphql", "{ a }").expect(200);
+}
