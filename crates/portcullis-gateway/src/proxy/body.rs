@@ -16,6 +16,7 @@ use portcullis_core::Reason;
 use super::client_body::ClientBody;
 use super::headers::filter_trailers;
 use super::pool::{Address, Connected};
+use super::streams::Download;
 use crate::listen::{Late, Link};
 
 /// Why a body broke off. Whoever made it has noted the reason for the client where there is still one to tell.
@@ -165,6 +166,13 @@ pub(crate) struct ResponseBody {
 enum Kind {
     Whole(Option<Bytes>),
     Streamed(Streamed),
+    Shared(Box<Shared>),
+}
+
+/// A body that an upstream sends on a stream of HTTP/2.
+struct Shared {
+    download: Download,
+    read_timeout: Duration,
 }
 
 /// A body that an upstream sends: it drives the upstream's connection, and gives it back at its end.
@@ -178,6 +186,11 @@ impl ResponseBody {
     /// A body that is all there.
     pub(crate) fn whole(bytes: Bytes, link: Rc<Link>) -> Self {
         Self { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), link }
+    }
+
+    /// A body that an upstream sends on a stream of HTTP/2.
+    pub(crate) fn shared(download: Download, read_timeout: Duration, link: Rc<Link>) -> Self {
+        Self { kind: Kind::Shared(Box::new(Shared { download, read_timeout })), link }
     }
 
     /// A body that an upstream sends over this connection.
@@ -244,6 +257,24 @@ impl Streamed {
     }
 }
 
+impl Shared {
+    fn poll(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Poll::Ready(next) = self.download.poll(cx) else {
+            link.deadlines.begin(Late::ResponseBody, self.read_timeout);
+            return Poll::Pending;
+        };
+        link.deadlines.clear(Late::ResponseBody);
+        Poll::Ready(next.map(|frame| match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => Ok(Frame::data(data)),
+            Ok(Err(frame)) => Ok(Frame::trailers(response_trailers(frame.into_trailers().unwrap_or_default()))),
+            Err(error) => {
+                tracing::debug!(%error, "an upstream's answer broke off");
+                Err(Broken::Response)
+            }
+        }))
+    }
+}
+
 fn response_trailers(mut trailers: HeaderMap) -> HeaderMap {
     filter_trailers(&mut trailers);
     trailers.remove(SET_COOKIE);
@@ -270,6 +301,18 @@ impl Body for ResponseBody {
                 }
                 polled
             }
+            Kind::Shared(shared) => {
+                let polled = if this.link.deadlines.take_missed().is_some() {
+                    shared.download.late();
+                    Poll::Ready(Some(Err(Broken::Late)))
+                } else {
+                    shared.poll(&this.link, cx)
+                };
+                if matches!(polled, Poll::Ready(Some(Err(_)))) {
+                    this.link.broken.set(true);
+                }
+                polled
+            }
         }
     }
 
@@ -277,6 +320,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Kind::Shared(shared) => shared.download.is_end_stream(),
         }
     }
 
@@ -284,6 +328,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Streamed(streamed) => streamed.incoming.size_hint(),
+            Kind::Shared(shared) => shared.download.size_hint(),
         }
     }
 }

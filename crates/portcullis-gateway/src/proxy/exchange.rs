@@ -15,6 +15,7 @@ use portcullis_core::Reason;
 
 use super::body::{RequestBody, ResponseBody};
 use super::client_body::ClientBody;
+use super::exchange_http2;
 use super::head::{Asks, connection_options};
 use super::headers;
 use super::pool::{Address, Borrowed, Connected, Upstream};
@@ -57,7 +58,10 @@ pub(crate) async fn forward(
     asks: Asks,
     id: HeaderValue,
 ) -> Result<Response<ResponseBody>, Failed> {
-    let mut request = prepare(link, upstream, request, asks, id).map_err(Failed::before)?;
+    if upstream.settings.http2 {
+        return Box::pin(exchange_http2::forward(link, upstream, request, id)).await;
+    }
+    let mut request = prepare(link, upstream, request, asks.websocket, id).map_err(Failed::before)?;
     let mut fresh = false;
     loop {
         let Borrowed { mut connected, home, reused } = upstream.borrow(link, fresh).await.map_err(Failed::before)?;
@@ -86,11 +90,11 @@ pub(crate) async fn forward(
 }
 
 /// Turns an admitted request into the one that the upstream gets.
-fn prepare(
+pub(super) fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
     mut request: Request<Admitted<ClientBody>>,
-    asks: Asks,
+    websocket: bool,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {
     let mut pass = link.pass.borrow_mut();
@@ -98,7 +102,7 @@ fn prepare(
     let pass = pass.as_mut().ok_or(Reason::Internal)?;
     let version = request.version();
     let settings = &upstream.settings;
-    headers::prepare_request(request.headers_mut(), link, pass, settings, version, asks.websocket, id)?;
+    headers::prepare_request(request.headers_mut(), link, pass, settings, version, websocket, id)?;
     if let Some(target) = target(request.uri(), pass.take_rewritten(), &settings.base_path)? {
         *request.uri_mut() = Uri::from(target);
     }
@@ -129,8 +133,12 @@ fn target(uri: &Uri, rewritten: Option<PathAndQuery>, base_path: &str) -> Result
 
 /// Whether a request may be sent a second time (RFC 9110 §9.2.2) and still can be: it has no body.
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-        && request.body().is_end_stream()
+    is_idempotent(request.method()) && request.body().is_end_stream()
+}
+
+/// Whether saying it twice does no harm.
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
 fn copy(request: &Request<RequestBody>) -> Request<()> {
@@ -221,7 +229,15 @@ async fn receive(
         open_tunnel(link, upstream, connected).await?;
         return Ok(Response::from_parts(head, ResponseBody::whole(bytes::Bytes::new(), Rc::clone(link))));
     }
-    if is_event_stream(&head.headers) {
+    let is_endless = !incoming.is_end_stream() && incoming.size_hint().exact().is_none();
+    admit_stream(link, &head.headers, is_endless)?;
+    let body = ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link));
+    Ok(Response::from_parts(head, body))
+}
+
+/// Binds an answer that may go on for long to the credential that asked for it.
+pub(super) fn admit_stream(link: &Link, headers: &HeaderMap, is_endless: bool) -> Result<(), Failed> {
+    if is_event_stream(headers) {
         // A stream of events never ends by itself: it ends with the credential that opened it (T13), and the bound of
         // ordinary exchanges is not for it.
         link.deadlines.clear(Late::Total);
@@ -229,7 +245,7 @@ async fn receive(
         if !link.goes_on(holder.as_deref()) {
             return Err(Failed::after(Reason::TokenExpired));
         }
-    } else if !incoming.is_end_stream() && incoming.size_hint().exact().is_none() {
+    } else if is_endless {
         // Nobody knows how long it goes on: a download that takes longer than its token lives is finished, and a stream of
         // any other kind ends where its credential is revoked.
         link.outlives_expiry.set(true);
@@ -237,8 +253,7 @@ async fn receive(
             return Err(Failed::after(Reason::TokenRevoked));
         }
     }
-    let body = ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link));
-    Ok(Response::from_parts(head, body))
+    Ok(())
 }
 
 /// Takes the upstream's bare socket out of hyper's hands.

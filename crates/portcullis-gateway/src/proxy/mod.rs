@@ -6,12 +6,16 @@ mod client_body;
 mod collect;
 mod dial;
 mod exchange;
+mod exchange_http2;
+mod grpc;
 mod head;
 mod head_http2;
 mod headers;
 mod identity;
+mod lanes;
 mod pool;
 mod request_id;
+mod streams;
 mod tunnel;
 pub(crate) mod wire;
 
@@ -103,16 +107,19 @@ struct Line {
     id_value: HeaderValue,
     /// Kept only where an access log wants it.
     named: Option<(Method, Uri)>,
+    /// Whether the client speaks gRPC.
+    grpc: bool,
 }
 
 async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     let id = link.core.ids.next();
-    let line = Line {
+    let mut line = Line {
         at: shared.clock.now(),
         id,
         id_value: headers::id_value(id),
         named: shared.access_log.is_some().then(|| (request.method().clone(), request.uri().clone())),
+        grpc: false,
     };
     let asks = match head::check(&mut request, &link.transport) {
         Ok(asks) => asks,
@@ -122,6 +129,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             return refuse(link, &line, &refusal, true, false);
         }
     };
+    line.grpc = asks.grpc;
     let (verdict, upstream) = decide(link, &request, &line).await;
     let mut response = match verdict {
         Verdict::Refuse(refusal) => {
@@ -268,6 +276,10 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());
+    // Records have the status that it would have been.
+    if line.grpc {
+        grpc::instead_of(&mut answer, refusal.reason());
+    }
     problem(link, line, answer, closes)
 }
 

@@ -10,10 +10,12 @@ mod support;
 mod bodies;
 mod durability;
 mod full_disk;
+mod grpc;
 mod kills;
 mod process;
 mod timeouts;
 mod tunnels;
+mod upstream_http2;
 mod upstream_tls;
 mod upstreams;
 
