@@ -38,6 +38,7 @@ pub struct CookieNames {
     session: &'static str,
     form: &'static str,
     device: &'static str,
+    csrf: &'static str,
     secure: bool,
 }
 
@@ -53,6 +54,7 @@ impl CookieNames {
                 session: "__Host-portcullis_session",
                 form: "__Host-portcullis_form",
                 device: "__Host-portcullis_device",
+                csrf: "__Host-portcullis_csrf",
                 secure: true,
             }
         } else {
@@ -62,6 +64,7 @@ impl CookieNames {
                 session: "portcullis_session",
                 form: "portcullis_form",
                 device: "portcullis_device",
+                csrf: "portcullis_csrf",
                 secure: false,
             }
         }
@@ -97,12 +100,20 @@ impl CookieNames {
         self.device
     }
 
+    /// The cookie that hands out tokens against forgery (H2). It proves nobody, and is the only one that scripts can read.
+    #[must_use]
+    pub const fn csrf(&self) -> &'static str {
+        self.csrf
+    }
+
     /// A `Set-Cookie` value for one of our cookies. `value` must be token characters only; `max_age` is in seconds, zero
     /// takes the cookie back.
     #[must_use]
     pub fn set(&self, name: &str, value: &str, max_age: u64) -> Option<HeaderValue> {
         let secure = if self.secure { "; Secure" } else { "" };
-        let text = format!("{name}={value}; Max-Age={max_age}; Path=/; HttpOnly; SameSite=Strict{secure}");
+        // Pages of our own origin must read that one, or they could not send it back where only they can put it.
+        let hidden = if name == self.csrf { "" } else { "; HttpOnly" };
+        let text = format!("{name}={value}; Max-Age={max_age}; Path=/{hidden}; SameSite=Strict{secure}");
         HeaderValue::try_from(text).ok()
     }
 
@@ -386,5 +397,7 @@ mod tests {
         let cleared = "portcullis_access=; Max-Age=0; Path=/; HttpOnly; SameSite=Strict";
         assert_eq!(CookieNames::new(false).clear(Scheme::Cookie).unwrap(), cleared);
         assert_eq!(https.clear(Scheme::Bearer), None);
+        let readable = "__Host-portcullis_csrf=tok; Max-Age=3600; Path=/; SameSite=Strict; Secure";
+        assert_eq!(https.set(https.csrf(), "tok", 3_600).unwrap(), readable, "scripts of our own pages read it");
     }
 }

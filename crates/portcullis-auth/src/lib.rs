@@ -3,6 +3,7 @@
 pub mod access;
 mod algorithm;
 pub mod api_key;
+pub mod certificate;
 mod claims;
 pub mod credential;
 mod issuer;

@@ -51,6 +51,10 @@ pub enum EventKind {
     Reloaded,
     /// A new configuration was refused and the old one kept.
     ReloadRefused,
+    /// Certificates or what clients' are believed by were loaded anew.
+    CertificatesReloaded,
+    /// New ones cannot be used, and the old ones stay.
+    CertificatesRefused,
     /// A mail was given up; whoever waits for it has to ask again.
     MailDropped,
     /// Too many wrong passwords were tried for an address, or on a device.
@@ -65,7 +69,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for tables and metrics.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Refused,
         Self::LimitHit,
         Self::LimitWouldHit,
@@ -82,6 +86,8 @@ impl EventKind {
         Self::UpstreamFailed,
         Self::Reloaded,
         Self::ReloadRefused,
+        Self::CertificatesReloaded,
+        Self::CertificatesRefused,
         Self::MailDropped,
         Self::LoginsExhausted,
         Self::AddressSuspect,
@@ -109,6 +115,8 @@ impl EventKind {
             Self::UpstreamFailed => "upstream_failed",
             Self::Reloaded => "reloaded",
             Self::ReloadRefused => "reload_refused",
+            Self::CertificatesReloaded => "certificates_reloaded",
+            Self::CertificatesRefused => "certificates_refused",
             Self::MailDropped => "mail_dropped",
             Self::LoginsExhausted => "logins_exhausted",
             Self::AddressSuspect => "address_suspect",
@@ -124,6 +132,7 @@ impl EventKind {
             Self::Refused
             | Self::LoginSucceeded
             | Self::Reloaded
+            | Self::CertificatesReloaded
             | Self::LimitWouldHit
             | Self::LimitsDisagree
             | Self::ContentReported => Severity::Info,
@@ -138,6 +147,7 @@ impl EventKind {
             | Self::AddressSuspect => Severity::Notice,
             Self::RefreshReuse
             | Self::ReloadRefused
+            | Self::CertificatesRefused
             | Self::LimitStoreLost
             | Self::LoginsExhausted
             | Self::AddressBad

@@ -313,7 +313,7 @@ impl Reason {
             Self::Misdirected => Some("this connection was opened for another host: open a new one".into()),
             Self::OriginRefused => Some("pages of this origin may not use this API".into()),
             Self::MissingCsrfToken | Self::InvalidCsrfToken => {
-                Some("get a token of your session and send it in the header X-CSRF-Token".into())
+                Some("send a token of your session in its header; the cookie beside it has one, and GET /auth/csrf gives one".into())
             }
             Self::InsufficientPermissions | Self::NotOwner { hidden: false } => {
                 Some("your role or permissions do not cover this request".into())

@@ -2,7 +2,7 @@
 //!
 //! `config` turns a file into [`config::Settings`], `listen` accepts connections on one runtime per core, `proxy`
 //! carries admitted requests to an upstream, `identity_api` serves `/auth/*`, `admin` serves the operator, `cli` is what
-//! a person types, `demo` is the tour, and `serve` wires them together.
+//! a person types, `demo` is the tour, `tls` is what handshakes need, and `serve` wires them together.
 
 pub mod admin;
 pub mod cli;
@@ -15,6 +15,7 @@ mod openapi;
 mod pem;
 pub mod proxy;
 pub mod serve;
+pub mod tls;
 mod upstream_tls;
 
 #[cfg(all(feature = "test-clock", not(debug_assertions)))]

@@ -254,6 +254,12 @@ impl Identity {
         hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&self.refresh_key, b"portcullis forms").as_ref())
     }
 
+    /// A key for tokens against forgery (H2): derived, and so the same at every instance on this database and after a restart.
+    #[must_use]
+    pub fn csrf_key(&self) -> Secret<Vec<u8>> {
+        Secret::new(hmac::sign(&self.refresh_key, b"portcullis csrf").as_ref().to_vec())
+    }
+
     /// Closes the database, once what is known of last uses is written.
     pub async fn close(&self) {
         if let Err(error) = self.write_last_uses().await {

@@ -1,9 +1,12 @@
 //! Shapes: what a request's content must satisfy, what every response must carry and what it must not tell.
 
 mod check;
+pub mod content;
 mod cors;
 pub mod csrf;
+pub mod media;
 mod members;
+pub mod openapi;
 mod ownership;
 mod response;
 mod response_members;

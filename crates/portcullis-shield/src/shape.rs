@@ -68,7 +68,7 @@ pub enum Errors {
     /// Their content is replaced by problem details that say the status code and no more.
     #[default]
     Hide,
-    /// They are shaped as all others are.
+    /// They are shaped as all others are; those that are not JSON are hidden.
     Shape,
     /// They go on as they come.
     Pass,
@@ -181,8 +181,8 @@ impl ResponseRules {
         if !is_json(seen.headers) {
             // An error page is nobody's data, and its status code is what counts.
             return match self.other_types {
+                _ if status.as_u16() >= 400 => Ok(Plan::Hide),
                 OtherTypes::Pass => Ok(Plan::Stream),
-                OtherTypes::Refuse if status.as_u16() >= 400 => Ok(Plan::Hide),
                 OtherTypes::Refuse => Err(Reason::ResponseRefused("the answer is not JSON")),
             };
         }
@@ -311,7 +311,7 @@ mod tests {
         let pass = ResponseRules { errors: Errors::Pass, ..rules.clone() };
         assert_eq!(plan(&pass, 422, &[JSON]), Some(Plan::Stream));
         assert_eq!(plan(&pass, 200, &[html]), None);
-        let other = ResponseRules { other_types: OtherTypes::Pass, ..rules };
+        let other = ResponseRules { errors: Errors::Shape, other_types: OtherTypes::Pass, ..rules };
         assert_eq!(plan(&other, 200, &[html]), Some(Plan::Stream));
         assert_eq!(plan(&other, 500, &[html]), Some(Plan::Hide));
     }

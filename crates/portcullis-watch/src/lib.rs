@@ -11,5 +11,5 @@ mod recorder;
 
 pub use block::{Block, BlockTable, BlockTableError};
 pub use event::{EventLog, EventLogOptions, EventStats};
-pub use metrics::{ComparedLimits, Counter, Gauge, Http2Flood, Metrics, Outcome, Sample};
+pub use metrics::{ComparedLimits, Counter, Gauge, Handshake, Http2Flood, Metrics, Outcome, Sample};
 pub use recorder::Recorder;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::SET_COOKIE;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis_core::{AddressKey, ClientAddress, Event, EventKind, Principal, Reason, RequestId, Scheme, Timestamp};
 use portcullis_limit::{Ask, Patience, Rate, Standing};
-use portcullis_shield::Check;
+use portcullis_shield::csrf::FormToken;
+use portcullis_shield::{Check, FromUpstream, Nonce, Preflight};
 
+use crate::forgery::Tokens;
 use crate::limits::LimitRule;
 use crate::policy::Policy;
 
@@ -31,6 +33,14 @@ pub struct Case {
     pub(crate) stale_cookie: Option<Scheme>,
     /// Whether a browser says that another site's page made it ask; looked at only where a limit goes by reputation.
     pub(crate) cross_site: bool,
+    /// The tokens of a session that a cookie proved.
+    pub(crate) tokens: Option<Box<Tokens>>,
+    /// The origin of the page that asks; looked at only where there are rules for pages of other origins.
+    pub(crate) origin: Option<HeaderValue>,
+    /// What the upstream is told to put into its page, where the policy of its responses has a place for it.
+    pub(crate) nonce: Option<Nonce>,
+    /// Whether it asks for a head without content.
+    pub(crate) is_head: bool,
 }
 
 /// How a limit stands as long as everything that it charged counts.
@@ -79,16 +89,47 @@ impl Case {
         self.route.map_or(&[], |index| &self.policy.route_at(index).checks)
     }
 
+    /// The check of a form that must hold a token against forgery, where the head held none.
+    pub(crate) fn form(&self) -> Option<&FormToken> {
+        self.tokens.as_ref()?.form.as_ref()
+    }
+
     /// Who it is, where that was proven.
     #[must_use]
     pub const fn principal(&self) -> Option<&Arc<Principal>> {
         self.principal.as_ref()
     }
 
-    /// Sets the headers that every answer to this request carries (H1, L7). A stale cookie is taken back, unless the answer
-    /// brings another one in its place: of two `Set-Cookie` of one name a browser believes the last.
+    /// Sets the headers that every answer of our own to this request carries (H1, H3, L7).
     pub(crate) fn shape(&self, headers: &mut HeaderMap) {
-        self.policy.response_headers.apply(headers);
+        self.policy.headers_of(self.route).apply(headers);
+        self.shape_further(headers);
+    }
+
+    /// Sets the headers that every answer of the upstream's to this request carries.
+    pub(crate) fn shape_upstreams(&self, headers: &mut HeaderMap, status: StatusCode) {
+        let has_content = !self.is_head && status != StatusCode::NOT_MODIFIED;
+        let answer = FromUpstream { nonce: self.nonce.as_ref(), has_content };
+        self.policy.headers_of(self.route).apply_to_upstream(headers, answer);
+        self.shape_further(headers);
+    }
+
+    /// The answer to a browser that asks whether a page may ask.
+    pub(crate) fn shape_preflight(&self, headers: &mut HeaderMap, asked: &Preflight) {
+        self.policy.headers_of(self.route).apply(headers);
+        if let Some(cors) = self.policy.cors_of(self.route) {
+            cors.answer(headers, self.origin.as_ref(), asked);
+        }
+    }
+
+    /// Who may read it, how the limits stand, and which cookie is good no more. A stale cookie is taken back, unless the
+    /// answer brings another one in its place: of two `Set-Cookie` of one name a browser believes the last.
+    fn shape_further(&self, headers: &mut HeaderMap) {
+        if self.policy.has_cors
+            && let Some(cors) = self.policy.cors_of(self.route)
+        {
+            cors.apply(headers, self.origin.as_ref());
+        }
         let unsettled = self.unsettled.iter().map(|unsettled| &unsettled.standing);
         let closest = self.standing.iter().chain(unsettled).reduce(closer_to_refusal);
         if let Some(standing) = closest {
@@ -99,6 +140,9 @@ impl Case {
             && !headers.get_all(SET_COOKIE).iter().any(|other| cookie_name(other) == cookie_name(&cookie))
         {
             headers.append(SET_COOKIE, cookie);
+        }
+        if let Some(tokens) = &self.tokens {
+            tokens.hand_out(headers);
         }
     }
 
@@ -165,6 +209,6 @@ fn closer_to_refusal<'s>(one: &'s Standing, other: &'s Standing) -> &'s Standing
 }
 
 /// What stands before the `=` of a `Set-Cookie`.
-fn cookie_name(set: &HeaderValue) -> &[u8] {
+pub(crate) fn cookie_name(set: &HeaderValue) -> &[u8] {
     set.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
 }

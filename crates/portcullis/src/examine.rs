@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Uri};
 use portcullis_core::{Event, EventKind, Reason, RequestId, Timestamp};
-use portcullis_shield::{Reported, Seen};
+use portcullis_shield::{Check as _, Reported, Seen};
 
 use crate::body::{Admittance, Admitted, Unexamined};
 use crate::gate::Gate;
@@ -24,8 +24,8 @@ impl Pass {
         if declared.is_some_and(|length| length > self.body.max) {
             return Err(Reason::BodyTooLarge(self.body.max));
         }
-        let checks = self.case.checks();
-        if checks.is_empty() {
+        let (checks, form) = (self.case.checks(), self.case.form());
+        if checks.is_empty() && form.is_none() {
             return Ok(Admittance::Free(request.map(|body| Admitted::arriving(body, self.body))));
         }
         judge_coding(request.headers())?;
@@ -66,7 +66,9 @@ impl Gate {
     ) -> Result<Request<Admitted<B>>, Reason> {
         let (mut head, Unexamined { reported, .. }) = request.into_parts();
         let seen = pass.seen(&head.method, &head.uri, &head.headers, &reported);
-        let judged = pass.case().checks().iter().try_for_each(|check| check.check(&seen, &whole));
+        // Whether somebody means it comes first: nothing else about the body is told to whoever cannot say so.
+        let meant = pass.case().form().map_or(Ok(()), |form| form.check(&seen, &whole));
+        let judged = meant.and_then(|()| pass.case().checks().iter().try_for_each(|check| check.check(&seen, &whole)));
         if !reported.into_inner().is_empty() {
             let event = pass.case().event(now, EventKind::ContentReported, id);
             self.record(Event { reason: Some(Reason::ValidationFailed([].into()).slug()), ..event });

@@ -1,11 +1,13 @@
 //! Stage 9, its first half: what a browser sends by itself must come from our own pages, and by somebody who holds a token
 //! of the session (H2). Who sends a bearer token, an API key or a certificate is not asked: no other page can.
 
+use std::sync::Arc;
+
 use http::header::{CACHE_CONTROL, SET_COOKIE, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 use portcullis_auth::credential;
 use portcullis_core::{Facts, Reason};
-use portcullis_shield::csrf::{BoundTo, InHead, is_ambient, is_safe};
+use portcullis_shield::csrf::{BoundTo, FormToken, InHead, is_ambient, is_safe};
 
 use crate::case::{Case, cookie_name};
 use crate::policy::{Policy, Route};
@@ -18,8 +20,8 @@ pub(crate) struct Tokens {
     set: Option<HeaderValue>,
     /// One for the forms of the upstream's pages, where it is told any.
     pub(crate) told: Option<HeaderValue>,
-    /// Whether the head held none, so that the body has to be asked, which is a form.
-    pub(crate) in_form: bool,
+    /// Asks the body, where the head held none and it is a form.
+    pub(crate) form: Option<FormToken>,
 }
 
 /// Refuses what another site's page made a browser send, and what nobody can have sent who holds a token.
@@ -55,7 +57,7 @@ pub(crate) fn refuse<T: Trace>(
     let mut tokens = Tokens {
         told: told.and_then(|token| HeaderValue::from_str(token).ok()),
         set: fresh.and_then(|token| policy.cookies.set(policy.cookies.csrf(), &token, csrf.rules().life.as_secs())),
-        in_form: false,
+        form: None,
     };
     let mut judged = Ok(());
     if changes && !route.danger_no_csrf_token {
@@ -63,7 +65,7 @@ pub(crate) fn refuse<T: Trace>(
             Ok(InHead::Good) => trace.remark(Stage::Permit, || "a token of this session".to_owned()),
             Ok(InHead::MaybeInForm) => {
                 trace.remark(Stage::Permit, || "the form must hold a token of this session".to_owned());
-                tokens.in_form = true;
+                tokens.form = Some(FormToken::new(Arc::clone(csrf), facts.now));
             }
             Err(reason) => judged = Err(reason),
         }

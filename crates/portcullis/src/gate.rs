@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::{ORIGIN, UPGRADE};
+use http::Method;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
 use portcullis_auth::OpaqueVerifier;
 use portcullis_auth::access;
 use portcullis_core::ports::{Blocklist, Holders, Nobody, Revocations, Standing as Validity};
@@ -14,10 +13,13 @@ use portcullis_core::{
     Event, EventKind, EventSink, Facts, Limited, NormalizedPath, Principal, Reason, RequestId, Timestamp,
 };
 use portcullis_limit::{Ask, Limiter, Patience, Receipts, Refused, Standing, StoreError};
+use portcullis_shield::{Nonce, Preflight, origin_of};
 
+use crate::answer::Answer;
 use crate::body::BodyRule;
 use crate::case::Case;
 use crate::delay::{Delay, WaitingRoom};
+use crate::forgery;
 use crate::limits::{self, Covering, KeyFacts, Mode, Phase};
 use crate::pass::Pass;
 use crate::policy::{Policy, Route, Target};
@@ -32,6 +34,8 @@ pub enum Verdict {
     Pass(Pass),
     /// It may not.
     Refuse(Refusal),
+    /// It is answered here, and goes nowhere.
+    Answer(Answer),
 }
 
 /// How an admitted request ended.
@@ -142,9 +146,10 @@ impl Gate {
         let policy = self.policy.load();
         let mut case = Case::new(Arc::clone(&policy), facts);
         match self.judge(&policy, facts, &mut case, trace).await {
-            Ok(Admission { target, rewritten, body, receipts, delay }) => {
+            Ok(Judged::Admitted(Admission { target, rewritten, body, receipts, delay })) => {
                 Verdict::Pass(Pass { case, target, rewritten, body, receipts, delay })
             }
+            Ok(Judged::Asked(preflight)) => Verdict::Answer(Answer { case, preflight }),
             Err(reason) => {
                 self.events.record(case.refused(facts.now, &reason, facts.id));
                 self.note_refusal(facts, &case, &reason);
@@ -208,7 +213,7 @@ impl Gate {
         facts: &Facts<'_>,
         case: &mut Case,
         trace: &mut T,
-    ) -> Result<Admission, Reason> {
+    ) -> Result<Judged, Reason> {
         // 2. The path in one spelling: what is matched is what is forwarded.
         let path = NormalizedPath::parse(facts.target.path()).map_err(Reason::AmbiguousPath)?;
         trace.remark(Stage::Path, || path.to_string());
@@ -223,6 +228,21 @@ impl Gate {
             return Err(Reason::Blocked);
         }
         trace.remark(Stage::Blocklist, || "not blocked".to_owned());
+
+        // 4, second half. A browser that asks whether a page may ask: it has no credential to show, and to be told who may
+        // ask costs neither a limit nor a record, so that a flood of it is as cheap as it can be.
+        if policy.has_cors
+            && let Some(asked) = Preflight::of(facts.method, facts.headers)
+        {
+            let route = policy.route(&asked.method, &path);
+            if route.is_some() && policy.cors_of(route).is_some() {
+                case.route = route;
+                trace.remark(Stage::Route, || {
+                    format!("a preflight, answered for {}", case.route().map_or("", |label| label))
+                });
+                return Ok(Judged::Asked(asked));
+            }
+        }
 
         // 5. The route; no route, no entry.
         case.route = policy.route(facts.method, &path);
@@ -270,8 +290,8 @@ impl Gate {
             }
         }
         let permitted = identity.and_then(|_| {
-            // 9. May that one do this?
-            permit(policy, route, &path, facts, case)?;
+            // 9. May that one do this, and do they mean to?
+            permit(policy, route, &path, facts, case, trace)?;
             trace.remark(Stage::Permit, || "permitted".to_owned());
 
             // 10. What the body has to satisfy.
@@ -289,7 +309,11 @@ impl Gate {
             None => None,
             Some(_) => self.hold_back(policy, &receipts, facts, case)?,
         };
-        Ok(Admission { target: route.target, rewritten, body: BodyRule { max: route.max_body }, receipts, delay })
+        if route.target != Target::Identity && policy.headers_of(case.route).takes_nonce() {
+            case.nonce = Some(Nonce::draw());
+        }
+        let body = BodyRule { max: route.max_body };
+        Ok(Judged::Admitted(Admission { target: route.target, rewritten, body, receipts, delay }))
     }
 
     /// Finds the request a place among those that wait. Where there is none it is refused and told to come back after the
@@ -437,6 +461,14 @@ pub(crate) struct Limits {
     looked_up: bool,
 }
 
+/// Where a request leaves the pipeline.
+enum Judged {
+    /// At its end.
+    Admitted(Admission),
+    /// As soon as it is known what it asks.
+    Asked(Preflight),
+}
+
 /// What stands at the end of the pipeline.
 struct Admission {
     target: Target,
@@ -462,6 +494,7 @@ impl Case {
     fn new(policy: Arc<Policy>, facts: &Facts<'_>) -> Self {
         let client = policy.trusted_hops.client(facts.peer, facts.headers);
         let cross_site = is_of_another_site(&policy, facts.headers);
+        let origin = if policy.has_cors { origin_of(facts.headers).cloned() } else { None };
         Self {
             policy,
             client,
@@ -473,47 +506,29 @@ impl Case {
             patience: Patience::default(),
             stale_cookie: None,
             cross_site,
+            tokens: None,
+            origin,
+            nonce: None,
+            is_head: *facts.method == Method::HEAD,
         }
     }
 }
 
 /// Role and permission and whose it is; and for a credential that a browser sends by itself, who made the browser send it.
-fn permit(
+fn permit<T: Trace>(
     policy: &Policy,
     route: &Route,
     path: &NormalizedPath<'_>,
     facts: &Facts<'_>,
-    case: &Case,
+    case: &mut Case,
+    trace: &mut T,
 ) -> Result<(), Reason> {
+    forgery::refuse(policy, route, facts, case, trace)?;
     let principal = case.principal.as_deref();
-    if principal.is_some_and(|principal| principal.parts().scheme.is_ambient())
-        // A WebSocket is opened by a GET, and a browser lets every page open one with the cookies of its target.
-        && (!is_safe(facts.method) || facts.headers.contains_key(UPGRADE))
-        && is_cross_site(facts.headers, &policy.public_origin)
-    {
-        return Err(Reason::CrossSite);
-    }
     access::permits(&route.access, principal, &policy.roles)?;
     match &route.owner {
         None => Ok(()),
         Some(owner) => owner.judge(path, principal, &policy.roles),
-    }
-}
-
-/// Safe methods of RFC 9110 §9.2.1.
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-/// Whether a browser says that another site made it send this request. A client that sends neither header is no
-/// browser, and nobody can make it send a cookie it does not mean to.
-fn is_cross_site(headers: &HeaderMap, public_origin: &str) -> bool {
-    if let Some(site) = headers.get("sec-fetch-site") {
-        return site != "same-origin" && site != "none";
-    }
-    match headers.get(ORIGIN) {
-        Some(origin) => origin.as_bytes() != public_origin.as_bytes(),
-        None => false,
     }
 }
 

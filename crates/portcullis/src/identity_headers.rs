@@ -1,24 +1,27 @@
-//! How the upstream is told who a request is, and how nobody else can tell it (Z5).
+//! How the upstream is told who a request is and which nonce its page may use, and how nobody else can tell it (Z5, H1).
 
 use http::{HeaderMap, HeaderName};
 use portcullis_core::Principal;
+use portcullis_shield::Nonce;
 use smallvec::SmallVec;
 
-/// The names of the headers that carry the verified identity.
+/// The names of the headers in which the upstream believes us: the verified identity, and the nonce of a page.
 #[derive(Clone, Debug)]
 pub struct IdentityHeaders {
     user: HeaderName,
     role: HeaderName,
     plan: HeaderName,
+    nonce: HeaderName,
 }
 
 impl Default for IdentityHeaders {
-    /// `X-User-Id`, `X-User-Role`, `X-User-Plan`.
+    /// `X-User-Id`, `X-User-Role`, `X-User-Plan`, `X-CSP-Nonce`.
     fn default() -> Self {
         Self {
             user: HeaderName::from_static("x-user-id"),
             role: HeaderName::from_static("x-user-role"),
             plan: HeaderName::from_static("x-user-plan"),
+            nonce: HeaderName::from_static("x-csp-nonce"),
         }
     }
 }
@@ -26,8 +29,8 @@ impl Default for IdentityHeaders {
 impl IdentityHeaders {
     /// Headers with other names.
     #[must_use]
-    pub const fn new(user: HeaderName, role: HeaderName, plan: HeaderName) -> Self {
-        Self { user, role, plan }
+    pub const fn new(user: HeaderName, role: HeaderName, plan: HeaderName, nonce: HeaderName) -> Self {
+        Self { user, role, plan, nonce }
     }
 
     /// Removes what the client sent under these names, and under every name that a CGI-like upstream would read as one
@@ -50,8 +53,13 @@ impl IdentityHeaders {
         }
     }
 
-    const fn names(&self) -> [&HeaderName; 3] {
-        [&self.user, &self.role, &self.plan]
+    /// Sets the nonce of the page that will answer.
+    pub(crate) fn set_nonce(&self, headers: &mut HeaderMap, nonce: &Nonce) {
+        headers.insert(self.nonce.clone(), nonce.to_header());
+    }
+
+    const fn names(&self) -> [&HeaderName; 4] {
+        [&self.user, &self.role, &self.plan, &self.nonce]
     }
 
     /// Whether a name is one of ours, or would be read as one.
@@ -76,7 +84,16 @@ mod tests {
     #[test]
     fn z5_the_clients_own_identity_headers_are_stripped_in_every_spelling() {
         let mut headers = HeaderMap::new();
-        for name in ["X-User-Id", "x-user-id", "X_USER_ID", "x_user-id", "x.user.id", "X-User-Role", "x-user_plan"] {
+        for name in [
+            "X-User-Id",
+            "x-user-id",
+            "X_USER_ID",
+            "x_user-id",
+            "x.user.id",
+            "X-User-Role",
+            "x-user_plan",
+            "X_CSP-Nonce",
+        ] {
             headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("admin"));
         }
         headers.insert("x-user-identity", HeaderValue::from_static("stays"));

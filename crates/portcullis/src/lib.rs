@@ -3,6 +3,7 @@
 //! A door turns its own kind of request into [`Facts`](portcullis_core::Facts), asks [`Gate::decide`], and turns the
 //! [`Verdict`] into its own kind of reply. The order of the checks stands in one function body, in `gate.rs`.
 
+mod answer;
 mod authenticate;
 mod body;
 mod candidate;
@@ -11,6 +12,7 @@ mod cost;
 mod count;
 mod delay;
 mod examine;
+mod forgery;
 mod gate;
 mod identity_headers;
 mod inspect;
@@ -24,6 +26,7 @@ mod settle;
 mod table;
 mod trace;
 
+pub use answer::Answer;
 pub use body::{Admittance, Admitted, BodyError, BodyRule, Unexamined};
 pub use candidate::{CandidateError, Comparison};
 pub use case::Case;
@@ -36,7 +39,7 @@ pub use inspect::{InspectError, Whom};
 pub use limits::{KeyPart, LimitRule, Mode, QuotaChoice, Scope};
 pub use pass::Pass;
 pub use pattern::{Pattern, PatternError};
-pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteRule, Target};
+pub use policy::{Otherwise, Policy, PolicyError, PolicyParts, RouteCors, RouteRule, Target};
 pub use portcullis_limit::headers::LimitHeaders;
 pub use refusal::Refusal;
 pub use reputation::{

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
 use portcullis_shield::ResponseRules;
+use portcullis_shield::csrf::Csrf;
 
 use crate::body::BodyRule;
 use crate::case::Case;
@@ -85,9 +86,34 @@ impl Pass {
             // Whatever is forwarded, a browser sends the refresh token along with it, and that is for nobody but us.
             credential::strip_cookies(headers, spared);
         }
+        self.apply_tokens(headers);
         if let Some(principal) = &self.case.principal {
             policy.identity_headers.set(headers, principal);
         }
+        if let Some(nonce) = &self.case.nonce {
+            policy.identity_headers.set_nonce(headers, nonce);
+        }
+    }
+
+    /// Takes a token against forgery that was ours to read out of the request, and tells the upstream one for its forms,
+    /// where it is to be told. What a client says in that header's place is for nobody.
+    fn apply_tokens(&self, headers: &mut HeaderMap) {
+        let rules = self.case.policy.csrf.rules();
+        if self.case.tokens.is_some() {
+            headers.remove(&rules.header);
+        }
+        if let Some(name) = &rules.to_upstream {
+            headers.remove(name);
+            if let Some(told) = self.case.tokens.as_ref().and_then(|tokens| tokens.told.clone()) {
+                headers.insert(name, told);
+            }
+        }
+    }
+
+    /// What makes and knows tokens against forgery, of the policy that decided.
+    #[must_use]
+    pub fn csrf(&self) -> &Arc<Csrf> {
+        &self.case.policy.csrf
     }
 
     /// Strips identity headers from a request's trailers, which an upstream may merge with its headers.
@@ -108,13 +134,16 @@ impl Pass {
         Some((rules, sees_others))
     }
 
-    /// Shapes the headers of the response: security headers, the limits' standing, and none of our cookies from an
-    /// upstream.
-    pub fn shape_response(&self, headers: &mut HeaderMap) {
-        if self.target != Target::Identity && headers.contains_key(SET_COOKIE) {
+    /// Shapes the headers of the response: security headers, who may read it, the limits' standing, and none of our cookies
+    /// from an upstream.
+    pub fn shape_response(&self, status: StatusCode, headers: &mut HeaderMap) {
+        if self.target == Target::Identity {
+            return self.case.shape(headers);
+        }
+        if headers.contains_key(SET_COOKIE) {
             credential::drop_set_cookies(headers);
         }
-        self.case.shape(headers);
+        self.case.shape_upstreams(headers, status);
     }
 
     /// Turns the pass into a refusal, for what goes wrong after admission.

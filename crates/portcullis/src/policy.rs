@@ -7,7 +7,8 @@ use portcullis_auth::access::{Ownership, Requirement, Roles};
 use portcullis_auth::{CookieNames, TokenVerifier};
 use portcullis_core::{NormalizedPath, TrustedHops};
 use portcullis_limit::headers::LimitHeaders;
-use portcullis_shield::{Check, ResponseHeaders, ResponseRules};
+use portcullis_shield::csrf::Csrf;
+use portcullis_shield::{Check, Cors, ResponseHeaders, ResponseRules};
 
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
@@ -41,12 +42,31 @@ pub struct RouteRule {
     /// Whether it only lets go on, or ends, what was proven before, as a refresh does: then it is neither judged by its
     /// address's reputation nor does it change it. Whoever is logged in behind an address with a bad name stays so.
     pub renews: bool,
+    /// What its responses carry, where that is not what all do.
+    pub headers: Option<Arc<ResponseHeaders>>,
+    /// Which pages of other origins may ask.
+    pub cors: RouteCors,
     /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
     pub checks: Vec<Arc<dyn Check>>,
+    /// Whether unsafe methods need no token here although a cookie authenticates them (H2). Their origin is asked all the
+    /// same.
+    pub danger_no_csrf_token: bool,
     /// What must be the caller's own.
     pub owner: Option<Ownership>,
     /// What is asked of responses.
     pub response: Option<Arc<ResponseRules>>,
+}
+
+/// Which pages of other origins may ask for what a route covers.
+#[derive(Clone, Debug, Default)]
+pub enum RouteCors {
+    /// Those that may ask for everything.
+    #[default]
+    Common,
+    /// That is the upstream's affair: it answers preflights and says who may read.
+    Upstream,
+    /// Those of its own list.
+    Own(Arc<Cors>),
 }
 
 impl RouteRule {
@@ -64,8 +84,11 @@ impl RouteRule {
             ignores_credentials: false,
             renews: false,
             checks: Vec::new(),
+            danger_no_csrf_token: false,
             owner: None,
             response: None,
+            headers: None,
+            cors: RouteCors::Common,
         }
     }
 }
@@ -109,12 +132,16 @@ pub struct PolicyParts {
     pub cookies: CookieNames,
     /// `scheme://host[:port]` under which browsers know this gate; compared with `Origin`.
     pub public_origin: Box<str>,
+    /// What is asked of unsafe requests that a cookie authenticates.
+    pub csrf: Csrf,
     /// Whether the upstream receives the credential that we consumed.
     pub forward_credentials: bool,
     /// How the upstream is told who it is.
     pub identity_headers: IdentityHeaders,
     /// What every response carries.
     pub response_headers: ResponseHeaders,
+    /// Which pages of other origins may ask, where a route does not say so itself; `None`: that is the upstream's affair.
+    pub cors: Option<Arc<Cors>>,
 }
 
 /// Why parts do not make a policy.
@@ -148,9 +175,13 @@ pub struct Policy {
     pub(crate) verifier: Arc<TokenVerifier>,
     pub(crate) cookies: CookieNames,
     pub(crate) public_origin: Box<str>,
+    pub(crate) csrf: Arc<Csrf>,
     pub(crate) forward_credentials: bool,
     pub(crate) identity_headers: IdentityHeaders,
     pub(crate) response_headers: ResponseHeaders,
+    cors: Option<Arc<Cors>>,
+    /// Whether any request may be told who may ask: where not, nobody looks for its origin.
+    pub(crate) has_cors: bool,
 }
 
 /// A route with its label ready for records.
@@ -163,8 +194,11 @@ pub(crate) struct Route {
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
     pub(crate) checks: Box<[Arc<dyn Check>]>,
+    pub(crate) danger_no_csrf_token: bool,
     pub(crate) owner: Option<Ownership>,
     pub(crate) response: Option<Arc<ResponseRules>>,
+    pub(crate) headers: Option<Arc<ResponseHeaders>>,
+    pub(crate) cors: RouteCors,
 }
 
 impl Route {
@@ -178,8 +212,11 @@ impl Route {
             ignores_credentials: false,
             renews: false,
             checks: Box::default(),
+            danger_no_csrf_token: false,
             owner: None,
             response: None,
+            headers: None,
+            cors: RouteCors::Common,
         }
     }
 }
@@ -190,8 +227,11 @@ impl From<RouteRule> for Route {
             ignores_credentials: rule.ignores_credentials,
             renews: rule.renews,
             checks: rule.checks.into(),
+            danger_no_csrf_token: rule.danger_no_csrf_token,
             owner: rule.owner,
             response: rule.response,
+            headers: rule.headers,
+            cors: rule.cors,
             ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target, rule.max_body)
         }
     }
@@ -230,6 +270,8 @@ impl Policy {
             routes.push(Route::new("(no route)".into(), access, Target::Upstream(0), parts.max_body));
             routes.len() - 1
         });
+        let has_own = |route: &Route| matches!(route.cors, RouteCors::Own(_));
+        let has_cors = parts.cors.is_some() || routes.iter().any(has_own);
         Ok(Self {
             routes,
             uncovered,
@@ -243,9 +285,12 @@ impl Policy {
             verifier: parts.verifier,
             cookies: parts.cookies,
             public_origin: parts.public_origin,
+            csrf: Arc::new(parts.csrf),
             forward_credentials: parts.forward_credentials,
             identity_headers: parts.identity_headers,
             response_headers: parts.response_headers,
+            cors: parts.cors,
+            has_cors,
         })
     }
 
@@ -256,6 +301,21 @@ impl Policy {
 
     pub(crate) fn route_at(&self, index: usize) -> &Route {
         &self.routes[index]
+    }
+
+    /// The headers that responses of a route carry, or those to what found none.
+    pub(crate) fn headers_of(&self, route: Option<usize>) -> &ResponseHeaders {
+        let own = route.and_then(|index| self.route_at(index).headers.as_deref());
+        own.unwrap_or(&self.response_headers)
+    }
+
+    /// Which pages of other origins may ask for what a route covers, or for what found none.
+    pub(crate) fn cors_of(&self, route: Option<usize>) -> Option<&Cors> {
+        match route.map(|index| &self.route_at(index).cors) {
+            Some(RouteCors::Own(own)) => Some(own),
+            Some(RouteCors::Upstream) => None,
+            Some(RouteCors::Common) | None => self.cors.as_deref(),
+        }
     }
 
     /// The headers that every response carries, for answers that no verdict stands behind.

@@ -3,18 +3,20 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use portcullis::{Gate, Policy, RouteRule, Stage, Verdict};
+use portcullis::{Answer, Gate, Policy, RouteRule, Stage, Verdict};
 use portcullis_auth::{Issuer, TokenVerifier};
 use portcullis_core::ports::{Blocklist, Holders, Revocations};
-use portcullis_core::{Event, EventSink, Facts, RequestId, Timestamp};
+use portcullis_core::{Event, EventSink, Facts, RequestId, Secret, Timestamp};
 use portcullis_limit::{Limiter, MemoryStore};
+use portcullis_shield::csrf::Csrf;
 
 use super::{Failure, Question};
 use crate::config::Settings;
 
 /// A gate for questions only: its limits count nobody else, and its refusals are no events.
 ///
-/// `own` is the issuer of our own tokens where there are identity endpoints, `own_routes` are their routes.
+/// `own` is the issuer of our own tokens where there are identity endpoints, `own_routes` are their routes, and `csrf_key` is
+/// what their tokens against forgery are signed with.
 ///
 /// # Errors
 /// A [`Failure`] where the settings make no policy, which resolving them should have told.
@@ -22,13 +24,15 @@ pub fn gate_for_questions(
     settings: &Settings,
     own: Option<Issuer>,
     own_routes: Vec<RouteRule>,
+    csrf_key: &Secret<Vec<u8>>,
     revocations: Arc<dyn Revocations>,
     holders: Arc<dyn Holders>,
     blocklist: Arc<dyn Blocklist>,
 ) -> Result<Gate, Failure> {
     let issuers = own.into_iter().chain(settings.gate.issuers.iter().cloned()).collect();
     let verifier = Arc::new(TokenVerifier::new(issuers, 1));
-    let policy = Policy::new(settings.policy_parts(verifier, own_routes)).map_err(|errors| {
+    let csrf = Csrf::new(settings.gate.csrf.clone(), csrf_key);
+    let policy = Policy::new(settings.policy_parts(verifier, own_routes, csrf)).map_err(|errors| {
         let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::Usage(errors.join("; "))
     })?;
@@ -65,6 +69,14 @@ pub async fn explain(gate: &Gate, question: &Question, secure: bool, now: Timest
     }
     match verdict {
         Verdict::Pass(_) => text.push_str("answer: it passes\n"),
+        Verdict::Answer(answer) => {
+            let _ = writeln!(text, "answer: {} to a preflight", Answer::STATUS);
+            for (name, value) in
+                answer.headers().iter().filter(|(name, _)| name.as_str().starts_with("access-control-"))
+            {
+                let _ = writeln!(text, "  {name}: {}", printable(&String::from_utf8_lossy(value.as_bytes())));
+            }
+        }
         Verdict::Refuse(refusal) => {
             let reason = refusal.reason();
             let _ = writeln!(text, "answer: {} \"{}\" ({})", reason.status(), reason.error(), reason.slug());
@@ -94,7 +106,9 @@ mod tests {
                     [[route]]\nmatch = \"DELETE /projects/{id}\"\nroles = \"admin\"\n";
         let settings = Source::text("f", text).load().unwrap().settings;
         let nobody = || Arc::new(ports::Nobody);
-        let gate = gate_for_questions(&settings, None, Vec::new(), nobody(), nobody(), nobody()).unwrap();
+        let gate =
+            gate_for_questions(&settings, None, Vec::new(), &Secret::new(vec![7; 32]), nobody(), nobody(), nobody())
+                .unwrap();
         let question = Question::parse(request, token, &[], "192.0.2.1".parse().unwrap()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(explain(&gate, &question, false, Timestamp::from_secs(1_800_000_000)))

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use portcullis_auth::Issuer;
 use portcullis_core::ports::{Holders, Nobody, Revocations};
 use portcullis_core::{Clock as _, Event, EventSink, Secret};
 use portcullis_identity::{
@@ -176,17 +177,24 @@ impl Commands for Process {
     fn explain(&self, settings: Settings, question: Question) -> Result<String, Failure> {
         let runtime = serve::service_runtime().map_err(Failure::run)?;
         runtime.block_on(async {
-            let (own, revocations, holders): (_, Arc<dyn Revocations>, Arc<dyn Holders>) = match open(&settings).await {
+            type Known = (Option<Issuer>, Secret<Vec<u8>>, Arc<dyn Revocations>, Arc<dyn Holders>);
+            let (own, csrf_key, revocations, holders): Known = match open(&settings).await {
                 Ok(identity) => {
                     let identity = Arc::new(identity);
                     let holders = serve::AccountHolders::new(Arc::clone(&identity), Handle::current());
-                    (Some(serve::own_issuer(&settings, &identity)), identity.revocations(), Arc::new(holders))
+                    let own = Some(serve::own_issuer(&settings, &identity));
+                    (own, identity.csrf_key(), identity.revocations(), Arc::new(holders))
                 }
-                Err(OpenIdentityError::Disabled) => (None, Arc::new(Nobody), Arc::new(Nobody)),
+                Err(OpenIdentityError::Disabled) => {
+                    // Nobody signs with the key of a process that only answers a question.
+                    let csrf_key = Secret::new(rand::random::<[u8; 32]>().to_vec());
+                    (None, csrf_key, Arc::new(Nobody), Arc::new(Nobody))
+                }
                 Err(error) => return Err(Failure::run(error)),
             };
             let own_routes = if own.is_some() { serve::own_routes() } else { Vec::new() };
-            let gate = gate_for_questions(&settings, own, own_routes, revocations, holders, Arc::new(Nobody))?;
+            let blocks = Arc::new(Nobody);
+            let gate = gate_for_questions(&settings, own, own_routes, &csrf_key, revocations, holders, blocks)?;
             Ok(explain(&gate, &question, settings.is_https(), ProcessClock.now()).await)
         })
     }

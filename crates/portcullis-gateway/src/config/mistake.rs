@@ -133,12 +133,12 @@ fn may_be_secret(path: &[String]) -> bool {
 /// What this version leaves to a later one, and what to do meanwhile.
 fn unavailable(section: &str, key: &str) -> Option<&'static str> {
     Some(match (section, key) {
-        (_, "cors" | "csrf" | "tls" | "redis" | "openapi" | "graphql" | "alerts" | "blocklist") if section == key => "",
+        (_, "redis" | "graphql" | "alerts" | "blocklist") if section == key => "",
         ("health", "health") => "/livez and /readyz are served by the [admin] listener",
         ("client", "proxy_protocol") => "trusted_hops with a forwarding header is what there is",
         ("tokens", "delivery") => "a client chooses it when it logs in",
         ("issuer", "jwks_url" | "discovery") => "fetch the key set into a file and name it with \"jwks_file\"",
-        ("route", "policy" | "owner" | "response" | "headers" | "schema" | "allow" | "scopes") => "",
+        ("route", "policy" | "headers" | "schema" | "allow" | "scopes") => "",
         ("limits", "outage") => "each [[limit]] has an \"outage\" of its own",
         ("limits", "lease") => "each [[limit]] has a \"lease\" of its own",
         ("identity", "oauth") => "",

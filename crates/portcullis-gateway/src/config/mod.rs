@@ -22,7 +22,7 @@ pub use schema::json_schema;
 pub(crate) use settings::rates;
 pub use settings::{
     AdminSettings, GateSettings, IdentitySettings, LimitStore, LogSettings, MailDelivery, PageSettings,
-    SessionSettings, Settings, StoreOptions, TokenSettings, TransportSettings, UpstreamSettings,
+    SessionSettings, Settings, StoreOptions, TlsSettings, TokenSettings, TransportSettings, UpstreamSettings,
 };
 
 pub use crate::upstream_tls::UpstreamTls;

@@ -14,6 +14,14 @@ pub trait Outside {
     /// What the system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// The bytes of a file that may be larger than others: a document of an API.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_document(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.read(path)
+    }
+
     /// The names of what lies in a directory, in any order.
     ///
     /// # Errors
@@ -28,8 +36,10 @@ pub trait Outside {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Process;
 
-/// No file that a configuration names is larger than this.
-const LARGEST_FILE: u64 = 1 << 20;
+/// No file that a configuration names is larger than this (MiB).
+const LARGEST_FILE: u64 = 1;
+/// No document of an API is (MiB).
+const LARGEST_DOCUMENT: u64 = 32;
 /// No directory that a configuration names is looked through beyond this many entries.
 const LONGEST_LIST: usize = 10_000;
 
@@ -39,17 +49,11 @@ impl Outside for Process {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        use std::io::Read;
-        let file = std::fs::File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let mut bytes = Vec::new();
-        file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > LARGEST_FILE {
-            return Err(io::Error::other("it is larger than 1 MiB"));
-        }
-        Ok(bytes)
+        read_up_to(path, LARGEST_FILE)
+    }
+
+    fn read_document(&self, path: &Path) -> io::Result<Vec<u8>> {
+        read_up_to(path, LARGEST_DOCUMENT)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -62,4 +66,19 @@ impl Outside for Process {
         use std::os::unix::fs::PermissionsExt;
         std::fs::metadata(path).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
     }
+}
+
+/// A file of at most so many MiB.
+fn read_up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let mut bytes = Vec::new();
+    file.take((most << 20) + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most << 20 {
+        return Err(io::Error::other(format!("it is larger than {most} MiB")));
+    }
+    Ok(bytes)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use portcullis::{PolicyParts, RouteRule};
 use portcullis_auth::{CookieNames, TokenVerifier};
-use portcullis_shield::ResponseHeaders;
+use portcullis_shield::csrf::Csrf;
 
 use super::settings::Settings;
 
@@ -16,9 +16,9 @@ impl Settings {
     }
 
     /// What the policy is made of. The verifier knows our own issuer, whose keys are in the database, and
-    /// `gate.issuers`; `own_routes` are those of the identity endpoints.
+    /// `gate.issuers`; `own_routes` are those of the identity endpoints; `csrf` has its key from there too.
     #[must_use]
-    pub fn policy_parts(&self, verifier: Arc<TokenVerifier>, own_routes: Vec<RouteRule>) -> PolicyParts {
+    pub fn policy_parts(&self, verifier: Arc<TokenVerifier>, own_routes: Vec<RouteRule>, csrf: Csrf) -> PolicyParts {
         let gate = &self.gate;
         let mut routes = own_routes;
         routes.extend(gate.routes.iter().cloned());
@@ -35,9 +35,11 @@ impl Settings {
             verifier,
             cookies: CookieNames::new(self.is_https()),
             public_origin: (*self.public_url).into(),
+            csrf,
             forward_credentials: gate.forward_credentials,
             identity_headers: gate.identity_headers.clone(),
-            response_headers: ResponseHeaders::new(gate.headers, self.is_https()),
+            response_headers: gate.headers.clone(),
+            cors: gate.cors.clone(),
         }
     }
 }

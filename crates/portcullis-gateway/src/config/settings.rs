@@ -10,14 +10,18 @@ use portcullis_auth::Issuer;
 use portcullis_auth::access::Roles;
 use portcullis_core::{Secret, TrustedHops};
 use portcullis_limit::{MemcachedOptions, Rate, RedisOptions};
+use portcullis_shield::csrf::CsrfRules;
 
+use crate::tls::Material;
 use crate::upstream_tls::UpstreamTls;
 
 /// Everything that one configuration file (or none) means.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where clients connect.
+    /// Where clients connect and speak plain HTTP.
     pub listen: Vec<SocketAddr>,
+    /// TLS with clients, where there is any.
+    pub tls: Option<TlsSettings>,
     /// The URL under which clients know this gate, without a trailing slash: issuer, links in mails, cookies. Never
     /// taken from a `Host` header.
     pub public_url: Arc<str>,
@@ -39,8 +43,10 @@ pub struct Settings {
 
 impl Settings {
     /// The keys that take effect at the start only; a reload leaves them as they were.
-    pub const FIXED_AT_START: [&'static str; 11] = [
+    pub const FIXED_AT_START: [&'static str; 13] = [
         "listen",
+        "tls.listen",
+        "tls.redirect",
         "public_url",
         "state_dir",
         "cores",
@@ -52,6 +58,17 @@ impl Settings {
         "[admin]",
         "[log]",
     ];
+}
+
+/// TLS with clients.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// Where it is spoken. Never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Where plain HTTP is told the way to it.
+    pub redirect: Vec<SocketAddr>,
+    /// What handshakes need, as it was when the file was loaded.
+    pub material: Arc<Material>,
 }
 
 /// A store in which several instances count together.
@@ -110,7 +127,11 @@ pub struct GateSettings {
     /// Other people's tokens that are believed. Our own issuer is not among them: its keys are in the database.
     pub issuers: Vec<Issuer>,
     /// The headers that every response carries.
-    pub headers: portcullis_shield::Preset,
+    pub headers: portcullis_shield::ResponseHeaders,
+    /// Which pages of other origins may ask, where a route says nothing else.
+    pub cors: Option<Arc<portcullis_shield::Cors>>,
+    /// What is asked of unsafe requests that a cookie authenticates.
+    pub csrf: CsrfRules,
     /// How the upstream is told who a request is.
     pub identity_headers: IdentityHeaders,
     /// Whether the upstream receives the credential that the gate consumed.

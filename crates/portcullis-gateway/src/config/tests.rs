@@ -385,7 +385,7 @@ fn the_schema_knows_every_key_of_the_template_and_nothing_is_nullable() {
         assert!(json_schema().contains(&format!("\"{key}\":")), "{key}");
     }
     assert_eq!(schema["additionalProperties"], false);
-    assert!(top.contains_key("listen") && !top.contains_key("cors"));
+    assert!(top.contains_key("listen") && !top.contains_key("graphql"));
     assert!(!json_schema().contains("\"null\""));
 }
 

@@ -11,12 +11,14 @@ use super::Api;
 use super::answer::Refused;
 
 impl Api {
-    /// Refuses what another site's page made a browser send.
+    /// Refuses what another site's page made a browser send. Here both words of the browser must be right: these endpoints
+    /// are called by one name only.
     pub(super) fn same_site(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let site = headers.get("sec-fetch-site");
-        let foreign_site = site.is_some_and(|site| site != "same-origin" && site != "none");
-        let foreign_origin = headers.get(ORIGIN).is_some_and(|origin| origin.as_bytes() != self.origin.as_bytes());
-        if foreign_site || foreign_origin {
+        let csrf = self.csrf();
+        let foreign_origin = headers
+            .get(ORIGIN)
+            .is_some_and(|origin| origin.as_bytes() != self.origin.as_bytes() && !csrf.trusts(origin.as_bytes()));
+        if foreign_origin || csrf.is_cross_site(headers, &self.origin) {
             return Err(Refused::new(StatusCode::FORBIDDEN, "Cross-site request refused", "cross_site"));
         }
         Ok(())
@@ -29,6 +31,7 @@ impl Api {
         for name in [self.cookies.access(), self.cookies.refresh()] {
             append(response, &self.cookies, name, "", 0);
         }
+        self.set_csrf(response, &session.id);
     }
 
     /// Hands both tokens over in cookies.
@@ -40,6 +43,7 @@ impl Api {
         for (name, token, life) in pairs {
             append(response, &self.cookies, name, token, life.as_secs());
         }
+        self.set_csrf(response, &tokens.session);
     }
 
     /// What a former login left on this device. What another site's page made a browser send is not looked at: it would use
@@ -64,10 +68,10 @@ impl Api {
         append(response, &self.cookies, self.cookies.session(), "", 0);
     }
 
-    /// Takes back all our cookies that prove somebody. The device's stays: it proves nobody, and who signs out here will
+    /// Takes back all our cookies that prove somebody, and the token that is for their session only. The device's stays: it proves nobody, and who signs out here will
     /// sign in here again.
     pub(super) fn clear_cookies(&self, response: &mut Response) {
-        for name in [self.cookies.access(), self.cookies.refresh(), self.cookies.session()] {
+        for name in [self.cookies.access(), self.cookies.refresh(), self.cookies.session(), self.cookies.csrf()] {
             append(response, &self.cookies, name, "", 0);
         }
     }
@@ -80,7 +84,7 @@ fn append(response: &mut Response, cookies: &CookieNames, name: &str, value: &st
 }
 
 /// `scheme://host[:port]` of a URL, as a browser writes it in `Origin`: in lower case, without a default port.
-pub(super) fn origin_of(url: &str) -> String {
+pub(crate) fn origin_of(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_ascii_lowercase() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let default = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };

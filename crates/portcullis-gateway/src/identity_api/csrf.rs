@@ -99,6 +99,16 @@ impl Api {
         }
     }
 
+    /// The field and the token that a form of our own pages needs beside its own; `None` where nobody asks for it.
+    pub(super) fn form_token(&self, principal: &Principal) -> Option<(Box<str>, String)> {
+        let csrf = self.csrf();
+        if !csrf.rules().token || !is_ambient(Some(principal)) {
+            return None;
+        }
+        let token = csrf.issue(BoundTo::of(principal), self.identity.clock_now())?;
+        Some((csrf.rules().field.clone(), token))
+    }
+
     /// Whether a request may do something to one of these sessions, which only its cookies name: it must bring a token of one
     /// of them. Where they name no living session there is nothing to protect.
     pub(super) fn means_it(&self, headers: &HeaderMap, sessions: &[String]) -> Result<(), Refused> {

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Refused};
-use super::caller::{Caller, agent, answered, local, origin};
+use super::caller::{Caller, agent, answered, id, local, origin};
 use super::{Api, body, pages};
 
 #[derive(Deserialize, JsonSchema)]
@@ -107,17 +107,32 @@ pub(super) struct Refresh {
     refresh_token: Option<String>,
 }
 
+/// A refresh token, and where it stood.
+enum Held {
+    /// In the body, where only who knows it can have put it.
+    InBody(String),
+    /// In the cookie, which a browser sends by itself.
+    InCookie(String),
+}
+
+impl Held {
+    fn into_token(self) -> String {
+        let (Self::InBody(token) | Self::InCookie(token)) = self;
+        token
+    }
+}
+
 /// The refresh token of the body, or of the cookie if the request comes from our own pages.
-fn presented(api: &Api, headers: &HeaderMap, bytes: &[u8]) -> Result<Option<String>, Refused> {
+fn presented(api: &Api, headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Held>, Refused> {
     let in_body: Refresh = if bytes.is_empty() { Refresh::default() } else { body::json(headers, bytes)? };
-    if in_body.refresh_token.is_some() {
-        return Ok(in_body.refresh_token);
+    if let Some(token) = in_body.refresh_token {
+        return Ok(Some(Held::InBody(token)));
     }
     let invalid = || Refused::new(StatusCode::UNAUTHORIZED, "Invalid refresh token", "invalid_refresh_token");
     match credential::cookie(headers, api.cookies.refresh()) {
         Ok(Some(token)) => {
             api.same_site(headers)?;
-            Ok(Some(token.to_owned()))
+            Ok(Some(Held::InCookie(token.to_owned())))
         }
         Ok(None) => Ok(None),
         Err(_) => Err(invalid()),
@@ -131,9 +146,25 @@ fn session<'a>(api: &Api, headers: &'a HeaderMap) -> Result<Option<&'a str>, Ref
     Ok(Some(secret))
 }
 
+/// The refusal of a request without a good token, with one for the next: nobody but our own pages can read it.
+fn with_token(api: &Api, caller: Caller, refused: Refused, sessions: &[String]) -> Response {
+    let mut response = refused.answer(id(caller));
+    if let Some(session) = sessions.first() {
+        api.set_csrf(&mut response, session);
+    }
+    response
+}
+
 pub(super) async fn refresh(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, bytes: Bytes) -> Response {
     answered(caller, async {
-        let token = presented(&api, &headers, &bytes)?.unwrap_or_default();
+        let presented = presented(&api, &headers, &bytes)?;
+        if let Some(Held::InCookie(token)) = &presented {
+            let session = api.identity.session_of_refresh(token).await?;
+            if let Err(refused) = api.means_it(&headers, session.as_slice()) {
+                return Ok(with_token(&api, caller, refused, session.as_slice()));
+            }
+        }
+        let token = presented.map(Held::into_token).unwrap_or_default();
         let tokens = api.identity.refresh(&token, origin(caller)).await?;
         Ok(hand_over(&api, &headers, &tokens))
     })
@@ -151,8 +182,18 @@ pub(super) async fn logout(State(api): State<Arc<Api>>, caller: Caller, headers:
             let refused = Refused::new(StatusCode::UNAUTHORIZED, "Invalid refresh token", "invalid_refresh_token");
             return Err(refused.with_detail("send the refresh token of the session to end"));
         }
+        let mut by_cookie = Vec::new();
+        if let Some(Held::InCookie(token)) = &token {
+            by_cookie.extend(api.identity.session_of_refresh(token).await?);
+        }
+        if let Some(secret) = secret {
+            by_cookie.extend(api.identity.session_of_cookie(secret).await?);
+        }
+        if let Err(refused) = api.means_it(&headers, &by_cookie) {
+            return Ok(with_token(&api, caller, refused, &by_cookie));
+        }
         if let Some(token) = token {
-            api.identity.logout(&token, origin(caller)).await?;
+            api.identity.logout(&token.into_token(), origin(caller)).await?;
         }
         if let Some(secret) = secret {
             api.identity.close_session(secret, origin(caller)).await?;

@@ -9,6 +9,7 @@ mod api_keys;
 pub(crate) mod body;
 mod caller;
 mod cookies;
+mod csrf;
 mod hosted;
 mod jwks;
 mod login;
@@ -19,13 +20,17 @@ mod password;
 mod registration;
 pub(crate) mod sessions;
 
+pub(crate) use cookies::origin_of;
+
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use portcullis_auth::CookieNames;
 use portcullis_identity::Identity;
+use portcullis_shield::csrf::Csrf;
 
 use crate::config::PageSettings;
 
@@ -84,6 +89,7 @@ pub const ENDPOINTS: &[Endpoint] = &[
     endpoint("POST /auth/change-email", Need::Login, || post(me::change_email)),
     endpoint("GET /auth/confirm-email", Need::Nothing, || get(hosted::confirm_email)),
     endpoint("POST /auth/confirm-email", Need::Nothing, || post(me::confirm_email)),
+    endpoint("GET /auth/csrf", Need::Optional, || get(csrf::token)),
     endpoint("GET /auth/account", Need::Optional, || get(hosted::account)),
     endpoint("GET /auth/sessions", Need::Login, || get(sessions::list)),
     endpoint("DELETE /auth/sessions/{id}", Need::Login, || delete(sessions::end)),
@@ -121,12 +127,15 @@ pub struct Api {
     /// What tells clients all of this.
     pub(crate) document: Bytes,
     pages: pages::Pages,
+    /// What is asked of unsafe requests that a cookie authenticates; a reload replaces it.
+    csrf: Arc<ArcSwap<Csrf>>,
 }
 
 impl Api {
-    /// The shapes of these accounts, and pages for people.
+    /// The shapes of these accounts, and pages for people. `csrf` is replaced where it stands when the configuration is
+    /// loaded anew.
     #[must_use]
-    pub fn new(identity: Arc<Identity>, pages: &PageSettings) -> Self {
+    pub fn new(identity: Arc<Identity>, pages: &PageSettings, csrf: Arc<ArcSwap<Csrf>>) -> Self {
         let url = &identity.config().public_url;
         let https = url.starts_with("https://");
         let origin = cookies::origin_of(url);
@@ -134,7 +143,7 @@ impl Api {
         let cookies = CookieNames::new(https);
         let document = openapi::document(&cookies).to_string().into();
         let pages = pages::Pages::new(pages, &origin, &identity);
-        Self { cookies, origin, cookies_allowed, identity, document, pages }
+        Self { cookies, origin, cookies_allowed, identity, document, pages, csrf }
     }
 }
 

@@ -10,6 +10,7 @@ use portcullis_core::{ClientAddress, Event, EventSink, ManualClock, RequestId, S
 use portcullis_identity::{
     IdentityConfig, Letters, MailCatcher, NewAccount, Origin, PasswordHash, PasswordPolicy, Ports,
 };
+use portcullis_shield::csrf::CsrfRules;
 use serde_json::{Value, json};
 use tower_service::Service as _;
 
@@ -65,7 +66,9 @@ async fn api(public_url: &str) -> (Router, tempfile::TempDir) {
         plan: None,
     };
     identity.create_account(new, Origin::default()).await.unwrap();
-    (router(Arc::new(Api::new(Arc::new(identity), &PageSettings::default()))), folder)
+    let csrf = Csrf::new(CsrfRules::default(), &identity.csrf_key());
+    let csrf = Arc::new(ArcSwap::from_pointee(csrf));
+    (router(Arc::new(Api::new(Arc::new(identity), &PageSettings::default(), csrf))), folder)
 }
 
 async fn send(

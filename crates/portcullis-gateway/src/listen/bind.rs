@@ -41,11 +41,22 @@ impl ListenError {
     }
 }
 
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Requests in the clear: from this machine, or from whoever ended TLS before us.
+    Open,
+    /// Requests over TLS, which ends here.
+    Tls,
+    /// Nothing but the way to https.
+    Redirect,
+}
+
 /// The listening sockets, one of every address for each core.
 #[derive(Debug)]
 pub struct Listeners {
-    pub(crate) cores: Vec<Vec<TcpListener>>,
-    addresses: Vec<SocketAddr>,
+    pub(crate) cores: Vec<Vec<(Door, TcpListener)>>,
+    addresses: Vec<(Door, SocketAddr)>,
 }
 
 impl Listeners {
@@ -53,10 +64,10 @@ impl Listeners {
     ///
     /// # Errors
     /// [`ListenError`] names the address that cannot be had, and why.
-    pub fn bind(addresses: &[SocketAddr], cores: usize) -> Result<Self, ListenError> {
-        let mut listeners: Vec<Vec<TcpListener>> = (0..cores.max(1)).map(|_| Vec::new()).collect();
+    pub fn bind(addresses: &[(Door, SocketAddr)], cores: usize) -> Result<Self, ListenError> {
+        let mut listeners: Vec<Vec<(Door, TcpListener)>> = (0..cores.max(1)).map(|_| Vec::new()).collect();
         let mut bound = Vec::with_capacity(addresses.len());
-        for &address in addresses {
+        for &(door, address) in addresses {
             // SO_REUSEPORT would let a second instance share the port silently and take half of the connections. A
             // plain bind fails where anybody listens already.
             let probe = open(address, false).map_err(|source| ListenError::new(address, source))?;
@@ -64,16 +75,16 @@ impl Listeners {
             drop(probe);
             for core in &mut listeners {
                 let socket = open(address, true).map_err(|source| ListenError::new(address, source))?;
-                core.push(socket.into());
+                core.push((door, socket.into()));
             }
-            bound.push(address);
+            bound.push((door, address));
         }
         Ok(Self { cores: listeners, addresses: bound })
     }
 
     /// The addresses that were taken, with the real port where 0 was asked for.
     #[must_use]
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub fn local_addrs(&self) -> &[(Door, SocketAddr)] {
         &self.addresses
     }
 }
@@ -99,11 +110,11 @@ mod tests {
     #[test]
     fn a_port_in_use_is_told_by_its_address_even_if_it_is_shared() {
         let free: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let first = Listeners::bind(&[free], 2).unwrap();
-        let address = first.local_addrs()[0];
+        let first = Listeners::bind(&[(Door::Open, free)], 2).unwrap();
+        let address = first.local_addrs()[0].1;
         assert_ne!(address.port(), 0);
         assert_eq!(first.cores.len(), 2);
-        let error = Listeners::bind(&[address], 2).unwrap_err();
+        let error = Listeners::bind(&[(Door::Tls, address)], 2).unwrap_err();
         assert!(matches!(error, ListenError::InUse(taken) if taken == address), "{error}");
         assert_eq!(
             error.to_string(),
@@ -113,7 +124,7 @@ mod tests {
 
     #[test]
     fn an_address_of_another_machine_is_told() {
-        let error = Listeners::bind(&["192.0.2.1:0".parse().unwrap()], 1).unwrap_err();
+        let error = Listeners::bind(&[(Door::Open, "192.0.2.1:0".parse().unwrap())], 1).unwrap_err();
         assert!(matches!(error, ListenError::NotHere(_)), "{error}");
     }
 }

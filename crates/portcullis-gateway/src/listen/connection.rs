@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper::rt::ReadBuf;
@@ -33,7 +34,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 const MIN_BUFFER: usize = 8 * 1024;
 
 /// How long a fresh connection may be silent when the process is about to stop.
-const LAST_CALL: Duration = Duration::from_millis(500);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// How hyper's part of a connection ended.
 enum End {
@@ -155,7 +156,7 @@ fn judge(link: &Link, error: &hyper::Error) -> End {
 }
 
 /// The complete answer to a head that never became a request.
-fn refusal(link: &Link, reason: Reason) -> Vec<u8> {
+pub(super) fn refusal(link: &Link, reason: Reason) -> Vec<u8> {
     let shared = &link.core.shared;
     let id = link.core.ids.next();
     let now = shared.clock.now();
@@ -164,19 +165,22 @@ fn refusal(link: &Link, reason: Reason) -> Vec<u8> {
         target: &Uri::from_static("/"),
         headers: &HeaderMap::new(),
         peer: link.peer,
-        secure: false,
+        secure: link.is_secure(),
         id,
         now,
     };
     shared.metrics.refused(&reason);
     let refusal = shared.gate.refuse(&facts, reason);
-    let problem = refusal.problem();
+    let mut problem = refusal.problem();
+    if link.is_bare() {
+        problem.headers.remove(STRICT_TRANSPORT_SECURITY);
+    }
     shared.metrics.request(portcullis_watch::Outcome::Refuse, problem.status.as_u16(), Duration::ZERO);
     wire::bytes(&problem, id, now)
 }
 
 /// Writes what is left to say and closes: our direction first, so that the client can read to the end.
-async fn close<I: Transport>(io: &mut I, link: &Rc<Link>, alarm: &Alarm, mut bytes: &[u8]) {
+pub(super) async fn close<I: Transport>(io: &mut I, link: &Rc<Link>, alarm: &Alarm, mut bytes: &[u8]) {
     link.deadlines.clear_all();
     link.deadlines.set(Late::Total, LINGER);
     let mut late = pin!(poll_fn(|cx| {

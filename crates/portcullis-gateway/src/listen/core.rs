@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::STRICT_TRANSPORT_SECURITY;
 use hyper_util::rt::TokioIo;
 use portcullis_core::{Problem, Reason};
 use portcullis_watch::Counter;
@@ -15,7 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::admission::Admission;
+use super::bind::Door;
 use super::connection;
+use super::handshake;
 use super::http2;
 use super::link::Link;
 use super::wheel::{TICK, Wheel};
@@ -68,25 +71,30 @@ impl Core {
     }
 
     /// Serves one accepted connection on a task of its own.
-    fn serve(self: &Rc<Self>, stream: TcpStream, peer: IpAddr, admission: &Arc<Admission>) {
+    fn serve(self: &Rc<Self>, stream: TcpStream, door: Door, peer: IpAddr, admission: &Arc<Admission>) {
         let metrics = &self.shared.metrics;
         metrics.connections_accepted.add(1);
         let transport = self.shared.with_settings(|settings| Arc::clone(&settings.transport));
         let Some(seat) = admission.seat(peer, &transport) else {
             metrics.connections_refused.add(1);
-            refuse(self, &stream);
+            // A handshake to say so would cost more than what is refused.
+            if door != Door::Tls {
+                refuse(self, &stream, door);
+            }
             return;
         };
         // Answers are written whole; waiting to fill a packet only delays them. Where it fails the socket is gone.
         let _ = stream.set_nodelay(true);
         let open = Open::new(self);
-        let link = Link::new(Rc::clone(self), transport, peer);
+        let link = Link::new(Rc::clone(self), transport, door, peer);
         // hyper bounds its own loops; tokio's budget on top would only make the exchange's parts miss each other.
         tokio::task::spawn_local(tokio::task::unconstrained(async move {
-            let is_http2 = if link.transport.h2c { http2::knows_http2(&stream, &link).await } else { Some(false) };
+            let asks_for_http2 = door == Door::Open && link.transport.h2c;
+            let is_http2 = if asks_for_http2 { http2::knows_http2(&stream, &link).await } else { Some(false) };
             match is_http2 {
                 // Apart, so that a connection of HTTP/1.1 is no larger for it.
                 Some(true) => Box::pin(http2::serve(TokioIo::new(stream), link)).await,
+                Some(false) if door == Door::Tls => Box::pin(handshake::serve(stream, link)).await,
                 Some(false) => connection::serve(TokioIo::new(stream), link).await,
                 None => {}
             }
@@ -114,10 +122,13 @@ impl Drop for Open {
 }
 
 /// A connection too many is told so if its socket takes it at once, and closed.
-fn refuse(core: &Core, stream: &TcpStream) {
+fn refuse(core: &Core, stream: &TcpStream, door: Door) {
     let id = core.ids.next();
     let mut problem = Problem::new(&Reason::Overloaded, id);
     core.shared.gate.policy().response_headers().apply(&mut problem.headers);
+    if door != Door::Open {
+        problem.headers.remove(STRICT_TRANSPORT_SECURITY);
+    }
     // It has a right to an answer, not to our time.
     let _ = socket2::SockRef::from(stream).send(&wire::bytes(&problem, id, core.shared.clock.now()));
 }
@@ -125,7 +136,7 @@ fn refuse(core: &Core, stream: &TcpStream) {
 /// Runs one core until it is told to stop and has drained.
 pub(super) fn run(
     shared: Arc<Shared>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<(Door, std::net::TcpListener)>,
     admission: Arc<Admission>,
     stop: watch::Receiver<Stop>,
 ) -> io::Result<()> {
@@ -137,16 +148,17 @@ pub(super) fn run(
 
 async fn main(
     core: Rc<Core>,
-    listeners: Vec<std::net::TcpListener>,
+    listeners: Vec<(Door, std::net::TcpListener)>,
     admission: Arc<Admission>,
     mut stop: watch::Receiver<Stop>,
 ) -> io::Result<()> {
     let mut accepting = Vec::with_capacity(listeners.len());
-    for listener in listeners {
+    for (door, listener) in listeners {
         let listener = TcpListener::from_std(listener)?;
         accepting.push(tokio::task::spawn_local(accept(
             Rc::clone(&core),
             listener,
+            door,
             Arc::clone(&admission),
             stop.clone(),
         )));
@@ -190,11 +202,17 @@ async fn turn(core: Rc<Core>) {
     }
 }
 
-async fn accept(core: Rc<Core>, listener: TcpListener, admission: Arc<Admission>, mut stop: watch::Receiver<Stop>) {
+async fn accept(
+    core: Rc<Core>,
+    listener: TcpListener,
+    door: Door,
+    admission: Arc<Admission>,
+    mut stop: watch::Receiver<Stop>,
+) {
     loop {
         tokio::select! {
             biased;
-            accepted = listener.accept() => take(&core, &admission, accepted).await,
+            accepted = listener.accept() => take(&core, door, &admission, accepted).await,
             _ = stop.wait_for(|word| *word != Stop::NotYet) => break,
         }
     }
@@ -205,14 +223,14 @@ async fn accept(core: Rc<Core>, listener: TcpListener, admission: Arc<Admission>
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {
-            core.serve(stream, peer.ip(), &admission);
+            core.serve(stream, door, peer.ip(), &admission);
         }
     }
 }
 
-async fn take(core: &Rc<Core>, admission: &Arc<Admission>, accepted: io::Result<(TcpStream, SocketAddr)>) {
+async fn take(core: &Rc<Core>, door: Door, admission: &Arc<Admission>, accepted: io::Result<(TcpStream, SocketAddr)>) {
     match accepted {
-        Ok((stream, peer)) => core.serve(stream, peer.ip(), admission),
+        Ok((stream, peer)) => core.serve(stream, door, peer.ip(), admission),
         Err(error) if is_exhausted(&error) => {
             tracing::warn!(%error, "cannot accept connections for the moment");
             tokio::time::sleep(BACK_OFF).await;

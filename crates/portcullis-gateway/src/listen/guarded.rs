@@ -28,6 +28,13 @@ impl Transport for hyper_util::rt::TokioIo<tokio::net::TcpStream> {
     }
 }
 
+impl Transport for hyper_util::rt::TokioIo<tokio_rustls::server::TlsStream<tokio::net::TcpStream>> {
+    /// Without the alert that says that all has been sent (RFC 8446 §6.1), and without a proper end of the connection below.
+    fn cut_off(&self) {
+        let _ = self.inner().get_ref().0.set_zero_linger();
+    }
+}
+
 /// A watched transport.
 pub(crate) struct Guarded<I> {
     io: I,

@@ -9,8 +9,10 @@ use http::{HeaderValue, StatusCode};
 use portcullis::Pass;
 use portcullis_core::{Principal, Reason, unmapped};
 
+use super::bind::Door;
 use super::core::Core;
 use super::deadlines::{Deadlines, Late};
+use super::session::Session;
 use crate::config::TransportSettings;
 use crate::proxy::Tunnel;
 
@@ -31,6 +33,10 @@ pub(crate) struct Link {
     pub(crate) core: Rc<Core>,
     /// The transport's bounds as they were when the connection was opened.
     pub(crate) transport: Arc<TransportSettings>,
+    /// What the listener that it came by is for.
+    pub(crate) door: Door,
+    /// What was agreed upon by TLS, once it was.
+    pub(crate) session: OnceCell<Rc<Session>>,
     /// Who is at the other end, IPv4 unwrapped.
     pub(crate) peer: IpAddr,
     /// Whether the peer is a trusted hop.
@@ -69,13 +75,13 @@ pub(crate) type Tail = [u8; 4];
 
 impl Link {
     /// A connection that has just been accepted.
-    pub(crate) fn new(core: Rc<Core>, transport: Arc<TransportSettings>, peer: IpAddr) -> Rc<Self> {
+    pub(crate) fn new(core: Rc<Core>, transport: Arc<TransportSettings>, door: Door, peer: IpAddr) -> Rc<Self> {
         let peer = unmapped(peer);
         let deadlines = Deadlines::new(Rc::clone(&core.wheel));
-        // Who connects has something to ask: the patience of a kept connection has to be earned.
-        deadlines.set(Late::Idle, transport.head_timeout.min(transport.idle_timeout));
         let peer_is_trusted = transport.trusted_hops.trusts(peer);
-        Rc::new(Self { peer_is_trusted, ..Self::fresh(core, transport, peer, deadlines) })
+        let link = Self { peer_is_trusted, ..Self::fresh(core, transport, door, peer, deadlines) };
+        link.await_first_request();
+        Rc::new(link)
     }
 
     /// One stream of a connection of HTTP/2: to all that serves a request it is a connection with a single exchange.
@@ -83,16 +89,25 @@ impl Link {
         let core = Rc::clone(&connection.core);
         let deadlines = Deadlines::new(Rc::clone(&core.wheel));
         Rc::new(Self {
+            session: connection.session.clone(),
             peer_is_trusted: connection.peer_is_trusted,
             is_stream: true,
             peer_text: OnceCell::from(connection.peer_text().clone()),
-            ..Self::fresh(core, Arc::clone(&connection.transport), connection.peer, deadlines)
+            ..Self::fresh(core, Arc::clone(&connection.transport), connection.door, connection.peer, deadlines)
         })
     }
 
-    fn fresh(core: Rc<Core>, transport: Arc<TransportSettings>, peer: IpAddr, deadlines: Deadlines) -> Self {
+    fn fresh(
+        core: Rc<Core>,
+        transport: Arc<TransportSettings>,
+        door: Door,
+        peer: IpAddr,
+        deadlines: Deadlines,
+    ) -> Self {
         Self {
             core,
+            door,
+            session: OnceCell::new(),
             peer,
             peer_is_trusted: false,
             transport,
@@ -113,6 +128,24 @@ impl Link {
             body_tail: Cell::new(None),
             peer_text: OnceCell::new(),
         }
+    }
+
+    /// Begins the wait for the first request. Who connects has something to ask: the patience of a kept connection has to
+    /// be earned.
+    pub(crate) fn await_first_request(&self) {
+        self.deadlines.clear_all();
+        self.deadlines.set(Late::Idle, self.transport.head_timeout.min(self.transport.idle_timeout));
+    }
+
+    /// Whether the client speaks TLS with this process.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.session.get().is_some()
+    }
+
+    /// Whether the client speaks in the clear where TLS is what we speak with clients: what is true of https must not be
+    /// told to it (RFC 6797 §7.2).
+    pub(crate) fn is_bare(&self) -> bool {
+        self.door != Door::Open && !self.is_secure()
     }
 
     /// Where it stands.

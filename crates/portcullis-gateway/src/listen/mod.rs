@@ -9,8 +9,10 @@ mod connection;
 mod core;
 mod deadlines;
 mod guarded;
+mod handshake;
 mod http2;
 mod link;
+mod session;
 mod wheel;
 
 use std::io;
@@ -20,18 +22,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::{HeaderValue, Request};
 use portcullis::{Gate, Policy};
-use portcullis_core::Clock;
+use portcullis_core::{Clock, Reason};
 use portcullis_watch::Metrics;
 use tokio::sync::watch;
 
-pub use self::bind::{ListenError, Listeners};
+pub use self::bind::{Door, ListenError, Listeners};
 pub(crate) use self::deadlines::Late;
 pub(crate) use self::guarded::Transport;
+pub(crate) use self::handshake::PROTOCOLS;
 pub(crate) use self::link::Link;
 pub(crate) use self::wheel::{Alarm, Tick, Wheel};
 use crate::config::{TransportSettings, UpstreamSettings};
-use crate::proxy::{AccessLog, Held, IdentityHandle};
+use crate::proxy::{AccessLog, Held, IdentityHandle, ToHttps};
+use crate::tls;
 
 /// What the transport reads of the configuration. One snapshot is taken for each request.
 #[derive(Clone, Debug)]
@@ -52,6 +57,10 @@ pub struct Shared {
     /// What the process holds of bodies that have to be whole.
     pub(crate) held: Arc<Held>,
     settings: ArcSwap<ProxySettings>,
+    /// What handshakes need; empty where no TLS is spoken.
+    tls: Arc<tls::Current>,
+    /// Where the plain listener beside TLS leads.
+    to_https: Option<ToHttps>,
     /// Odd while a reload is under way.
     epoch: AtomicU64,
 }
@@ -82,7 +91,35 @@ impl Shared {
             access_log,
             held: Arc::default(),
             settings: ArcSwap::from_pointee(settings),
+            tls: Arc::default(),
+            to_https: None,
             epoch: AtomicU64::new(0),
+        }
+    }
+
+    /// The same for cores that also speak TLS: with what is needed for that, the URL under which clients know this gate, and
+    /// the port at which TLS is spoken.
+    #[must_use]
+    pub fn with_tls(self, material: Arc<tls::Material>, public_url: &str, port: u16) -> Self {
+        self.tls.store(Some(material));
+        Self { to_https: Some(ToHttps::new(public_url, port)), ..self }
+    }
+
+    /// From now on handshakes go by this.
+    pub(crate) fn use_tls(&self, material: &Arc<tls::Material>) {
+        self.tls.store(Some(Arc::clone(material)));
+    }
+
+    /// What handshakes need at the moment; empty where no TLS is spoken.
+    pub(crate) fn tls(&self) -> Arc<tls::Current> {
+        Arc::clone(&self.tls)
+    }
+
+    /// Where a request in the clear is sent on to.
+    pub(crate) fn to_https<B>(&self, request: &Request<B>) -> Result<HeaderValue, Reason> {
+        match (&self.to_https, &*self.tls.load()) {
+            (Some(way), Some(material)) => way.location(request, material.names()),
+            _ => Err(Reason::Misdirected),
         }
     }
 

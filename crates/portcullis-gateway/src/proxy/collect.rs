@@ -1,4 +1,5 @@
-//! Request bodies that are read whole before anything is done with them: bounded each, bounded together, and not for ever.
+//! Bodies that are read whole before anything is done with them: bounded each, bounded together, and not for ever. Those of
+//! requests are read here, those of answers in `shaping.rs`.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -144,7 +145,7 @@ impl Held {
 }
 
 /// A body that becomes whole. Its memory is counted until the last of it is gone.
-struct Whole {
+pub(super) struct Whole {
     bytes: Vec<u8>,
     /// Room to make with the first piece.
     expected: usize,
@@ -156,7 +157,8 @@ struct Whole {
 }
 
 impl Whole {
-    fn new(link: &Link, expected: u64) -> Self {
+    /// An empty one, on the account of whoever asks. `expected`: how long it is said to become.
+    pub(super) fn new(link: &Link, expected: u64) -> Self {
         let pass = link.pass.borrow();
         // Whoever collects has a pass; the peer's whole network is the narrow guess.
         let of = pass.as_ref().map_or_else(|| ClientAddress::new(link.peer).key(64), |pass| pass.case().address_key());
@@ -170,11 +172,16 @@ impl Whole {
         }
     }
 
-    const fn len(&self) -> usize {
+    /// How long it is by now, in bytes.
+    pub(super) const fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    fn add(&mut self, piece: &[u8]) -> Result<(), Reason> {
+    /// Adds a piece.
+    ///
+    /// # Errors
+    /// [`Reason::Overloaded`] where there is no room for it.
+    pub(super) fn add(&mut self, piece: &[u8]) -> Result<(), Reason> {
         let needed = self.bytes.len() + piece.len();
         if needed > self.bytes.capacity() {
             let room = needed.max(self.expected).max(self.bytes.capacity().saturating_mul(2));
@@ -188,7 +195,17 @@ impl Whole {
         Ok(())
     }
 
-    fn into_bytes(self) -> Bytes {
+    /// The same with other bytes in the place of its own, of which there are no more.
+    pub(super) fn replaced(mut self, bytes: Vec<u8>) -> Self {
+        let taken = bytes.capacity().min(self.taken);
+        self.held.give_back(self.of, self.taken - taken);
+        self.taken = taken;
+        self.bytes = bytes;
+        self
+    }
+
+    /// What it has become.
+    pub(super) fn into_bytes(self) -> Bytes {
         if self.bytes.is_empty() { Bytes::new() } else { Bytes::from_owner(self) }
     }
 }

@@ -6,19 +6,22 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use http::header::{CONTENT_TYPE, UPGRADE};
+use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use portcullis::Admitted;
-use portcullis_core::Reason;
+use portcullis_core::{Reason, RequestId};
+use portcullis_shield::Plan;
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, Streamed};
 use super::client_body::ClientBody;
 use super::exchange_http2;
 use super::head::{Asks, connection_options};
 use super::headers;
 use super::pool::{Address, Borrowed, Connected, Upstream};
+use super::shaping::Shaping;
 use super::tunnel::Tunnel;
 use crate::listen::{Late, Link};
 
@@ -44,6 +47,15 @@ impl Failed {
         Self { reason, forwarded: false, read: true }
     }
 
+    /// The upstream has answered, and its answer is not told. Who may not see it keeps their connection: by that it could be
+    /// told from what does not exist.
+    fn shaped(reason: Reason) -> Self {
+        if let Reason::ResponseRefused(why) = reason {
+            tracing::warn!(why, "an upstream's answer is refused");
+        }
+        Self { reason, forwarded: true, read: true }
+    }
+
     /// The upstream may have seen it.
     pub(super) const fn after(reason: Reason) -> Self {
         Self { reason, forwarded: true, read: false }
@@ -55,13 +67,19 @@ pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
     request: Request<Admitted<ClientBody>>,
-    asks: Asks,
-    id: HeaderValue,
+    mut asks: Asks,
+    (id, id_value): (RequestId, HeaderValue),
 ) -> Result<Response<ResponseBody>, Failed> {
-    if upstream.settings.http2 {
-        return Box::pin(exchange_http2::forward(link, upstream, request, id)).await;
+    let shaping = Shaping::begin(link, &request, id);
+    // Through a tunnel everything could be told, and HTTP/2 has no upgrade (RFC 9113 section 8.6): a hop may leave it out.
+    asks.websocket &= !upstream.settings.http2 && !shaping.as_ref().is_some_and(|shaping| shaping.binds());
+    let mut request = prepare(link, upstream, request, asks.websocket, id_value).map_err(Failed::before)?;
+    if let Some(shaping) = shaping.as_ref().filter(|shaping| shaping.binds()) {
+        shaping.prepare(&mut request);
     }
-    let mut request = prepare(link, upstream, request, asks.websocket, id).map_err(Failed::before)?;
+    if upstream.settings.http2 {
+        return Box::pin(exchange_http2::forward(link, upstream, request, shaping)).await;
+    }
     let mut fresh = false;
     loop {
         let Borrowed { mut connected, home, reused } = upstream.borrow(link, fresh).await.map_err(Failed::before)?;
@@ -74,7 +92,7 @@ pub(crate) async fn forward(
         match answer {
             Ok(response) => {
                 link.answered.set(true);
-                return receive(link, upstream, Borrowed { connected, home, reused }, response, asks).await;
+                return receive(link, upstream, Borrowed { connected, home, reused }, response, asks, shaping).await;
             }
             // Nothing of it was sent: another connection may take it, whatever it is.
             Err(Unanswered::Unsent(unsent)) if reused => request = *unsent,
@@ -90,7 +108,7 @@ pub(crate) async fn forward(
 }
 
 /// Turns an admitted request into the one that the upstream gets.
-pub(super) fn prepare(
+fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
     mut request: Request<Admitted<ClientBody>>,
@@ -213,6 +231,7 @@ async fn receive(
     borrowed: Borrowed,
     response: Response<Incoming>,
     asks: Asks,
+    shaping: Option<Box<Shaping>>,
 ) -> Result<Response<ResponseBody>, Failed> {
     let (mut head, incoming) = response.into_parts();
     let Borrowed { connected, home, .. } = borrowed;
@@ -229,15 +248,27 @@ async fn receive(
         open_tunnel(link, upstream, connected).await?;
         return Ok(Response::from_parts(head, ResponseBody::whole(bytes::Bytes::new(), Rc::clone(link))));
     }
-    let is_endless = !incoming.is_end_stream() && incoming.size_hint().exact().is_none();
-    admit_stream(link, &head.headers, is_endless)?;
-    let body = ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link));
-    Ok(Response::from_parts(head, body))
+    deliver(link, head, Streamed::new(incoming, connected, home, upstream.settings.read_timeout), shaping).await
 }
 
-/// Binds an answer that may go on for long to the credential that asked for it.
-pub(super) fn admit_stream(link: &Link, headers: &HeaderMap, is_endless: bool) -> Result<(), Failed> {
-    if is_event_stream(headers) {
+/// Hands an answer on, shaped where its route has a say about it, and bound to the credential that asked for it where it may
+/// go on for long.
+pub(super) async fn deliver(
+    link: &Rc<Link>,
+    mut head: Parts,
+    body: Streamed,
+    shaping: Option<Box<Shaping>>,
+) -> Result<Response<ResponseBody>, Failed> {
+    if let Some(shaping) = shaping {
+        Shaping::keep_private(&mut head.headers);
+        if shaping.binds() {
+            let plan = shaping.plan(&head, body.is_end_stream()).map_err(Failed::shaped)?;
+            if plan != Plan::Stream {
+                return Box::pin(shaping.answer(link, plan, head, body)).await.map_err(Failed::shaped);
+            }
+        }
+    }
+    if is_event_stream(&head.headers) {
         // A stream of events never ends by itself: it ends with the credential that opened it (T13), and the bound of
         // ordinary exchanges is not for it.
         link.deadlines.clear(Late::Total);
@@ -245,7 +276,7 @@ pub(super) fn admit_stream(link: &Link, headers: &HeaderMap, is_endless: bool) -
         if !link.goes_on(holder.as_deref()) {
             return Err(Failed::after(Reason::TokenExpired));
         }
-    } else if is_endless {
+    } else if !body.is_end_stream() && body.size_hint().exact().is_none() {
         // Nobody knows how long it goes on: a download that takes longer than its token lives is finished, and a stream of
         // any other kind ends where its credential is revoked.
         link.outlives_expiry.set(true);
@@ -253,7 +284,7 @@ pub(super) fn admit_stream(link: &Link, headers: &HeaderMap, is_endless: bool) -
             return Err(Failed::after(Reason::TokenRevoked));
         }
     }
-    Ok(())
+    Ok(Response::from_parts(head, ResponseBody::streamed(body, Rc::clone(link))))
 }
 
 /// Takes the upstream's bare socket out of hyper's hands.

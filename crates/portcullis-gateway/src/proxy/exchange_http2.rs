@@ -8,33 +8,30 @@ use std::task::{Context, Poll};
 use h2::client::ResponseFuture;
 use h2::{Reason as Code, RecvStream};
 use http::header::{CONNECTION, HOST};
+use http::response::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version};
-use portcullis::Admitted;
+use http::{Request, Response, Uri, Version};
 use portcullis_core::Reason;
 
-use super::body::ResponseBody;
-use super::client_body::ClientBody;
-use super::exchange::{Failed, admit_stream, is_idempotent, prepare};
+use super::body::{RequestBody, ResponseBody, Streamed};
+use super::exchange::{Failed, deliver, is_idempotent};
 use super::head_http2::declared_length;
 use super::headers;
 use super::pool::{Address, Upstream};
+use super::shaping::Shaping;
 use super::streams::{Download, Load, Stopped, Upload};
 use crate::listen::{Late, Link};
 
 /// How often a request is sent at most that an upstream says it has not looked at.
 const MAX_SENT: usize = 3;
 
-/// Forwards an admitted request and returns the upstream's answer.
-///
-/// An upgrade is not forwarded: HTTP/2 has none (RFC 9113 section 8.6), and a hop may leave it out (RFC 9110 section 7.8).
+/// Forwards a request that is ready for an upstream and returns its answer.
 pub(super) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
-    request: Request<Admitted<ClientBody>>,
-    id: HeaderValue,
+    request: Request<RequestBody>,
+    shaping: Option<Box<Shaping>>,
 ) -> Result<Response<ResponseBody>, Failed> {
-    let request = prepare(link, upstream, request, false, id).map_err(Failed::before)?;
     let (parts, body) = request.into_parts();
     let mut head = Request::from_parts(parts, ());
     address(&mut head, upstream.settings.tls.is_some()).map_err(Failed::before)?;
@@ -62,7 +59,7 @@ pub(super) async fn forward(
                 let declared = declared_length(response.headers());
                 let (head, from) = response.into_parts();
                 let download = Download::new(from, declared, seat, upload);
-                return receive(link, upstream, Response::from_parts(head, download));
+                return receive(link, upstream, head, download, shaping).await;
             }
             Err(Unanswered::Late(reason)) => {
                 seat.late();
@@ -174,20 +171,18 @@ async fn exchange(
 }
 
 /// Turns the upstream's answer into the client's.
-fn receive(
+async fn receive(
     link: &Rc<Link>,
     upstream: &Upstream,
-    response: Response<Download>,
+    mut head: Parts,
+    download: Download,
+    shaping: Option<Box<Shaping>>,
 ) -> Result<Response<ResponseBody>, Failed> {
-    let (mut head, download) = response.into_parts();
     if head.status.is_informational() {
         return Err(Failed::after(Reason::UpstreamInvalid));
     }
     headers::prepare_response(&mut head.headers, head.status, false).map_err(Failed::after)?;
     head.version = Version::HTTP_11;
     head.extensions.clear();
-    let is_endless = !download.is_end_stream() && download.size_hint().exact().is_none();
-    admit_stream(link, &head.headers, is_endless)?;
-    let body = ResponseBody::shared(download, upstream.settings.read_timeout, Rc::clone(link));
-    Ok(Response::from_parts(head, body))
+    deliver(link, head, Streamed::shared(download, upstream.settings.read_timeout), shaping).await
 }

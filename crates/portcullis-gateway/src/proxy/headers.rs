@@ -302,10 +302,11 @@ fn accepts_trailers(value: &HeaderValue) -> bool {
 /// Who asks, by what and for which host. What trusted hops said stays, and we add ours; a stranger's word has gone.
 fn forwarded(headers: &mut HeaderMap, link: &Link, host: Option<&HeaderValue>) {
     let peer = link.peer_text();
+    let scheme = if link.is_secure() { "https" } else { "http" };
     if !link.peer_is_trusted {
         // What it said itself has gone, so there is nothing to look for.
         headers.insert(X_FORWARDED_FOR, peer.clone());
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
         if let Some(host) = host {
             headers.insert(X_FORWARDED_HOST, host.clone());
         }
@@ -329,7 +330,7 @@ fn forwarded(headers: &mut HeaderMap, link: &Link, host: Option<&HeaderValue>) {
         }
     }
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if let Some(host) = host
         && !headers.contains_key(X_FORWARDED_HOST)
@@ -339,7 +340,7 @@ fn forwarded(headers: &mut HeaderMap, link: &Link, host: Option<&HeaderValue>) {
     // RFC 7239 §4: a hop adds its element to the list that is there; nobody needs two lists that say the same.
     if headers.contains_key(FORWARDED) {
         let node = if link.peer.is_ipv6() { format!("\"[{}]\"", link.peer) } else { link.peer.to_string() };
-        set_appended(headers, FORWARDED, &format!("for={node};proto=http"));
+        set_appended(headers, FORWARDED, &format!("for={node};proto={scheme}"));
     }
 }
 

@@ -14,7 +14,9 @@ mod headers;
 mod identity;
 mod lanes;
 mod pool;
+mod redirect;
 mod request_id;
+mod shaping;
 mod streams;
 mod tunnel;
 pub(crate) mod wire;
@@ -27,9 +29,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT};
+use http::header::{CONNECTION, EXPECT, HOST, LOCATION, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use portcullis::{Admittance, Delay, Outcome, Pass, Refusal, Target, Verdict};
+use portcullis::{Admittance, Answer, Delay, Outcome, Pass, Refusal, Target, Verdict};
 use portcullis_core::{Facts, Fault, Reason, RequestId, Timestamp};
 use portcullis_watch::Outcome as Counted;
 
@@ -43,10 +45,11 @@ pub use self::identity::{
     Denied, IdentityHandle, IdentityRequest, IdentityRequests, MAX_IDENTITY_BODY, identity_channel,
 };
 pub(crate) use self::pool::Pool;
+pub(crate) use self::redirect::ToHttps;
 pub(crate) use self::request_id::RequestIds;
 pub(crate) use self::tunnel::Tunnel;
 use crate::identity_api::pages;
-use crate::listen::{Late, Link};
+use crate::listen::{Door, Late, Link};
 
 /// Judges a head by the rules that hyper does not enforce, and brings its target to origin form: the first step of
 /// every request, for whoever tests it alone.
@@ -130,6 +133,9 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
         }
     };
     line.grpc = asks.grpc;
+    if let Some(said) = before_the_gate(link, &request, &line) {
+        return said;
+    }
     let (verdict, upstream) = decide(link, &request, &line).await;
     let mut response = match verdict {
         Verdict::Refuse(refusal) => {
@@ -138,11 +144,16 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             let closes = waits || !body::is_here_whole(link, request.body_mut());
             refuse(link, &line, &refusal, closes, shared.identity.is_some() && pages::is_for_a_person(&request))
         }
+        Verdict::Answer(told) => {
+            let closes = request.headers().contains_key(EXPECT) || !body::is_here_whole(link, request.body_mut());
+            tell(link, &line, &told, closes)
+        }
         Verdict::Pass(mut pass) => {
             let target = pass.target();
             if let Some(delay) = pass.take_delay() {
                 hold_back(link, &delay).await;
             }
+            let person = target == Target::Identity && pages::is_for_a_person(&request);
             let admittance = pass.admit(request);
             link.pass.replace(Some(pass));
             let admitted = match admittance {
@@ -153,13 +164,13 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             let answered = match (admitted, target, upstream) {
                 (Err(failed), ..) => Err(failed),
                 (Ok(request), Target::Upstream(_), Some(upstream)) => {
-                    exchange::forward(link, &upstream, request, asks, line.id_value.clone()).await
+                    exchange::forward(link, &upstream, request, asks, (line.id, line.id_value.clone())).await
                 }
                 (Ok(request), Target::Identity, _) => identity::ask(link, request, line.id).await,
                 // The settings and the policy are swapped together, so an index without an upstream is our mistake.
                 (Ok(_), Target::Upstream(_), None) => Err(Failed::before(Reason::Internal)),
             };
-            finish(link, &line, answered)
+            finish(link, &line, answered, person)
         }
     };
     let closes = closes(asks, response.status());
@@ -170,6 +181,36 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What TLS, or its absence, answers in the gate's place.
+fn before_the_gate(link: &Rc<Link>, request: &Request<ClientBody>, line: &Line) -> Option<Response<ResponseBody>> {
+    let shared = &link.core.shared;
+    let reason = match (link.door, link.session.get()) {
+        (Door::Open, _) => return None,
+        (_, Some(session)) if session.serves(request.headers().get(HOST)) => return None,
+        (Door::Tls, _) => Reason::Misdirected,
+        (Door::Redirect, _) => match shared.to_https(request) {
+            Ok(location) => return Some(redirect(link, line, location)),
+            Err(reason) => reason,
+        },
+    };
+    let refusal = shared.gate.refuse(&facts(link, request, line), reason);
+    Some(refuse(link, line, &refusal, true, false))
+}
+
+/// The way to https, for good (RFC 9110 §15.4.9).
+fn redirect(link: &Rc<Link>, line: &Line, location: HeaderValue) -> Response<ResponseBody> {
+    let shared = &link.core.shared;
+    let mut answer = portcullis_core::Problem {
+        status: StatusCode::PERMANENT_REDIRECT,
+        headers: HeaderMap::new(),
+        body: Vec::new(),
+    };
+    shared.gate.policy().response_headers().apply(&mut answer.headers);
+    answer.headers.insert(LOCATION, location);
+    shared.metrics.request(Counted::Answer, answer.status.as_u16(), shared.clock.now().since(line.at));
+    problem(link, line, answer, false)
 }
 
 /// Keeps an admitted request waiting (L12). It holds its connection and its head, and nothing of the upstream's; who goes
@@ -193,7 +234,7 @@ fn facts<'a>(link: &Link, request: &'a Request<ClientBody>, line: &Line) -> Fact
         target: request.uri(),
         headers: request.headers(),
         peer: link.peer,
-        secure: false,
+        secure: link.is_secure(),
         id: line.id,
         now: line.at,
     }
@@ -221,8 +262,13 @@ async fn decide(link: &Link, request: &Request<ClientBody>, line: &Line) -> (Ver
     }
 }
 
-/// Settles, shapes and counts the outcome of an admitted request.
-fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>, Failed>) -> Response<ResponseBody> {
+/// Settles, shapes and counts the outcome of an admitted request; where it failed, a page tells so if a person asked for one.
+fn finish(
+    link: &Rc<Link>,
+    line: &Line,
+    answered: Result<Response<ResponseBody>, Failed>,
+    person: bool,
+) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     let now = shared.clock.now();
     match answered {
@@ -234,7 +280,7 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                     None => Outcome::Answered(response.status()),
                 };
                 shared.gate.settle_answer(pass, outcome, response.headers(), now);
-                pass.shape_response(response.headers_mut());
+                pass.shape_response(response.status(), response.headers_mut());
                 count(link, line, Counted::Pass, response.status(), None, pass.case(), now);
             }
             response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
@@ -244,7 +290,9 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
             // What a slow or broken body leaves behind is in nobody's hands.
             let closes = (reason.fault() == Fault::Client && !read) || link.lingers.get();
             let Some(mut pass) = link.pass.take() else {
-                return problem(link, line, portcullis_core::Problem::new(&Reason::Internal, line.id), true);
+                let mut lost = portcullis_core::Problem::new(&Reason::Internal, line.id);
+                shared.gate.policy().response_headers().apply(&mut lost.headers);
+                return problem(link, line, lost, true);
             };
             if forwarded {
                 // What it has cost the upstream, nobody will say.
@@ -260,7 +308,7 @@ fn finish(link: &Rc<Link>, line: &Line, answered: Result<Response<ResponseBody>,
                 Fault::Dependency | Fault::Us => {}
             }
             let refusal = Pass::refuse(pass, reason, line.id);
-            refuse(link, line, &refusal, closes, false)
+            refuse(link, line, &refusal, closes, person)
         }
     }
 }
@@ -283,11 +331,21 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     problem(link, line, answer, closes)
 }
 
+/// The answer to what the gate was asked itself.
+fn tell(link: &Rc<Link>, line: &Line, told: &Answer, closes: bool) -> Response<ResponseBody> {
+    count(link, line, Counted::Pass, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
+    let answer = portcullis_core::Problem { status: Answer::STATUS, headers: told.headers(), body: Vec::new() };
+    problem(link, line, answer, closes)
+}
+
 fn problem(link: &Rc<Link>, line: &Line, problem: portcullis_core::Problem, closes: bool) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::whole(Bytes::from(problem.body), Rc::clone(link)));
     *response.status_mut() = problem.status;
     *response.headers_mut() = problem.headers;
     response.headers_mut().insert(headers::X_REQUEST_ID, line.id_value.clone());
+    if link.is_bare() {
+        response.headers_mut().remove(STRICT_TRANSPORT_SECURITY);
+    }
     if closes {
         link.lingers.set(true);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -13,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::AbortHandle;
 
-use super::body::RequestBody;
+use super::body::{Broken, RequestBody};
 use super::lanes::Seat;
 use crate::listen::{Late, Link};
 
@@ -228,7 +228,7 @@ impl Download {
     }
 
     /// The next piece.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         while !self.data_done {
             match ready!(self.from.poll_data(cx)) {
                 Some(Ok(data)) => {
@@ -242,7 +242,7 @@ impl Download {
                         return Poll::Ready(Some(Ok(Frame::data(data))));
                     }
                 }
-                Some(Err(error)) => return Poll::Ready(self.broken(error)),
+                Some(Err(error)) => return Poll::Ready(self.broken(&error)),
                 None => self.data_done = true,
             }
         }
@@ -250,19 +250,23 @@ impl Download {
         self.end();
         match trailers {
             Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
-            Err(error) => Poll::Ready(self.broken(error)),
+            Err(error) => Poll::Ready(self.broken(&error)),
         }
     }
 
     /// What a broken stream means: a peer that has said everything may reset it without an error, to be sent no more of the
     /// request (RFC 9113 section 8.1). Any other code, CANCEL included, means that something is missing.
-    fn broken(&mut self, error: h2::Error) -> Option<Result<Frame<Bytes>, h2::Error>> {
+    fn broken(&mut self, error: &h2::Error) -> Option<Result<Frame<Bytes>, Broken>> {
         self.end();
         let complete = error.is_reset()
             && error.is_remote()
             && error.reason() == Some(Reason::NO_ERROR)
             && self.left.is_none_or(|left| left == 0);
-        if complete { None } else { Some(Err(error)) }
+        if complete {
+            return None;
+        }
+        tracing::debug!(%error, "an upstream's answer broke off");
+        Some(Err(Broken::Response))
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Wires settings, services and listeners together; reload and graceful stop.
 
 mod attempts;
+mod csrf;
 mod holders;
 mod identity;
 mod limits;

@@ -5,20 +5,22 @@ use std::sync::Arc;
 use portcullis::{Policy, PolicyError, RouteRule, Target};
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Issuer, TokenVerifier};
+use portcullis_shield::csrf::Csrf;
 
 use crate::config::Settings;
 use crate::identity_api::{ENDPOINTS, Need, REST};
 use crate::proxy::MAX_IDENTITY_BODY;
 
-/// Builds the policy. `own` is the issuer of our own tokens, where there are any.
+/// Builds the policy. `own` is the issuer of our own tokens, where there are any; `csrf` are the rules of the settings with
+/// their key.
 ///
 /// # Errors
 /// Every [`PolicyError`] at once.
-pub fn build_policy(settings: &Settings, own: Option<Issuer>) -> Result<Policy, Vec<PolicyError>> {
+pub fn build_policy(settings: &Settings, own: Option<Issuer>, csrf: Csrf) -> Result<Policy, Vec<PolicyError>> {
     let own_routes = if own.is_some() { own_routes() } else { Vec::new() };
     let issuers = own.into_iter().chain(settings.gate.issuers.iter().cloned()).collect();
     let verifier = TokenVerifier::new(issuers, settings.gate.remembered_tokens);
-    Policy::new(settings.policy_parts(Arc::new(verifier), own_routes))
+    Policy::new(settings.policy_parts(Arc::new(verifier), own_routes, csrf))
 }
 
 /// The routes of the identity endpoints. What stands under `/auth` and is none of them stays in this process too.

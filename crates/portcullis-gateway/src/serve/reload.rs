@@ -9,7 +9,7 @@ use super::limits;
 use super::policy::build_policy;
 use super::running::{Running, proxy_settings};
 use crate::clock::ProcessClock;
-use crate::config::{Settings, Source};
+use crate::config::{Settings, Source, TlsSettings};
 
 /// Loads the source again.
 pub(super) fn reload(source: &Source, running: &mut Running) {
@@ -33,19 +33,28 @@ fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
     }
     let settings = keep_fixed(&running.settings, loaded.settings);
     let own = running.identity.as_ref().map(|identity| own_issuer(&settings, identity));
-    let policy = build_policy(&settings, own)
+    let policy = build_policy(&settings, own, running.csrf.with_key(&settings))
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     limits::introduce(running.introduced.as_ref(), &settings.gate)?;
     running.shared.reload(proxy_settings(&settings), policy);
+    if let Some(tls) = &settings.tls {
+        running.shared.use_tls(&tls.material);
+    }
     if let Some(identity) = &running.identity {
         identity.use_roles(settings.gate.roles.clone());
     }
+    running.csrf.introduce(&settings);
     running.settings = settings;
     Ok(())
 }
 
 /// The new settings, with what takes effect at the start only as it was; `check` names those keys.
 fn keep_fixed(old: &Settings, mut new: Settings) -> Settings {
+    let addresses = |tls: &Option<TlsSettings>| tls.as_ref().map(|tls| (tls.listen.clone(), tls.redirect.clone()));
+    if addresses(&new.tls) != addresses(&old.tls) {
+        tracing::warn!("changes of where TLS is spoken take effect at the next start");
+        new.tls.clone_from(&old.tls);
+    }
     if new.listen != old.listen || new.public_url != old.public_url || new.state_dir != old.state_dir {
         tracing::warn!("changes of listen, public_url or state_dir take effect at the next start");
     }

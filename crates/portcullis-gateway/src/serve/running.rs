@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::attempts::CountedAttempts;
+use super::csrf::Forgery;
 use super::holders::AccountHolders;
 use super::identity::{self, MailWay, OpenIdentityError};
 use super::limits;
@@ -28,8 +29,9 @@ use crate::admin::{self, Accounts, AdminParts, CaughtMail, MailSource, OperatorT
 use crate::clock::ProcessClock;
 use crate::config::{MailDelivery, Settings, UpstreamTls};
 use crate::identity_api::{Api, router};
-use crate::listen::{self, Cores, ListenError, Listeners, ProxySettings, Shared};
+use crate::listen::{self, Cores, Door, ListenError, Listeners, ProxySettings, Shared};
 use crate::proxy::{AccessLog, identity_channel};
+use crate::tls;
 
 /// Requests that may wait for the identity endpoints.
 const IDENTITY_QUEUE: usize = 256;
@@ -47,9 +49,10 @@ pub struct Running {
     pub(super) shared: Arc<Shared>,
     pub(super) recorder: Arc<Recorder>,
     pub(super) identity: Option<Arc<Identity>>,
+    pub(super) csrf: Forgery,
     /// The store that has to know by what limits count.
     pub(super) introduced: Option<Arc<MemcachedStore>>,
-    listening: Vec<std::net::SocketAddr>,
+    listening: Vec<(Door, std::net::SocketAddr)>,
     cores: Cores,
     admin: Option<(std::net::SocketAddr, oneshot::Sender<()>, JoinHandle<io::Result<()>>)>,
     events: Option<Arc<EventLog>>,
@@ -111,7 +114,7 @@ impl Running {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let state = StateDir::lock(&settings.state_dir)?;
         // Ports first: who finds them taken has changed nothing yet.
-        let listeners = Listeners::bind(&settings.listen, settings.transport.cores)?;
+        let listeners = Listeners::bind(&doors(&settings), settings.transport.cores)?;
         let listening = listeners.local_addrs().to_vec();
         let admin_listener = match settings.admin.listen {
             Some(address) => {
@@ -140,7 +143,8 @@ impl Running {
             None => (None, MailWay::Nowhere),
         };
         let own = identity.as_ref().map(|identity| identity::own_issuer(&settings, identity));
-        let policy = build_policy(&settings, own).map_err(StartError::Policy)?;
+        let csrf = Forgery::new(identity.as_deref());
+        let policy = build_policy(&settings, own, csrf.introduce(&settings)).map_err(StartError::Policy)?;
         let blocks = Arc::new(BlockTable::default());
         let revocations: Arc<dyn Revocations> = match &identity {
             Some(identity) => identity.revocations(),
@@ -173,7 +177,7 @@ impl Running {
         if let (Some(identity), Some(given)) = (&identity, &settings.identity) {
             let (sender, requests) = identity_channel(IDENTITY_QUEUE);
             handle = Some(sender.with_pages(given.pages.enabled));
-            let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages)));
+            let router = router(Arc::new(Api::new(Arc::clone(identity), &given.pages, csrf.shared())));
             chores.push(tokio::spawn(identity::serve(requests, router)));
             chores.push(tokio::spawn(identity::keep_up(Arc::clone(identity))));
             chores.push(tokio::spawn(identity::keep_mark(Arc::clone(identity))));
@@ -200,14 +204,25 @@ impl Running {
             None => None,
         };
 
-        let shared = Arc::new(Shared::new(
+        let shared = Shared::new(
             gate,
             Arc::new(ProcessClock),
             proxy_settings(&settings),
-            metrics,
+            Arc::clone(&metrics),
             handle,
             settings.log.access.then(access_log),
-        ));
+        );
+        let shared = Arc::new(match &settings.tls {
+            Some(tls) => {
+                let port = listening.iter().find(|(door, _)| *door == Door::Tls).map_or(443, |(_, at)| at.port());
+                shared.with_tls(Arc::clone(&tls.material), &settings.public_url, port)
+            }
+            None => shared,
+        });
+        if settings.tls.is_some() {
+            watch_certificates(&metrics, &shared);
+            chores.push(tokio::spawn(tls::keep_current(shared.tls(), Arc::clone(&recorder) as _)));
+        }
         chores.push(tokio::spawn(tls_files::keep(Arc::clone(&shared))));
         let cores = listen::run(listeners, &shared).map_err(StartError::Threads)?;
         Ok(Self {
@@ -215,6 +230,7 @@ impl Running {
             shared,
             recorder,
             identity,
+            csrf,
             introduced,
             listening,
             cores,
@@ -230,8 +246,12 @@ impl Running {
 
     /// Says where it stands.
     pub fn announce(&self) {
-        for address in &self.listening {
-            tracing::info!("listening on http://{address}, known as {}", self.settings.public_url);
+        for (door, address) in &self.listening {
+            match door {
+                Door::Open => tracing::info!("listening on http://{address}, known as {}", self.settings.public_url),
+                Door::Tls => tracing::info!("listening on https://{address}, known as {}", self.settings.public_url),
+                Door::Redirect => tracing::info!("showing the way to https on http://{address}"),
+            }
         }
         for upstream in &self.settings.upstreams {
             let tls = if upstream.tls.is_some() { " by TLS" } else { "" };
@@ -323,6 +343,27 @@ impl Forgets for Failures {
             }
         }));
     }
+}
+
+/// Which addresses are for what.
+fn doors(settings: &Settings) -> Vec<(Door, std::net::SocketAddr)> {
+    let with = |door: Door, addresses: &[std::net::SocketAddr]| -> Vec<_> {
+        addresses.iter().map(|address| (door, *address)).collect()
+    };
+    let mut doors = with(Door::Open, &settings.listen);
+    if let Some(tls) = &settings.tls {
+        doors.extend(with(Door::Tls, &tls.listen));
+        doors.extend(with(Door::Redirect, &tls.redirect));
+    }
+    doors
+}
+
+fn watch_certificates(metrics: &Metrics, shared: &Shared) {
+    let tls = shared.tls();
+    let value = Box::new(move || tls.load().as_ref().map_or(0, |material| material.expires().as_secs()));
+    let (name, help) =
+        ("portcullis_tls_certificate_expires_seconds", "When the first certificate expires, in seconds since 1970.");
+    metrics.sample(Sample { name, help, value });
 }
 
 /// What the cores read of the settings.

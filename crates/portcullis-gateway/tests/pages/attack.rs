@@ -7,18 +7,7 @@ use crate::support::client::Reply;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 use crate::support::{PASSWORD, PROJECT_ROUTES, eventually};
-use crate::{at, house, sign_in, sign_in_new};
-
-/// A server that answers everything with this page.
-fn serving(page: String) -> Origin {
-    Origin::start(move |exchange| {
-        exchange.read_body()?;
-        let length = page.len();
-        exchange.send(format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}"
-        ))
-    })
-}
+use crate::{at, house, serving, sign_in, sign_in_new};
 
 #[test]
 fn a_hostile_name_is_text() {

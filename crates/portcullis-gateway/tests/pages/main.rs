@@ -8,7 +8,9 @@ pub(crate) mod support;
 
 mod attack;
 mod browser;
+mod cors;
 mod look;
+mod policy;
 mod walk;
 
 use browser::{Browser, Scripts};
@@ -22,6 +24,17 @@ pub(crate) fn house(scripts: Scripts) -> Option<(Browser, Gateway, Origin)> {
         let origin = Origin::echo();
         let gateway = Setup::before(&origin).with(PROJECT_ROUTES).start();
         (Browser::start(scripts), gateway, origin)
+    })
+}
+
+/// A server that answers everything with this page.
+pub(crate) fn serving(page: String) -> Origin {
+    Origin::start(move |exchange| {
+        exchange.read_body()?;
+        let length = page.len();
+        exchange.send(format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}"
+        ))
     })
 }
 

@@ -11,6 +11,7 @@ mod bodies;
 mod durability;
 mod full_disk;
 mod grpc;
+mod http2;
 mod kills;
 mod process;
 mod timeouts;

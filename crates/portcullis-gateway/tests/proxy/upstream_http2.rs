@@ -10,6 +10,7 @@ use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, OK, PING, SETTINGS, upstream,
 };
 use crate::support::process::{Gateway, Setup};
+use crate::support::tls::{Authority, TlsOrigin};
 
 /// One core, so that requests meet on one connection.
 fn before(address: SocketAddr, more: &str) -> Gateway {
@@ -204,4 +205,109 @@ fn h6_a_slow_upstream_is_given_up_in_time_and_its_stream_is_cancelled() {
     crate::support::eventually("the stream is cancelled", Duration::from_secs(5), || {
         (cancelled.load(Ordering::SeqCst) == 1).then_some(())
     });
+}
+
+#[test]
+fn h6_a_thousand_requests_at_once_share_few_connections() {
+    // Nobody is answered before all are there; the upstream takes 200 on a connection.
+    let (connections, streams) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, open) = (Arc::clone(&connections), Arc::clone(&streams));
+    let address = upstream(move |_, frames| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        frames.send(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 200])?;
+        let mut mine = Vec::new();
+        // All that is asked on this connection, until nothing more comes.
+        while let Some(id) = frames.request_within(Duration::from_millis(100))? {
+            mine.push(id);
+            assert!(mine.len() <= 200, "more streams than were allowed");
+            open.fetch_add(1, Ordering::SeqCst);
+        }
+        while open.load(Ordering::SeqCst) < 1_000 {
+            if let Some(id) = frames.request_within(Duration::from_millis(20))? {
+                mine.push(id);
+                assert!(mine.len() <= 200, "more streams than were allowed");
+                open.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        for id in mine {
+            frames.answer(id, b"all")?;
+        }
+        echo(frames)
+    });
+    let gateway = before(address, "response_timeout = \"20s\"\n");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut answers = Vec::new();
+        for number in 0..1_000_u32 {
+            // Clients of several addresses: one may have only so many connections.
+            let address = std::net::Ipv4Addr::new(127, 0, 7, u8::try_from(1 + number % 10).unwrap());
+            let gate = gateway.listen;
+            answers.push(tokio::spawn(async move {
+                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+                let socket = tokio::net::TcpSocket::new_v4().unwrap();
+                socket.bind((address, 0).into()).unwrap();
+                let mut stream = socket.connect(gate).await.unwrap();
+                stream.write_all(b"GET /api/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).await.unwrap();
+                answer
+            }));
+        }
+        for answer in answers {
+            let answer = answer.await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("all"), "{answer}");
+        }
+    });
+    assert_eq!(streams.load(Ordering::SeqCst), 1_000);
+    let count = connections.load(Ordering::SeqCst);
+    assert!((5..=16).contains(&count), "{count} connections");
+}
+
+#[test]
+fn h6_http2_is_chosen_in_the_handshake_or_not_spoken() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = tokio_rustls::TlsAcceptor::from(authority.issue("localhost").server(None, &["h2", "http/1.1"]));
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let said = format!("{} {}", request.uri(), request.headers().contains_key("host"));
+                    let mut body = respond.send_response(http::Response::new(()), false).unwrap();
+                    body.send_data(said.into(), true).unwrap();
+                }
+            });
+        }
+    });
+    let tls = |port: u16| {
+        Setup::open_to("http://127.0.0.1:9")
+            .with(&format!(
+                "[[upstreams]]\nname = \"api\"\naddresses = [\"localhost:{port}\"]\nhttp2 = true\ntls = {{ ca = {ca:?} }}\n\n\
+                 [[route]]\nmatch = \"/api/**\"\naccess = \"public\"\nupstream = \"api\"\n"
+            ))
+            .start()
+    };
+    let gateway = tls(port);
+    for _ in 0..3 {
+        let reply = gateway.client().get("/api/x?y=1").send().expect(200);
+        assert_eq!(reply.text(), format!("https://{}/api/x?y=1 false", gateway.listen));
+    }
+    // One that knows HTTP/1.1 only, and one that chooses nothing.
+    for alpn in [&["http/1.1"][..], &[]] {
+        let origin = TlsOrigin::saying(authority.issue("localhost").server(None, alpn), "stale");
+        let gateway = tls(origin.address.port());
+        gateway.client().get("/api/x").send().refused(502, "Bad gateway");
+        assert!(
+            gateway.output().contains("it does not speak the protocol that \"http2\" says"),
+            "{}",
+            gateway.output()
+        );
+    }
 }

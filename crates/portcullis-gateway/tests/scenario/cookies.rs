@@ -84,7 +84,7 @@ fn t6_a_refresh_by_cookie_answers_by_cookie_and_only_to_our_own_pages() {
     let refresh = pair(reply.set_cookie("refresh").unwrap()).to_owned();
     let send = |origin: Option<&str>, site: Option<&str>| {
         let client = gateway.client();
-        let mut request = client.post("/auth/refresh").header("Cookie", &refresh);
+        let mut request = client.post("/auth/refresh").header("Cookie", &refresh).csrf(&gateway.csrf(&refresh));
         if let Some(origin) = origin {
             request = request.header("Origin", origin);
         }
@@ -121,6 +121,7 @@ fn t6_logout_by_cookie_clears_the_cookies() {
         .client()
         .post("/auth/logout")
         .header("Cookie", &cookies)
+        .csrf(&gateway.csrf(&cookies))
         .header("Origin", PUBLIC_URL)
         .json(&json!({}))
         .send();

@@ -53,7 +53,12 @@ const WAYS: [Way; 27] = [
     }),
     version("logout everywhere by a token", |gate, ann| ann.post(gate, "/auth/logout-all", &json!({}), 204)),
     version("logout everywhere by a session", |gate, ann| {
-        gate.client().post("/auth/logout-all").header("Cookie", &ann.session).send().expect(204);
+        gate.client()
+            .post("/auth/logout-all")
+            .header("Cookie", &ann.session)
+            .csrf(&gate.csrf(&ann.session))
+            .send()
+            .expect(204);
     }),
     way("a disabled account", &ALL, |gate, ann| run(gate, &["users", "disable", &ann.email])),
     way("an account that its owner deleted", &ALL, |gate, ann| {
@@ -96,10 +101,20 @@ const WAYS: [Way; 27] = [
         ann.delete(gate, &format!("/auth/sessions/{id}"));
     }),
     way("a server session that logged out", &[Session], |gate, ann| {
-        gate.client().post("/auth/logout").header("Cookie", &ann.session).send().expect(204);
+        gate.client()
+            .post("/auth/logout")
+            .header("Cookie", &ann.session)
+            .csrf(&gate.csrf(&ann.session))
+            .send()
+            .expect(204);
     }),
     way("tokens in cookies that logged out", &[Cookie], |gate, ann| {
-        gate.client().post("/auth/logout").header("Cookie", &ann.refresh_cookie).send().expect(204);
+        gate.client()
+            .post("/auth/logout")
+            .header("Cookie", &ann.refresh_cookie)
+            .csrf(&gate.csrf(&ann.refresh_cookie))
+            .send()
+            .expect(204);
     }),
     way("a server session that a login replaced", &[Session], |gate, ann| {
         let body = json!({ "email": ann.email, "password": PASSWORD, "delivery": "session" });

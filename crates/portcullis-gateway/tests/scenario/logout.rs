@@ -23,7 +23,8 @@ fn refresh(gateway: &Gateway, token: &str) -> Reply {
 
 fn refresh_by_cookie(gateway: &Gateway, cookie: &str) -> Reply {
     let client = gateway.client();
-    client.post("/auth/refresh").header("Cookie", cookie).header("Origin", PUBLIC_URL).json(&json!({})).send()
+    let request = client.post("/auth/refresh").header("Cookie", cookie).csrf(&gateway.csrf(cookie));
+    request.header("Origin", PUBLIC_URL).json(&json!({})).send()
 }
 
 fn reads(gateway: &Gateway, person: &Person, held: Held) -> Reply {
@@ -81,7 +82,7 @@ fn a8_logout_everywhere_by_cookie_takes_the_cookies_back_and_obeys_our_own_pages
         let person = Person::new(&gateway, name);
         let ask = |origin: &str, site: &str| {
             let ((header, value), client) = (person.header(held), gateway.client());
-            let request = client.post("/auth/logout-all").header(header, &value);
+            let request = client.post("/auth/logout-all").header(header, &value).csrf(&gateway.csrf(&value));
             request.header("Origin", origin).header("Sec-Fetch-Site", site).send()
         };
         for (origin, site) in [("https://evil.example", "cross-site"), ("https://evil.example.com", "same-site")] {

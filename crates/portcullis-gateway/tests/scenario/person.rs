@@ -84,7 +84,7 @@ impl Person {
         let client = gateway.client();
         let request = client.post("/auth/refresh");
         if held == Held::Cookie {
-            return request.header("Cookie", secret).json(&json!({})).send();
+            return request.header("Cookie", secret).csrf(&gateway.csrf(secret)).json(&json!({})).send();
         }
         request.json(&json!({ "refreshToken": secret })).send()
     }

@@ -206,7 +206,8 @@ fn t5_two_tabs_of_a_browser_that_refresh_by_cookie_at_once_keep_the_same_cookie(
     let pair = |reply: &Reply, name: &str| reply.set_cookie(name).unwrap().split(';').next().unwrap().to_owned();
     let by_cookie = |cookie: &str| {
         let (client, own) = (gateway.client(), format!("http://{}", gateway.listen));
-        client.post("/auth/refresh").header("Cookie", cookie).header("Origin", &own).json(&json!({})).send()
+        let request = client.post("/auth/refresh").header("Cookie", cookie).csrf(&gateway.csrf(cookie));
+        request.header("Origin", &own).json(&json!({})).send()
     };
     let first = pair(&login, "refresh");
     let tabs: Vec<Reply> = std::thread::scope(|scope| {

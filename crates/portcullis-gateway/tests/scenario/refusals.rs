@@ -216,15 +216,19 @@ fn t8_an_endpoint_that_tells_more_to_whoever_is_known_refuses_a_bad_credential()
     let optional: Vec<_> = ENDPOINTS.iter().filter(|endpoint| endpoint.need == Need::Optional).collect();
     assert_eq!(
         optional.iter().map(|endpoint| endpoint.pattern).collect::<Vec<_>>(),
-        ["GET /auth/account"],
+        ["GET /auth/csrf", "GET /auth/account"],
         "add its cases"
     );
-    let ask = |headers: &[(&str, &str)]| ask(&gateway, "GET /auth/account", &Value::Null, headers);
-    assert!(ask(&[]).expect(303).header("location").unwrap().starts_with("/auth/login"));
-    assert_eq!(ask(&[("Authorization", &format!("Bearer {expired}"))]).expect(401).error(), "Token expired");
-    assert_eq!(ask(&[("Authorization", "Bearer x")]).expect(401).error(), "Invalid or expired token");
     let foreign = format!("Bearer {}", signed("https://partner.example", PARTNER));
-    assert_eq!(ask(&[("Authorization", &foreign)]).expect(404).error(), "Not found");
+    for pattern in ["GET /auth/csrf", "GET /auth/account"] {
+        let ask = |headers: &[(&str, &str)]| ask(&gateway, pattern, &Value::Null, headers);
+        assert_eq!(ask(&[("Authorization", &format!("Bearer {expired}"))]).expect(401).error(), "Token expired");
+        assert_eq!(ask(&[("Authorization", "Bearer x")]).expect(401).error(), "Invalid or expired token");
+        assert_eq!(ask(&[("Authorization", &foreign)]).expect(404).error(), "Not found");
+    }
+    let nobody = |pattern| ask(&gateway, pattern, &Value::Null, &[]);
+    assert!(nobody("GET /auth/account").expect(303).header("location").unwrap().starts_with("/auth/login"));
+    assert_eq!(nobody("GET /auth/csrf").expect(401).error(), "Authentication required");
 }
 
 /// Paths of the admin listener that stand open, with what they answer to somebody without anything.

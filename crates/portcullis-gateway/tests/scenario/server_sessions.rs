@@ -62,12 +62,16 @@ fn t10_revocation_is_instant() {
     let (one, other) = (cookie(&login(&gateway, "session", None)), cookie(&login(&gateway, "session", None)));
     projects(&gateway, &one).expect(200);
     projects(&gateway, &other).expect(200);
-    let bye = gateway.client().post("/auth/logout").header("Origin", PUBLIC_URL).header("Cookie", &one).send();
+    let ask = |target: &str, cookie: &str| {
+        let client = gateway.client();
+        let request = client.post(target).header("Origin", PUBLIC_URL).header("Cookie", cookie);
+        request.csrf(&gateway.csrf(cookie)).send()
+    };
+    let bye = ask("/auth/logout", &one);
     assert!(bye.expect(204).set_cookie("session").unwrap().contains("Max-Age=0"));
     projects(&gateway, &one).refused(401, "Token has been revoked");
     projects(&gateway, &other).expect(200);
-    let all = gateway.client().post("/auth/logout-all").header("Origin", PUBLIC_URL).header("Cookie", &other).send();
-    all.expect(204);
+    ask("/auth/logout-all", &other).expect(204);
     projects(&gateway, &other).refused(401, "Token has been revoked");
 }
 
@@ -97,7 +101,8 @@ fn t10_another_sites_page_cannot_use_a_session() {
     let session = cookie(&login(&gateway, "session", None));
     let post = |origin: &str| {
         let client = gateway.client();
-        client.post("/projects").header("Cookie", &session).header("Origin", origin).json(&json!({})).send()
+        let request = client.post("/projects").header("Cookie", &session).csrf(&gateway.csrf(&session));
+        request.header("Origin", origin).json(&json!({})).send()
     };
     post("https://evil.example").refused(403, "Cross-site request refused");
     post(PUBLIC_URL).expect(200);

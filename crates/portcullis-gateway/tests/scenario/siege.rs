@@ -279,6 +279,11 @@ fn held(reply: &Reply) -> String {
     pairs.into_iter().filter(|pair| !pair.ends_with('=')).collect::<Vec<_>>().join("; ")
 }
 
+/// The token against forgery that came with a session.
+fn token(jar: &str) -> &str {
+    jar.split("; ").find_map(|pair| pair.strip_prefix("__Host-portcullis_csrf=")).unwrap()
+}
+
 #[test]
 fn h2_another_sites_page_changes_no_account_and_cookies_are_renewed_or_taken_back() {
     let origin = Origin::echo();
@@ -289,7 +294,8 @@ fn h2_another_sites_page_changes_no_account_and_cookies_are_renewed_or_taken_bac
         let jar = cookies(&gateway, &email, delivery);
         let ask = |method: &str, target: &str, from: &str, body: &Value| {
             let client = gateway.client();
-            client.request(method, target).header("Cookie", &jar).header("Origin", from).json(body).send()
+            let request = client.request(method, target).header("Cookie", &jar).csrf(token(&jar));
+            request.header("Origin", from).json(body).send()
         };
         let change = json!({ "currentPassword": PASSWORD, "newPassword": OTHER });
         let email = json!({ "email": "new@example.com", "password": PASSWORD });
@@ -320,16 +326,17 @@ fn h2_another_sites_page_changes_no_account_and_cookies_are_renewed_or_taken_bac
         let id = sessions[0]["id"].as_str().unwrap();
         let client = gateway.client();
         let end = client.request("DELETE", &format!("/auth/sessions/{id}")).header("Cookie", &renewed);
+        let end = end.csrf(token(&renewed));
         let ended = end.header("Origin", PUBLIC_URL).send().expect(204);
-        assert!(held(&ended).is_empty() && ended.headers("set-cookie").len() == 3, "{:?}", ended.headers);
+        assert!(held(&ended).is_empty() && ended.headers("set-cookie").len() == 4, "{:?}", ended.headers);
         assert_eq!(with(&renewed).status, 401);
     }
     gateway.create_user("last@example.com", "viewer");
     let jar = cookies(&gateway, "last@example.com", "cookie");
     let client = gateway.client();
     let delete = client.request("DELETE", "/auth/me").header("Cookie", &jar).header("Origin", PUBLIC_URL);
-    let gone = delete.json(&json!({ "password": PASSWORD })).send().expect(204);
-    assert!(held(&gone).is_empty() && gone.headers("set-cookie").len() == 3, "{:?}", gone.headers);
+    let gone = delete.csrf(token(&jar)).json(&json!({ "password": PASSWORD })).send().expect(204);
+    assert!(held(&gone).is_empty() && gone.headers("set-cookie").len() == 4, "{:?}", gone.headers);
 }
 
 #[test]

@@ -111,6 +111,11 @@ impl<'a> Request<'a> {
         self.header("Authorization", &format!("Bearer {token}"))
     }
 
+    /// With a token against forgery.
+    pub(crate) fn csrf(self, token: &str) -> Self {
+        self.header("X-CSRF-Token", token)
+    }
+
     pub(crate) fn json(self, value: &Value) -> Self {
         self.header("Content-Type", "application/json").body(value.to_string().as_bytes())
     }

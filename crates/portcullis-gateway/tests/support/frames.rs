@@ -68,19 +68,44 @@ impl Frames {
     /// The next frame that is not about the connection itself.
     pub(crate) fn next(&mut self) -> io::Result<FrameOf> {
         loop {
-            let mut head = [0; 9];
-            self.stream.read_exact(&mut head)?;
-            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-            let mut payload = vec![0; length];
-            self.stream.read_exact(&mut payload)?;
-            let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
-            let frame = FrameOf { kind: head[3], flags: head[4], id, payload };
-            match frame.kind {
-                SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[])?,
-                PING if frame.flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload)?,
-                DATA | HEADERS | RST_STREAM | GOAWAY => return Ok(frame),
-                _ => {}
+            let frame = self.frame()?;
+            if matches!(frame.kind, DATA | HEADERS | RST_STREAM | GOAWAY) {
+                return Ok(frame);
             }
+        }
+    }
+
+    /// The next frame; what is about the connection is answered.
+    fn frame(&mut self) -> io::Result<FrameOf> {
+        let mut head = [0; 9];
+        self.stream.read_exact(&mut head)?;
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let mut payload = vec![0; length];
+        self.stream.read_exact(&mut payload)?;
+        let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
+        let frame = FrameOf { kind: head[3], flags: head[4], id, payload };
+        match frame.kind {
+            SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[])?,
+            PING if frame.flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload)?,
+            _ => {}
+        }
+        Ok(frame)
+    }
+
+    /// The next request without a body, if one begins within this time.
+    pub(crate) fn request_within(&mut self, patience: Duration) -> io::Result<Option<u32>> {
+        let usual = self.stream.read_timeout()?;
+        self.stream.set_read_timeout(Some(patience))?;
+        let here = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(usual)?;
+        match here {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {
+                let frame = self.frame()?;
+                Ok((frame.kind == HEADERS).then_some(frame.id))
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod frames;
+pub(crate) mod http2;
 pub(crate) mod operator;
 pub(crate) mod origin;
 #[path = "../../../portcullis-identity/tests/support/postgres.rs"]
@@ -12,6 +13,7 @@ pub(crate) mod process;
 #[path = "../../../portcullis-identity/tests/support/smtp.rs"]
 pub(crate) mod smtp;
 pub(crate) mod tiers;
+#[expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
 pub(crate) mod tls;
 pub(crate) mod writers;
 

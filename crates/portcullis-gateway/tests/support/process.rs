@@ -367,6 +367,12 @@ impl Gateway {
         self.login(&email).0
     }
 
+    /// A token against forgery for whoever holds these cookies (`name=value; …`); an empty one where they are nobody's.
+    pub(crate) fn csrf(&self, cookies: &str) -> String {
+        let reply = self.client().get("/auth/csrf").header("Cookie", cookies).send();
+        reply.json()["csrfToken"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Logs in from a new address; the access token and the refresh token.
     pub(crate) fn login(&self, email: &str) -> (String, String) {
         let reply = self

@@ -51,6 +51,8 @@ impl Delivery {
 /// A pair of tokens.
 #[derive(Debug)]
 pub struct Tokens {
+    /// The id of their session (`sid`).
+    pub session: Box<str>,
     /// The access token, a JWT.
     pub access: Secret<String>,
     /// The refresh token, opaque.
@@ -334,6 +336,7 @@ impl Identity {
         let key = self.keyring.signing();
         let access = key.sign("at+jwt", claims.as_bytes()).map_err(|_| IdentityError::Crypto)?;
         Ok(Tokens {
+            session: session.into(),
             access: Secret::new(access),
             refresh,
             expires_in: self.config.access_ttl,

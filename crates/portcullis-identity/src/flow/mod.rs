@@ -20,3 +20,4 @@ pub(crate) mod sessions;
 pub(crate) mod tidy;
 pub(crate) mod unlock;
 pub(crate) mod verify;
+pub(crate) mod whose;

@@ -176,7 +176,7 @@ impl Identity {
         self.see_revocations().await?;
         let device = self.device_token(BoundTo { account: id, password: &hash }, device, now)?;
         if in_session {
-            return Ok(Renewed::Session(self.handed_over(secret, device)));
+            return Ok(Renewed::Session(self.handed_over(session, secret, device)));
         }
         let holder = Holder { id: id.to_owned(), role, plan, version, email, name };
         let tokens = self.tokens(&holder, &session, secret, delivery, now)?;

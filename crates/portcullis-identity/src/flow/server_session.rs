@@ -16,6 +16,8 @@ use crate::token;
 /// A session that was just opened.
 #[derive(Debug)]
 pub struct ServerSession {
+    /// Its id.
+    pub id: Box<str>,
     /// The cookie's value.
     pub secret: Secret<String>,
     /// How long it lives at most.
@@ -51,12 +53,17 @@ impl Identity {
     ) -> Result<ServerSession, IdentityError> {
         let secret = token::random()?;
         let entered = self.admit(credentials, Hands::Session(&secret), origin).await?;
-        Ok(self.handed_over(secret, entered.device))
+        Ok(self.handed_over(entered.session, secret, entered.device))
     }
 
     /// A session that was stored, as it is handed over.
-    pub(crate) const fn handed_over(&self, secret: Secret<String>, device: Option<Secret<String>>) -> ServerSession {
-        ServerSession { secret, life: self.config.session_ttl, idle: self.config.session_idle, device }
+    pub(crate) fn handed_over(
+        &self,
+        id: String,
+        secret: Secret<String>,
+        device: Option<Secret<String>>,
+    ) -> ServerSession {
+        ServerSession { id: id.into(), secret, life: self.config.session_ttl, idle: self.config.session_idle, device }
     }
 
     /// Ends the session of a cookie; an unknown one is nobody's and changes nothing.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, Method};
-use portcullis_core::{Principal, Reason, Timestamp};
+use portcullis_core::{Principal, Reason, Secret, Timestamp};
 
 pub use self::form::FormToken;
 pub use self::token::{BoundTo, Good, TOKEN_LENGTH};
@@ -49,7 +49,7 @@ impl Default for CsrfRules {
 }
 
 /// The rules with the key that signs. The key must be the same at every instance, and after a restart.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Csrf {
     rules: CsrfRules,
     key: hmac::Key,
@@ -65,10 +65,10 @@ pub enum InHead {
 }
 
 impl Csrf {
-    /// The rules with the key that signs.
+    /// The rules with the key that signs, of 32 random bytes or what is as good.
     #[must_use]
-    pub const fn new(rules: CsrfRules, key: hmac::Key) -> Self {
-        Self { rules, key }
+    pub fn new(rules: CsrfRules, key: &Secret<Vec<u8>>) -> Self {
+        Self { rules, key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()) }
     }
 
     /// The rules.

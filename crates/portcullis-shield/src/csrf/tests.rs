@@ -6,13 +6,13 @@ use http::header::CONTENT_TYPE;
 use portcullis_core::{PrincipalParts, Scheme};
 
 use super::*;
-use crate::check::{Check as _, Seen};
+use crate::check::{Check as _, Reported, Seen};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const OURS: &str = "https://api.example.com";
 
 fn csrf(rules: CsrfRules) -> Csrf {
-    Csrf::new(rules, hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]))
+    Csrf::new(rules, &Secret::new(vec![7; 32]))
 }
 
 fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
@@ -108,7 +108,8 @@ fn h2_a_token_in_a_form_is_read_with_the_body() {
     let (method, path) = (Method::POST, "/projects");
     let check = FormToken::new(Arc::clone(&csrf), NOW);
     let judged = |headers: &HeaderMap, principal: Option<&Principal>, body: &str| {
-        let seen = Seen { method: &method, path, query: None, headers, principal };
+        let reported = Reported::default();
+        let seen = Seen { method: &method, path, query: None, headers, principal, reported: &reported };
         check.check(&seen, body.as_bytes())
     };
     let form = headers(&[("content-type", b"application/x-www-form-urlencoded")]);

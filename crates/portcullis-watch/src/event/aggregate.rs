@@ -124,6 +124,8 @@ const fn is_cheap_to_cause(kind: EventKind) -> bool {
         EventKind::LoginSucceeded
         | EventKind::Reloaded
         | EventKind::ReloadRefused
+        | EventKind::CertificatesReloaded
+        | EventKind::CertificatesRefused
         | EventKind::LimitStoreLost
         | EventKind::LimitStoreBack
         | EventKind::LimitStoreForgot => false,

@@ -54,6 +54,37 @@ impl Outcome {
     }
 }
 
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Handshake {
+    /// A new session was agreed upon.
+    Full,
+    /// An earlier session goes on.
+    Resumed,
+    /// It failed: nothing was agreed upon, or the client's certificate is not good.
+    Failed,
+    /// It was not done in time.
+    Late,
+    /// The client does not speak TLS at all.
+    Plain,
+}
+
+impl Handshake {
+    const ALL: [Self; 5] = [Self::Full, Self::Resumed, Self::Failed, Self::Late, Self::Plain];
+
+    /// The value of the label `outcome`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Resumed => "resumed",
+            Self::Failed => "failed",
+            Self::Late => "late",
+            Self::Plain => "plain",
+        }
+    }
+}
+
 /// Values of the label `status_class`.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -98,6 +129,7 @@ pub struct Metrics {
     duration_micros: Counter,
     refusals: [Counter; Reason::SLUGS.len()],
     events: [Counter; EventKind::ALL.len()],
+    handshakes: [Counter; Handshake::ALL.len()],
     http2_floods: [Counter; Http2Flood::ALL.len()],
     limits: Names,
     reporting_limits: Names,
@@ -172,6 +204,7 @@ impl Metrics {
             duration_micros: Counter::default(),
             refusals: std::array::from_fn(|_| Counter::default()),
             events: Default::default(),
+            handshakes: Default::default(),
             http2_floods: Default::default(),
             limits: Names::default(),
             reporting_limits: Names::default(),
@@ -198,6 +231,11 @@ impl Metrics {
         let bucket = BUCKETS_MICROS.partition_point(|bound| *bound < micros);
         self.duration_buckets[bucket].add(1);
         self.duration_micros.add(micros);
+    }
+
+    /// Counts one TLS handshake by its end.
+    pub fn handshake(&self, end: Handshake) {
+        self.handshakes[end as usize].add(1);
     }
 
     /// Counts one refusal by its reason.

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 
 use portcullis_core::{EventKind, Reason};
 
-use super::{BUCKETS_MICROS, CLASSES, Http2Flood, MAX_NAMES, Metrics, Names, Outcome};
+use super::{BUCKETS_MICROS, CLASSES, Handshake, Http2Flood, MAX_NAMES, Metrics, Names, Outcome};
 
 /// Shows all metrics.
 pub(super) fn render(metrics: &Metrics) -> String {
@@ -64,6 +64,10 @@ pub(super) fn render(metrics: &Metrics) -> String {
     ] {
         page.head(name, "counter", help);
         page.line(name, &[], counter.value());
+    }
+    page.head("portcullis_tls_handshakes_total", "counter", "TLS handshakes by how they ended.");
+    for (end, counter) in Handshake::ALL.iter().zip(&metrics.handshakes) {
+        page.line("portcullis_tls_handshakes_total", &[("outcome", end.as_str())], counter.value());
     }
     let name = "portcullis_http2_floods_total";
     page.head(name, "counter", "HTTP/2 connections closed because of what they asked for, by kind.");

@@ -30,7 +30,7 @@ fn refused_by(verdict: &Verdict) -> Option<(String, Duration)> {
             Reason::LimitReached(limited) => Some((limited.limit.to_string(), limited.retry_after)),
             other => panic!("{other:?}"),
         },
-        Verdict::Pass(_) => None,
+        Verdict::Pass(_) | Verdict::Answer(_) => None,
     }
 }
 
@@ -62,7 +62,7 @@ fn compare(seed: u64, part: &KeyPart, live: &LimitRule, next: &LimitRule) -> [u6
         // What no limit here is asked for, so that nothing is charged.
         match alone.ask_from("192.0.2.9", "GET /analytics", &[bearer(&alone, user, "admin")]) {
             Verdict::Pass(pass) => pass.principal().cloned(),
-            Verdict::Refuse(refusal) => panic!("{refusal:?}"),
+            other => panic!("{other:?}"),
         }
     });
     let (mut dice, mut now, mut model) = (Dice(seed), NOW, [0; 4]);

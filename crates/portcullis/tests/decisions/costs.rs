@@ -49,7 +49,7 @@ fn answer(house: &House, pass: &mut Pass, status: u16, headers: &HeaderMap) -> H
     let outcome = Outcome::Answered(StatusCode::from_u16(status).unwrap());
     house.gate.settle_answer(pass, outcome, headers, NOW);
     let mut headers = HeaderMap::new();
-    pass.shape_response(&mut headers);
+    pass.shape_response(StatusCode::OK, &mut headers);
     headers
 }
 
@@ -176,7 +176,7 @@ fn l7_the_client_is_told_what_is_left_after_the_settlement() {
     let told = |headers: &HeaderMap| headers["ratelimit"].to_str().unwrap().to_owned();
     let mut pass = passed(house.ask("GET /export", &[]));
     let mut unsettled = HeaderMap::new();
-    pass.shape_response(&mut unsettled);
+    pass.shape_response(StatusCode::OK, &mut unsettled);
     assert_eq!(told(&unsettled), "\"rows\";r=40;t=60", "as long as it is not known");
     // 50 - 3, 45, 41: the one of every request is closest.
     assert_eq!(told(&answer(&house, &mut pass, 200, &rows(&["3"]))), "\"requests\";r=41;t=60");

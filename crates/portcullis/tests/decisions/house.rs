@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use portcullis::{
-    Gate, IdentityHeaders, KeyPart, LimitHeaders, LimitRule, Otherwise, Pass, Policy, PolicyParts, Refusal,
+    Answer, Gate, IdentityHeaders, KeyPart, LimitHeaders, LimitRule, Otherwise, Pass, Policy, PolicyParts, Refusal,
     ReputationRules, RouteRule, Target, Verdict,
 };
 use portcullis_auth::access::{Requirement, Roles};
 use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySource, SigningKey, TokenVerifier};
 use portcullis_core::ports::{Blocklist, Revocations, Standing};
-use portcullis_core::{Event, EventKind, EventSink, Facts, Principal, RequestId, Timestamp, TrustedHops};
+use portcullis_core::{Event, EventKind, EventSink, Facts, Principal, RequestId, Secret, Timestamp, TrustedHops};
 use portcullis_limit::{Algorithm as Keeping, Limiter, Rate};
+use portcullis_shield::csrf::{Csrf, CsrfRules};
 use portcullis_shield::{Preset, ResponseHeaders};
 use serde_json::json;
 
@@ -126,10 +127,17 @@ pub(crate) fn parts(key: &SigningKey, routes: Vec<RouteRule>, limits: Vec<LimitR
         verifier: Arc::new(TokenVerifier::new(vec![issuer], 100)),
         cookies: CookieNames::new(true),
         public_origin: "https://api.example.com".into(),
+        csrf: csrf(),
         forward_credentials: false,
         identity_headers: IdentityHeaders::default(),
         response_headers: ResponseHeaders::new(Preset::Web, true),
+        cors: None,
     }
+}
+
+/// The rules of H2 as they are by default.
+pub(crate) fn csrf() -> Csrf {
+    Csrf::new(CsrfRules::default(), &Secret::new(vec![7; 32]))
 }
 
 pub(crate) fn house(limits: Vec<LimitRule>) -> House {
@@ -158,6 +166,17 @@ pub(crate) fn house_on(
         Arc::clone(&records) as Arc<dyn EventSink>,
     );
     House { gate, key, records }
+}
+
+/// The same with parts that a test changes.
+pub(crate) fn house_of(
+    routes: Vec<RouteRule>,
+    limits: Vec<LimitRule>,
+    change: impl FnOnce(PolicyParts) -> PolicyParts,
+) -> House {
+    let house = house_with(Vec::new(), Vec::new(), Otherwise::Refuse);
+    house.gate.reload(Policy::new(change(parts(&house.key, routes, limits))).unwrap());
+    house
 }
 
 impl House {
@@ -241,6 +260,7 @@ pub(crate) fn status(verdict: &Verdict) -> u16 {
     match verdict {
         Verdict::Pass(_) => 200,
         Verdict::Refuse(refusal) => refusal.reason().status().as_u16(),
+        Verdict::Answer(_) => Answer::STATUS.as_u16(),
     }
 }
 
@@ -248,12 +268,14 @@ pub(crate) fn passed(verdict: Verdict) -> Pass {
     match verdict {
         Verdict::Pass(pass) => pass,
         Verdict::Refuse(refusal) => panic!("{:?}", refusal.reason()),
+        Verdict::Answer(_) => panic!("answered"),
     }
 }
 
 pub(crate) fn refused(verdict: Verdict) -> Refusal {
     match verdict {
         Verdict::Pass(_) => panic!("passed"),
+        Verdict::Answer(_) => panic!("answered"),
         Verdict::Refuse(refusal) => refusal,
     }
 }

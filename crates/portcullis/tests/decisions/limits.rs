@@ -163,7 +163,7 @@ fn l7_every_answer_to_a_limited_route_tells_the_standing_closest_to_refusal() {
     ];
     let house = house(limits);
     let mut headers = HeaderMap::new();
-    passed(house.ask("GET /projects", &[house.bearer("viewer")])).shape_response(&mut headers);
+    passed(house.ask("GET /projects", &[house.bearer("viewer")])).shape_response(StatusCode::OK, &mut headers);
     assert_eq!(headers["x-ratelimit-limit"], "5");
     assert_eq!(headers["x-ratelimit-remaining"], "4");
     assert_eq!(headers["ratelimit"], "\"narrow\";r=4;t=60", "and in the newer form");
@@ -230,6 +230,7 @@ fn l12_when_too_many_wait_the_next_is_refused_and_charged_nothing() {
         match house.ask("GET /public/status", &[]) {
             Verdict::Pass(mut pass) => waiting.push(pass.take_delay()),
             Verdict::Refuse(refusal) => break refusal,
+            Verdict::Answer(_) => panic!("answered"),
         }
         assert!(waiting.len() < 2_000, "so many cannot wait");
     };
@@ -241,7 +242,7 @@ fn l12_when_too_many_wait_the_next_is_refused_and_charged_nothing() {
     waiting.clear();
     let mut pass = passed(house.ask("GET /public/status", &[]));
     let mut headers = http::HeaderMap::new();
-    pass.shape_response(&mut headers);
+    pass.shape_response(StatusCode::OK, &mut headers);
     assert_eq!(
         headers["x-ratelimit-remaining"],
         (2_000 - held - 1).to_string().as_str(),

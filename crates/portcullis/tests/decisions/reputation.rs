@@ -400,3 +400,13 @@ fn l12_behind_a_proxy_a_path_that_is_refused_is_its_clients_doing() {
     assert_eq!(house.send("10.0.0.1", "GET /a%2fb", &[("x-forwarded-for", OFFICE)], Duration::ZERO), 400);
     assert_eq!((house.score(OFFICE), house.score("10.0.0.1")), (50.0, 0.0));
 }
+
+#[test]
+fn l12_a_connection_that_floods_is_an_offence_of_its_address_and_an_event() {
+    let house = quiet();
+    let score = house.score(OFFICE);
+    house.gate.note_flood(OFFICE.parse().unwrap(), "rapid_reset", NOW);
+    assert!(house.score(OFFICE) > score, "it counts");
+    assert_eq!(house.score(ELSEWHERE), 0.0);
+    assert!(house.records.kinds().contains(&EventKind::Http2Flood));
+}

@@ -1,13 +1,19 @@
 //! The file as it is written: every key optional, unknown keys refused, nothing interpreted yet. The documentation of
 //! these types is the documentation of the file: `portcullis schema` prints it.
 
+mod cors;
+mod csrf;
+mod headers;
 mod identity;
 mod limit;
 mod mail;
+mod openapi;
 mod operate;
 mod reputation;
+mod response;
 mod route;
 mod settle;
+mod tls;
 mod transport;
 mod upstream;
 mod value;
@@ -17,6 +23,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub(crate) use cors::CorsTable;
+pub(crate) use csrf::{CsrfMode, CsrfTable};
+pub(crate) use headers::{CspFromName, HeadersPreset, HeadersTable, HstsTable, RouteHeadersTable};
 pub(crate) use identity::{
     ApiKeysTable, ClaimsTable, HashName, IdentityTable, IssuerTable, LockoutTable, PagesTable, PasswordTable,
     PolicyName, SessionsTable, TokensTable,
@@ -25,15 +34,20 @@ pub(crate) use limit::{
     ByChoice, CountName, LimitHeadersName, LimitTable, LimitsTable, ModeName, OutageName, PresetName, ScopeName,
 };
 pub(crate) use mail::{MailTable, MailTlsName};
-pub(crate) use operate::{AdminTable, HeadersPreset, HeadersTable, LogTable};
+pub(crate) use openapi::{OpenApi, OpenApiTable, RequestsName, ResponsesName, UnknownName};
+pub(crate) use operate::{AdminTable, LogTable};
 pub(crate) use reputation::{ReputationTable, WeightsTable};
+pub(crate) use response::{
+    AllowTable, ErrorsName, ForeignName, OtherTypesName, OwnerTable, ResponseTable, UnlessTable,
+};
 pub(crate) use route::{AccessName, OtherwiseName, RoleTable, RouteTable, RoutesTable};
 pub(crate) use settle::{CostChoice, CostTable, CountChoice, StatusText};
+pub(crate) use tls::{CertificateTable, TlsTable, TlsVersionName, UnknownNameName};
 pub(crate) use transport::ClientTable;
 pub(crate) use upstream::{UpstreamTable, UpstreamTlsTable};
 pub(crate) use value::{
-    At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, PathText, PatternText, QuotaText, ShortOrLong,
-    SizeText, SocketText, Table, Text, UrlText, VariableText,
+    At, DurationText, HeaderText, KeyText, NetworkText, OneOrMany, OriginText, PathText, PatternText, QuotaText,
+    ShortOrLong, SizeText, SocketText, Table, Text, UrlText, VariableText,
 };
 
 /// The configuration of Portcullis. Every key is optional; `upstream` (or `[[upstreams]]`) must be given here or on the
@@ -42,13 +56,13 @@ pub(crate) use value::{
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "portcullis.toml")]
 pub(crate) struct Raw {
-    /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`.
+    /// Where clients connect: one address with a port, or several. Default: `127.0.0.1:8080`. With `[tls]` they speak HTTPS.
     pub(crate) listen: Option<OneOrMany<SocketText>>,
     /// Where admitted requests go: `http://host:port` or `https://host:port`, with an optional path that every request is put
     /// behind. It is the upstream named `default`.
     pub(crate) upstream: Option<At<UrlText>>,
     /// The URL under which clients know this gate: issuer of tokens, links in mails, cookies, Origin check. Never taken
-    /// from a `Host` header. Default: `http://127.0.0.1:PORT`.
+    /// from a `Host` header. Default: `http://127.0.0.1:PORT`, or `https://…` with `[tls]`.
     pub(crate) public_url: Option<At<UrlText>>,
     /// Where state is kept: database, keys, logs. Default: `./portcullis-data`.
     pub(crate) state_dir: Option<At<PathText>>,
@@ -61,6 +75,8 @@ pub(crate) struct Raw {
     pub(crate) cores: Option<At<u64>>,
     /// How long a stop waits for requests under way. Default: `30s`.
     pub(crate) drain_timeout: Option<At<DurationText>>,
+    /// TLS with clients.
+    pub(crate) tls: Option<Table<TlsTable>>,
     /// The client's side of the transport.
     pub(crate) client: Option<Table<ClientTable>>,
     /// Further upstreams, which routes name.
@@ -79,14 +95,20 @@ pub(crate) struct Raw {
     pub(crate) routes: Option<Table<RoutesTable>>,
     /// Routes: which requests may pass, and what they must prove. The most specific pattern wins, whatever the order.
     pub(crate) route: Option<Vec<Table<RouteTable>>>,
+    /// An OpenAPI document as the contract of an upstream.
+    pub(crate) openapi: Option<OpenApi>,
     /// What holds for all limits.
     pub(crate) limits: Option<Table<LimitsTable>>,
     /// Limits: how often requests may pass. Where none is written, the preset limits apply.
     pub(crate) limit: Option<Vec<Table<LimitTable>>>,
     /// How addresses are judged by what comes from them, for limits that go by it.
     pub(crate) reputation: Option<Table<ReputationTable>>,
-    /// Response headers, and the headers that tell the upstream who a request is.
+    /// Requests that change something and that a cookie authenticates.
+    pub(crate) csrf: Option<Table<CsrfTable>>,
+    /// Response headers, and the headers in which the upstream believes this gate.
     pub(crate) headers: Option<Table<HeadersTable>>,
+    /// Which pages of other origins may ask.
+    pub(crate) cors: Option<Table<CorsTable>>,
     /// The operator's listener.
     pub(crate) admin: Option<Table<AdminTable>>,
     /// What is logged where.

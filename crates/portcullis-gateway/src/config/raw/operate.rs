@@ -1,37 +1,9 @@
-//! `[headers]`, `[admin]` and `[log]`.
+//! `[admin]` and `[log]`.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, HeaderText, OneOrMany, PathText, SocketText, Text, VariableText};
-
-/// Response headers, and the headers that tell the upstream who a request is.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct HeadersTable {
-    /// The security headers that every response carries. Default: `web`.
-    pub(crate) preset: Option<At<HeadersPreset>>,
-    /// The header that carries the verified user's id. Default: `X-User-Id`.
-    pub(crate) user: Option<At<HeaderText>>,
-    /// The header that carries the verified roles. Default: `X-User-Role`.
-    pub(crate) role: Option<At<HeaderText>>,
-    /// The header that carries the verified plan. Default: `X-User-Plan`.
-    pub(crate) plan: Option<At<HeaderText>>,
-    /// Whether the upstream receives the credential that this gate consumed. Default: false.
-    pub(crate) forward_credentials: Option<At<bool>>,
-}
-
-/// A named set of response headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum HeadersPreset {
-    /// For answers that a browser may show.
-    Web,
-    /// For answers that no browser shows as a page.
-    Api,
-    /// None: for an upstream that sets all of them itself.
-    DangerOff,
-}
+use super::{At, OneOrMany, PathText, SocketText, Text, VariableText};
 
 /// The operator's listener: health, metrics, administration.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

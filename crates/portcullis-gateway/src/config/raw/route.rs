@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{At, OneOrMany, PatternText, ShortOrLong, SizeText, Table, Text};
+use super::{
+    At, CorsTable, OneOrMany, OwnerTable, PatternText, ResponseTable, RouteHeadersTable, ShortOrLong, SizeText, Table,
+    Text,
+};
 
 /// What holds for all routes.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -46,6 +49,18 @@ pub(crate) struct RouteTable {
     pub(crate) upstream: Option<At<Text>>,
     /// The rules for its request body.
     pub(crate) body: Option<Table<BodyTable>>,
+    /// Whether requests that change something need no token here although a cookie authenticates them, because the
+    /// upstream asks for one of its own. Default: false.
+    pub(crate) danger_no_csrf_token: Option<At<bool>>,
+    /// Its response headers, where they are others than `[headers]` says.
+    pub(crate) headers: Option<Table<RouteHeadersTable>>,
+    /// Which pages of other origins may ask for it, where they are others than `[cors]` says; what is not written is as it
+    /// stands there. `upstream` leaves it to the upstream.
+    pub(crate) cors: Option<At<ShortOrLong<Text, CorsTable>>>,
+    /// What must be the caller's own.
+    pub(crate) owner: Option<Table<OwnerTable>>,
+    /// The rules for responses.
+    pub(crate) response: Option<Table<ResponseTable>>,
 }
 
 /// Who may pass.

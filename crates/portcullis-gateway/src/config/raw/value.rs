@@ -176,6 +176,8 @@ text_kinds! {
     PatternText: "a pattern, such as \"GET /projects/{id}\"", ["GET /projects/{id}", "/public/**"];
     /// A network.
     NetworkText: "a network, such as \"10.0.0.0/8\"", ["10.0.0.0/8", "2001:db8::/32"];
+    /// An origin as browsers write it.
+    OriginText: "an origin, such as \"https://app.example.com\"", ["https://app.example.com", "https://*.example.com"];
     /// A header's name.
     HeaderText: "a header name, such as \"X-User-Id\"", ["X-User-Id"];
     /// A path in the file system.

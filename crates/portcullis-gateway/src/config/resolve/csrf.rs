@@ -6,7 +6,7 @@ use http::HeaderName;
 use portcullis_shield::csrf::CsrfRules;
 
 use super::context::Context;
-use super::operate::own_header;
+use super::headers::own_header;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{At, CsrfMode, CsrfTable, HeaderText, OneOrMany, Raw, Table};
 use crate::identity_api::origin_of;

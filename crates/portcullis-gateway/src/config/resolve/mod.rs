@@ -3,21 +3,27 @@
 
 mod candidates;
 mod context;
+mod cors;
+mod csrf;
 mod exempt;
+mod headers;
 mod identity;
 mod issuers;
 mod lease;
 mod limits;
 mod mail;
+mod openapi;
 mod operate;
 mod pages;
 mod preset;
 mod quota;
 mod reputation;
+mod response;
 mod routes;
 mod secrets;
 mod settle;
 mod store;
+mod tls;
 mod transport;
 mod upstream_tls;
 mod upstreams;
@@ -52,8 +58,11 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
     let Document { raw, damaged } = document;
     let mut context = Context::new(given.outside, given.folder, damaged, found);
     let cx = &mut context;
-    let listen = transport::listen(cx, &raw, given.listen);
-    let public_url = transport::public_url(cx, &raw, &listen);
+    let mut plain = transport::listen(cx, &raw, given.listen);
+    let tls = tls::tls(cx, &raw, !given.listen.is_empty(), &mut plain);
+    let listen: Vec<SocketAddr> = plain.iter().chain(tls.iter().flat_map(|tls| &tls.listen)).copied().collect();
+    let secure = tls.as_ref().and_then(|tls| tls.listen.first()).copied();
+    let public_url = transport::public_url(cx, &raw, &listen, secure);
     let state_dir = match (given.state_dir, &raw.state_dir) {
         (Some(path), _) => path.to_owned(),
         (None, Some(at)) => cx.path(at),
@@ -70,9 +79,20 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         routes::role_reference(cx, at, &roles);
     }
     let defaults = routes::defaults(cx, &raw);
-    let around =
-        routes::Around { roles: &roles, upstreams: &upstreams, defaults: &defaults, identity: identity.is_some() };
-    let rules = routes::routes(cx, &raw, &around);
+    let headers = headers::headers(cx, &raw, public_url.starts_with("https://"));
+    let cors = cors::cors(cx, &raw);
+    let around = routes::Around {
+        roles: &roles,
+        upstreams: &upstreams,
+        defaults: &defaults,
+        identity: identity.is_some(),
+        headers: &headers.responses,
+        cors: cors.as_ref(),
+    };
+    let mut rules = routes::routes(cx, &raw, &around);
+    if let Some(contracted) = openapi::contract(cx, &raw, &upstreams) {
+        openapi::lay(cx, &contracted, &mut rules, &defaults);
+    }
     let hops = raw.client.as_ref().and_then(|table| table.get().trusted_hops.as_ref());
     let trusts_hops = hops.is_some_and(|list| !list.0.is_empty());
     let claims = identity.as_ref().map(|identity| identity::countable_claims(&identity.tokens)).unwrap_or_default();
@@ -80,7 +100,7 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         limits::Around { roles: &roles, issuers: &issuers, claims: &claims, identity: identity.is_some(), trusts_hops };
     let limits = limits::limits(cx, &raw, &around);
     let reputation = reputation::rules(cx, &raw, &limits.rules);
-    let headers = operate::headers(cx, &raw);
+    let csrf = csrf::rules(cx, &raw, &public_url);
     let admin = operate::admin(cx, &raw, &listen);
     let log = operate::log(cx, &raw, &state_dir);
     let ipv6_prefix = raw.client.as_ref().and_then(|table| table.get().ipv6_prefix.as_ref());
@@ -116,10 +136,13 @@ pub(super) fn resolve(document: Document, found: Vec<Diagnostic>, given: &Given<
         remembered_tokens: identity::remembered_tokens(cx, &raw),
         roles: resolved,
         issuers,
-        headers: headers.preset,
+        headers: headers.responses.render(),
+        cors: cors::render(cors),
+        csrf,
         identity_headers: headers.identity,
         forward_credentials: headers.forward_credentials,
     };
-    let settings = Settings { listen, public_url, state_dir, transport, upstreams, identity, admin, log, gate };
+    let settings =
+        Settings { listen: plain, tls, public_url, state_dir, transport, upstreams, identity, admin, log, gate };
     (settings, context.into_findings())
 }

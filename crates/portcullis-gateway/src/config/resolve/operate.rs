@@ -1,93 +1,18 @@
-//! `[headers]`, `[admin]` and `[log]`.
+//! `[admin]` and `[log]`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use http::HeaderName;
-use portcullis::IdentityHeaders;
 use portcullis_core::Secret;
-use portcullis_shield::Preset;
 
 use super::context::Context;
 use super::secrets::{self, Origin};
 use super::transport::socket;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::raw::{AdminTable, At, HeaderText, HeadersPreset, HeadersTable, LogTable, Raw, Table};
+use crate::config::raw::{AdminTable, At, LogTable, Raw, Table};
 use crate::config::settings::{AdminSettings, LogSettings};
 
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
-
-/// Names that mean something to HTTP or to this gate, so that an identity cannot be put into them.
-const RESERVED: [&str; 12] = [
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "cookie",
-    "forwarded",
-    "host",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "x-forwarded-for",
-];
-
-pub(super) struct Headers {
-    pub(super) preset: Preset,
-    pub(super) identity: IdentityHeaders,
-    pub(super) forward_credentials: bool,
-}
-
-pub(super) fn headers(cx: &mut Context<'_>, raw: &Raw) -> Headers {
-    let none = HeadersTable::default();
-    let table = raw.headers.as_ref().map_or(&none, Table::get);
-    let preset = match table.preset.as_ref().map(|at| (at, at.get())) {
-        None | Some((_, HeadersPreset::Web)) => Preset::Web,
-        Some((_, HeadersPreset::Api)) => Preset::Api,
-        Some((at, HeadersPreset::DangerOff)) => {
-            cx.push(Diagnostic::warning(at.span(), "responses carry no security headers, refusals neither"));
-            Preset::Off
-        }
-    };
-    let mut seen: Vec<HeaderName> = Vec::new();
-    let mut name = |at: &Option<At<HeaderText>>, default: &'static str| {
-        let default = HeaderName::from_static(default);
-        let name = match at {
-            None => default,
-            Some(at) => identity_header(cx, at).unwrap_or(default),
-        };
-        if seen.contains(&name)
-            && let Some(at) = at
-        {
-            cx.push(Diagnostic::error(at.span(), format!("the header {name} is used twice")));
-        }
-        seen.push(name.clone());
-        name
-    };
-    let (user, role) = (name(&table.user, "x-user-id"), name(&table.role, "x-user-role"));
-    let plan = name(&table.plan, "x-user-plan");
-    let forward_credentials = table.forward_credentials.as_ref().is_some_and(|at| *at.get());
-    if let Some(at) = table.forward_credentials.as_ref().filter(|at| *at.get()) {
-        let found = Diagnostic::warning(at.span(), "the upstream receives the credentials of its callers");
-        cx.push(found.hint("whoever reads its logs may act as them; the identity headers say who it is"));
-    }
-    Headers { preset, identity: IdentityHeaders::new(user, role, plan), forward_credentials }
-}
-
-fn identity_header(cx: &mut Context<'_>, at: &At<HeaderText>) -> Option<HeaderName> {
-    let text = at.get().as_str();
-    let Ok(name) = text.parse::<HeaderName>() else {
-        cx.push(Diagnostic::error(at.span(), format!("{text:?} is not a header name")));
-        return None;
-    };
-    if RESERVED.contains(&name.as_str()) {
-        let found = Diagnostic::error(at.span(), format!("the header {text} has a meaning of its own"));
-        cx.push(found.hint("take one that nothing else uses, such as \"X-User-Id\""));
-        return None;
-    }
-    Some(name)
-}
 
 pub(super) fn admin(cx: &mut Context<'_>, raw: &Raw, listen: &[SocketAddr]) -> AdminSettings {
     let none = AdminTable::default();

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use http::Method;
 use portcullis::{Otherwise, Pattern, RouteRule, Target};
 use portcullis_auth::access::{Requirement, RoleRule};
+use portcullis_shield::CorsRules;
 
 use super::context::{Context, is_name};
+use super::cors;
+use super::headers::Layer;
+use super::response;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::raw::{
     AccessName, At, OneOrMany, OtherwiseName, PatternText, Raw, RouteTable, RoutesTable, ShortOrLong, Table, Text,
@@ -165,6 +170,10 @@ pub(super) struct Around<'a> {
     pub(super) defaults: &'a Defaults,
     /// Whether the identity endpoints are served.
     pub(super) identity: bool,
+    /// What responses carry, where a route says nothing else.
+    pub(super) headers: &'a Layer,
+    /// Which pages of other origins may ask, where a route says nothing else.
+    pub(super) cors: Option<&'a CorsRules>,
 }
 
 /// The file's routes. Two at exactly the same place are an error, whatever their names for variable segments.
@@ -175,9 +184,21 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
     for (index, table) in raw.route.iter().flatten().enumerate() {
         let path = format!("route.{index}");
         let access = requirement(cx, table, &path, around.roles);
-        let target = target(cx, table.get(), around.upstreams);
+        let target = table.get().upstream.as_ref().map_or(0, |at| target(cx, at, around.upstreams));
         let body = table.get().body.as_ref().map(Table::get);
+        let content = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
         let max_body = cx.size(body.and_then(|body| body.max.as_ref()), around.defaults.max_body, 0..=LARGEST_BODY);
+        let exempt = table.get().danger_no_csrf_token.as_ref().filter(|at| *at.get());
+        if let Some(at) = exempt {
+            let found =
+                Diagnostic::warning(at.span(), "a cookie's unsafe requests need no token here, only the right origin");
+            cx.push(
+                found.hint("let the upstream ask for a token of its own here, or for nothing that a cookie allows"),
+            );
+        }
+        let danger_no_csrf_token = exempt.is_some();
+        let headers = table.get().headers.as_ref().map(|table| Arc::new(around.headers.for_route(cx, table.get())));
+        let cors = table.get().cors.as_ref().map(|written| cors::of_route(cx, written, around.cors, &path));
         for (pattern, span) in patterns(cx, table.get().pattern.as_ref(), &path, &table.span()) {
             if around.identity && is_identity_path(&pattern) {
                 let found = Diagnostic::error(span, format!("\"{pattern}\" is served by the identity endpoints"));
@@ -187,7 +208,16 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             spans.push((span.clone(), pattern.clone()));
             let access = access.clone().unwrap_or(Requirement::Authenticated);
             warn_of_open_writes(cx, &pattern, &access, &span);
-            rules.push(RouteRule { max_body, ..RouteRule::new(pattern, access, Target::Upstream(target)) });
+            let owner = content.owner_of(cx, &pattern);
+            rules.push(RouteRule {
+                max_body,
+                owner,
+                response: content.response.clone(),
+                danger_no_csrf_token,
+                headers: headers.clone(),
+                cors: cors.clone().unwrap_or_default(),
+                ..RouteRule::new(pattern, access, Target::Upstream(target))
+            });
         }
     }
     let folds = around.defaults.otherwise != Otherwise::Refuse || rules.iter().any(|rule| rule.pattern.has_tail());
@@ -309,7 +339,7 @@ fn requirement(cx: &mut Context<'_>, table: &Table<RouteTable>, path: &str, role
 }
 
 /// A permission that a route asks for: a definite one.
-fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) -> Option<Box<str>> {
+pub(super) fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) -> Option<Box<str>> {
     if !is_permission(text, false) {
         let found = Diagnostic::error(at.span(), format!("{text:?} is not a permission that a route can ask for"));
         cx.push(found.expected("a definite one, such as \"posts:delete\""));
@@ -322,8 +352,8 @@ fn permission<T>(cx: &mut Context<'_>, text: &str, at: &At<T>, roles: &Roles) ->
     Some(text.into())
 }
 
-fn target(cx: &mut Context<'_>, raw: &RouteTable, upstreams: &[UpstreamSettings]) -> usize {
-    let Some(at) = &raw.upstream else { return 0 };
+/// The index of an upstream that is named.
+pub(super) fn target(cx: &mut Context<'_>, at: &At<Text>, upstreams: &[UpstreamSettings]) -> usize {
     let name = at.get().as_str();
     if let Some(index) = upstreams.iter().position(|upstream| &*upstream.name == name) {
         return index;

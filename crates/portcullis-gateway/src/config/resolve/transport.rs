@@ -60,8 +60,15 @@ pub(super) fn listen(cx: &mut Context<'_>, raw: &Raw, over: &[SocketAddr]) -> Ve
 }
 
 /// The URL under which clients know this gate, and whether the file says it.
-pub(super) fn public_url(cx: &mut Context<'_>, raw: &Raw, listen: &[SocketAddr]) -> Arc<str> {
-    let first = listen.first().copied().unwrap_or(DEFAULT_LISTEN);
+/// `secure` is where it speaks HTTPS itself.
+pub(super) fn public_url(
+    cx: &mut Context<'_>,
+    raw: &Raw,
+    listen: &[SocketAddr],
+    secure: Option<SocketAddr>,
+) -> Arc<str> {
+    let (scheme, usual) = if secure.is_some() { ("https", 443) } else { ("http", 80) };
+    let first = secure.or(listen.first().copied()).unwrap_or(DEFAULT_LISTEN);
     let Some(at) = &raw.public_url else {
         if listen.iter().any(|address| !address.ip().is_loopback()) && !cx.is_damaged("public_url") {
             let found = Diagnostic::warning(
@@ -79,8 +86,8 @@ pub(super) fn public_url(cx: &mut Context<'_>, raw: &Raw, listen: &[SocketAddr])
             IpAddr::V6(ip) => format!("[{ip}]"),
         };
         return match first.port() {
-            80 => format!("http://{host}").into(),
-            port => format!("http://{host}:{port}").into(),
+            port if port == usual => format!("{scheme}://{host}").into(),
+            port => format!("{scheme}://{host}:{port}").into(),
         };
     };
     let text = at.get().as_str();
@@ -92,10 +99,15 @@ pub(super) fn public_url(cx: &mut Context<'_>, raw: &Raw, listen: &[SocketAddr])
         cx.push(found.expected("for example \"https://api.example.com\""));
         return fallback;
     }
-    if !https && !is_loopback_host(uri.host().unwrap_or_default()) {
+    if !https && secure.is_some() {
+        let found = Diagnostic::error(at.span(), "the public URL is http, and clients are spoken with by https");
+        cx.push(found.hint("write https://…: cookies, links in mails and Strict-Transport-Security go by it"));
+    } else if !https && !is_loopback_host(uri.host().unwrap_or_default()) {
         let found =
             Diagnostic::warning(at.span(), "the public URL is not https: passwords and tokens travel in the clear");
-        cx.push(found.hint("put TLS in front and write https://…; cookies are refused over plain http"));
+        cx.push(found.hint(
+            "write https://…, and give the gate a certificate ([tls]) or put TLS in front; cookies are refused over plain http",
+        ));
     }
     let authority = uri.authority().map_or("", |authority| authority.as_str()).to_ascii_lowercase();
     let scheme = if https { "https" } else { "http" };

@@ -13,7 +13,8 @@ macro_rules! forms {
 }
 
 forms! {
-    /// The token of the page, bound to its browser.
+    /// The token of the page, bound to its browser. Beside it the page sends the session's, in the field that `GET /auth/csrf`
+    /// names.
     OwnForm { csrf }
     /// The sign-in page's.
     SignInForm { csrf, email, password, next }
@@ -21,7 +22,7 @@ forms! {
     SignUpForm { csrf, email, password, name }
     /// A page's that asks for a mail.
     AddressForm { csrf, email }
-    /// The account page's.
+    /// The account page's, with the session's token beside it.
     PasswordForm { csrf, current_password, new_password }
     /// A mailed link's.
     LinkForm { token }

@@ -26,6 +26,7 @@ const TABLES: &[&[Operation]] =
 const UNREADABLE: (u16, &str) = (400, "The body is not what this endpoint reads.");
 const BAD_MEDIA: (u16, &str) = (415, "The body is in no media type that this endpoint reads.");
 const CROSS_SITE: (u16, &str) = (403, "A page of another site sent it.");
+const NO_TOKEN: (u16, &str) = (403, "A cookie names the session, and no token of it came along.");
 const BAD_LINK: (u16, &str) = (400, "The token is not good, or not good any more.");
 const RULES: (u16, &str) = (400, "Something breaks a rule; `details` names every one.");
 const WRONG_PASSWORD: (u16, &str) = (403, "The present password is wrong.");
@@ -55,14 +56,16 @@ pub(super) fn document(cookies: &CookieNames) -> Value {
                 "in": "cookie",
                 "name": cookies.access(),
                 "description": "The access token of a login that asked for cookies. A page of another site that makes a \
-                                browser send it is refused.",
+                                browser send it is refused, and what changes something needs the token of \
+                                `GET /auth/csrf` beside it.",
             },
             "sessionCookie": {
                 "type": "apiKey",
                 "in": "cookie",
                 "name": cookies.session(),
                 "description": "The session of a login that asked for one. A page of another site that makes a browser \
-                                send it is refused.",
+                                send it is refused, and what changes something needs the token of `GET /auth/csrf` \
+                                beside it.",
             },
             "apiKey": {
                 "type": "apiKey",
@@ -108,6 +111,12 @@ fn gate(row: &Operation) -> Vec<(u16, &'static str)> {
     if need(row) != Need::Nothing {
         answers.push((401, "No access token, or one that is not good, not good any more, or revoked."));
         answers.push((403, "A page of another site made a browser send its cookie."));
+        if !row.pattern.starts_with("GET ") {
+            answers.push((
+                403,
+                "A cookie authenticates it, and no token against forgery came along, or one that is not good.",
+            ));
+        }
         answers.push((403, "An API key proves a program, which manages no account."));
         answers.push((404, "The identity comes from another issuer, or its account is gone."));
     }

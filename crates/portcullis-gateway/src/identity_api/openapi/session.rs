@@ -1,12 +1,14 @@
 //! Rows of sessions: login, refresh, logout.
 
 use super::forms::{OwnForm, SignInForm};
-use super::{BAD_MEDIA, CROSS_SITE, UNREADABLE};
+use super::{BAD_MEDIA, CROSS_SITE, NO_TOKEN, UNREADABLE};
+use crate::identity_api::csrf::CsrfToken;
 use crate::identity_api::login::{Handed, Login, Refresh};
 use crate::identity_api::sessions::OwnSessions;
 use crate::openapi::{Operation, in_path, json, nothing, operation, page};
 
 pub(super) const COOKIES: &[(&str, &str)] = &[("Set-Cookie", "The tokens, where the session is one of cookies.")];
+const TOKEN: &[(&str, &str)] = &[("Set-Cookie", "The same token, for scripts of this origin.")];
 const NO_COOKIES: &[(&str, &str)] = &[("Set-Cookie", "Takes the cookies of tokens back.")];
 /// The same where a person is sent on.
 pub(super) const SIGNED_IN: &[(&str, &str)] = &[("Location", "Where to go on."), COOKIES[0]];
@@ -37,7 +39,7 @@ pub(super) const OPERATIONS: &[Operation] = &[
         .json::<Refresh>()
         .or_nothing()
         .answers(&[json::<Handed<'static>>(200, "Tokens.").head(COOKIES)])
-        .refuses(&[UNREADABLE, (401, "The refresh token is not good, or not good any more."), CROSS_SITE, BAD_MEDIA]),
+        .refuses(&[UNREADABLE, (401, "The refresh token is not good, or not good any more."), CROSS_SITE, NO_TOKEN, BAD_MEDIA]),
     operation("POST /auth/logout", "logout", "End the session of a refresh token")
         .about("A token of no session is answered like one of a session.")
         .json::<Refresh>()
@@ -48,12 +50,22 @@ pub(super) const OPERATIONS: &[Operation] = &[
             nothing(303, "The same, for a person.").head(SIGNED_OUT),
         ])
         .troubles(&[403, 503])
-        .refuses(&[UNREADABLE, (401, "There is no refresh token."), CROSS_SITE, BAD_MEDIA]),
+        .refuses(&[UNREADABLE, (401, "There is no refresh token."), CROSS_SITE, NO_TOKEN, BAD_MEDIA]),
     operation("POST /auth/logout-all", "logoutEverywhere", "End every session of the caller").answers(&[nothing(
         204,
         "Every session has ended.",
     )
     .head(NO_COOKIES)]),
+    operation("GET /auth/csrf", "csrfToken", "A token against forgery, for a session in cookies")
+        .about(
+            "Every request that changes something and is authenticated by a cookie needs one, in the header or in the field \
+             of a form. The cookie beside this answer holds it too, and scripts of this origin can read it.",
+        )
+        .answers(&[json::<CsrfToken<'static>>(200, "A fresh one.").head(TOKEN)])
+        .refuses(&[
+            (401, "No cookie names a session."),
+            (404, "What was presented is no cookie and needs no token, or tokens are turned off."),
+        ]),
     operation("GET /auth/sessions", "mySessions", "The caller's sessions")
         .answers(&[json::<OwnSessions>(200, "Those that have not ended.")]),
     operation("DELETE /auth/sessions/{id}", "endMySession", "End one of the caller's sessions")

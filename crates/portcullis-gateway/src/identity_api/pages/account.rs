@@ -51,6 +51,7 @@ async fn page(
     };
     let status = trouble.as_ref().map_or(StatusCode::OK, |trouble| trouble.status);
     let present = principal.parts().session.as_deref();
+    let held = api.form_token(principal);
     api.pages.with_form(api, headers, status, "Your account", |token| {
         html! {
             @if let Some(words) = done { p.done role="status" { (words) } }
@@ -58,7 +59,7 @@ async fn page(
             (described(&account))
             h2 { "Password" }
             form method="post" action="/auth/change-password" {
-                (hidden("csrf", token))
+                (hidden("csrf", token)) (of_session(held.as_ref()))
                 // For password managers, which must know whose password it is.
                 input type="text" name="username" autocomplete="username" value=(account.email) hidden;
                 (password("currentPassword", "Present password", "current-password", trouble.as_ref()))
@@ -66,19 +67,24 @@ async fn page(
                 button { "Change the password" }
             }
             h2 { "Where you are signed in" }
-            (list(&sessions, present, token))
+            (list(&sessions, present, &html! { (hidden("csrf", token)) (of_session(held.as_ref())) }))
             div.row {
                 form method="post" action="/auth/logout" {
                     (hidden("csrf", token))
                     button.quiet { "Sign out" }
                 }
                 form method="post" action="/auth/logout-all" {
-                    (hidden("csrf", token))
+                    (hidden("csrf", token)) (of_session(held.as_ref()))
                     button.quiet { "Sign out everywhere" }
                 }
             }
         }
     })
+}
+
+/// The token of the session that the page is for, which the gate asks for.
+fn of_session(token: Option<&(Box<str>, String)>) -> Markup {
+    html! { @if let Some((field, token)) = token { (hidden(field, token)) } }
 }
 
 fn described(account: &Account) -> Markup {
@@ -92,7 +98,7 @@ fn described(account: &Account) -> Markup {
     }
 }
 
-fn list(sessions: &[SessionInfo], present: Option<&str>, token: &str) -> Markup {
+fn list(sessions: &[SessionInfo], present: Option<&str>, tokens: &Markup) -> Markup {
     html! {
         ul.sessions {
             @for session in sessions {
@@ -105,7 +111,7 @@ fn list(sessions: &[SessionInfo], present: Option<&str>, token: &str) -> Markup 
                     }
                     @if present != Some(&session.id) {
                         form method="post" action={ "/auth/sessions/" (session.id) "/end" } {
-                            (hidden("csrf", token))
+                            (tokens)
                             button.quiet aria-label={ "Sign out the session since " (minute(session.created_at)) } {
                                 "Sign out"
                             }

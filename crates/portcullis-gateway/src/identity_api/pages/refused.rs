@@ -27,6 +27,10 @@ pub(crate) fn instead_of(problem: &mut Problem, reason: &Reason, leads_on: bool)
             let standard = || format!("Too many requests. Try again in {minutes} minute{plural}.");
             ("Please wait", limited.message.as_deref().map_or_else(standard, str::to_owned))
         }
+        (_, Reason::MissingCsrfToken | Reason::InvalidCsrfToken) => (
+            "Please send it again",
+            "This page was open for too long, or you have signed in anew since. Nothing was changed.".to_owned(),
+        ),
         (_, Reason::CrossSite) => ("This did not work", "This form did not come from here.".to_owned()),
         (status, _) if status.is_server_error() => {
             ("This did not work", "Something is busy or away. Please try again in a moment.".to_owned())

@@ -26,7 +26,7 @@ const fn allowance(kind: Kind) -> (u32, u32) {
         // Streams beyond the number that is allowed: a client learns that number only after its first burst.
         Kind::RefusedStream => (1_000, 10),
         Kind::Continuation => (0, 0),
-        Kind::EmptyData => (100, 10),
+        Kind::EmptyData => (80, 10),
         Kind::Settings => (20, 1),
         // gRPC measures its way by one ping in each round trip in which it receives something: what we send earns more.
         Kind::Ping => (100, 10),

@@ -44,6 +44,9 @@ const HEADS: usize = 8;
 /// Faults of a client by which the HTTP library has reset streams before it closes the connection for good.
 const MAX_FAULTS: usize = 1_024;
 
+/// Streams that a client has given up before they were looked at, at which the HTTP library closes the connection.
+const MAX_UNSEEN: usize = 4_096;
+
 /// How long a client that was told to go is listened to, so that it gets to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -138,7 +141,6 @@ pub(super) async fn serve<I: Transport>(io: I, link: Rc<Link>) {
 }
 
 fn builder(link: &Link) -> Builder {
-    let streams = usize::try_from(link.transport.max_concurrent_streams).unwrap_or(usize::MAX);
     let head = u32::try_from(link.transport.max_head_bytes).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
     builder
@@ -149,8 +151,8 @@ fn builder(link: &Link) -> Builder {
         .max_header_list_size(head.saturating_mul(2))
         .max_send_buffer_size(PIECE)
         .max_local_error_reset_streams(Some(MAX_FAULTS))
-        // As many as may be open may be given up before they were looked at.
-        .max_pending_accept_reset_streams(streams)
+        // The budget for streams that are given up counts these too, and is smaller.
+        .max_pending_accept_reset_streams(MAX_UNSEEN)
         .reset_stream_duration(Duration::from_secs(1));
     builder
 }

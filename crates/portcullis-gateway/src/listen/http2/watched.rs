@@ -17,6 +17,9 @@ use super::super::link::Link;
 use super::flood::Budgets;
 use super::frames::{Frame, Frames, flag, kind};
 
+/// The largest frame that a client may send, in bytes (RFC 9113 section 6.5.2).
+const LARGEST: usize = 16 * 1024;
+
 /// Bytes that are read at once, so that what is refused was not read in vain for long.
 const PIECE: usize = 16 * 1024;
 
@@ -54,7 +57,7 @@ impl Traffic {
             incoming: RefCell::new(Frames::after_preface()),
             outgoing: RefCell::new(Frames::new()),
             block: Cell::new(None),
-            max_block: (2 * head, 8 + head / 1024),
+            max_block: (2 * head, 6 + head / LARGEST),
             read: Cell::new(0),
         }
     }
@@ -90,10 +93,11 @@ impl Traffic {
             kind::HEADERS | kind::CONTINUATION => {
                 let (bytes, frames) = self.block.get().unwrap_or_default();
                 let block = (bytes + frame.length, frames + 1);
-                if block.0 > self.max_block.0 || block.1 > self.max_block.1 {
+                let ends = frame.has(flag::END_HEADERS);
+                if block.0 > self.max_block.0 || (!ends && block.1 > self.max_block.1) {
                     budgets.trip(Kind::Continuation);
                 }
-                self.block.set(if frame.has(flag::END_HEADERS) { None } else { Some(block) });
+                self.block.set((!ends).then_some(block));
                 if frame.kind == kind::HEADERS {
                     budgets.earn(Kind::WindowUpdate, 2);
                     budgets.earn(Kind::Priority, 2);

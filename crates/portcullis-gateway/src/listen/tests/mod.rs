@@ -2,6 +2,7 @@
 
 mod checks;
 mod forward;
+mod http2;
 mod refuse;
 mod stop;
 mod time;
@@ -20,10 +21,11 @@ use portcullis_auth::{Algorithm, ClaimNames, CookieNames, Issuer, KeySet, KeySou
 use portcullis_core::ports::{Nobody, Revocations, Standing};
 use portcullis_core::{Clock, Event, EventSink, Principal, Timestamp, TrustedHops};
 use portcullis_limit::{Limiter, MemoryStore};
+use portcullis_shield::csrf::{Csrf, CsrfRules};
 use portcullis_shield::{Preset, ResponseHeaders};
 use portcullis_watch::Metrics;
 
-use super::{Cores, Listeners, ProxySettings, Shared};
+use super::{Cores, Door, Listeners, ProxySettings, Shared};
 use crate::clock::ProcessClock;
 use crate::config::{TransportSettings, UpstreamSettings};
 use crate::proxy::IdentityHandle;
@@ -144,9 +146,11 @@ pub(crate) fn policy(max_body: u64) -> Policy {
         verifier: Arc::new(TokenVerifier::new(vec![issuer()], 16)),
         cookies: CookieNames::new(false),
         public_origin: "http://127.0.0.1".into(),
+        csrf: Csrf::new(CsrfRules::default(), &portcullis_core::Secret::new(vec![7; 32])),
         forward_credentials: false,
         identity_headers: portcullis::IdentityHeaders::default(),
         response_headers: ResponseHeaders::new(Preset::Web, false),
+        cors: None,
     })
     .unwrap()
 }
@@ -177,8 +181,8 @@ impl Gateway {
             Arc::new(Nobody),
             Arc::new(Quiet),
         );
-        let listeners = Listeners::bind(&["127.0.0.1:0".parse().unwrap()], transport.cores).unwrap();
-        let address = listeners.local_addrs()[0];
+        let listeners = Listeners::bind(&[(Door::Open, "127.0.0.1:0".parse().unwrap())], transport.cores).unwrap();
+        let (_, address) = listeners.local_addrs()[0];
         let settings = ProxySettings { transport: Arc::new(transport), upstreams: Arc::new([upstream]) };
         let shared = Arc::new(Shared::new(
             Arc::new(gate),

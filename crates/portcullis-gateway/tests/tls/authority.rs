@@ -1,0 +1,65 @@
+//! A certificate authority of the test's own.
+
+use std::path::Path;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+
+/// Signs what a test needs.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate with its key.
+pub(crate) struct Issued {
+    pub(crate) pem: String,
+    pub(crate) der: Vec<u8>,
+    pub(crate) key: String,
+}
+
+impl Issued {
+    /// Writes `name.pem` and `name.key`, the key for its owner only.
+    pub(crate) fn write(&self, directory: &Path, name: &str) {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        std::fs::write(directory.join(format!("{name}.pem")), &self.pem).unwrap();
+        let mut options = std::fs::OpenOptions::new();
+        let key =
+            options.write(true).create(true).truncate(true).mode(0o600).open(directory.join(format!("{name}.key")));
+        std::io::Write::write_all(&mut key.unwrap(), self.key.as_bytes()).unwrap();
+    }
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "The authority of a test");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    pub(crate) fn der(&self) -> Vec<u8> {
+        self.issuer.der().to_vec()
+    }
+
+    /// A server's certificate for these names.
+    pub(crate) fn server(&self, names: &[&str]) -> Issued {
+        self.issue(|params| {
+            params.subject_alt_names = names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap())).collect();
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        })
+    }
+
+    /// A certificate of any kind.
+    pub(crate) fn issue(&self, shape: impl FnOnce(&mut CertificateParams)) -> Issued {
+        let mut params = CertificateParams::default();
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2090, 1, 1);
+        shape(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Issued { pem: certificate.pem(), der: certificate.der().to_vec(), key: key.serialize_pem() }
+    }
+}

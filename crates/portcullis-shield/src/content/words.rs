@@ -1,0 +1,142 @@
+//! What is wrong with a value in words that never repeat it: it may be a secret that was put in the wrong place.
+
+use jsonschema::ValidationError;
+use jsonschema::error::{TypeKind, ValidationErrorKind};
+use jsonschema::paths::LocationSegment;
+use portcullis_core::Violation;
+use serde_json::Value;
+
+use super::tell;
+
+/// The longest name of a member that is repeated, in bytes.
+const LONGEST_NAME: usize = 40;
+/// Digits that a name may have; a secret has more.
+const MOST_DIGITS: usize = 4;
+/// The longest place that is told, in bytes.
+const LONGEST_PATH: usize = 256;
+/// Allowed values that are listed.
+const MOST_LISTED: usize = 8;
+/// The longest sentence, in bytes.
+const LONGEST_SENTENCE: usize = 200;
+
+/// A place in a value: a JSON Pointer (RFC 6901) in which a name that the client made up and that looks like no name is `*`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pointer(String);
+
+impl Pointer {
+    pub(super) fn member(&self, name: &str) -> Self {
+        self.step(if is_ordinary(name) { name } else { "*" })
+    }
+
+    pub(super) fn element(&self, index: usize) -> Self {
+        self.step(&index.to_string())
+    }
+
+    /// A step whose name is the configuration's own.
+    fn step(&self, name: &str) -> Self {
+        if self.0.len() + name.len() >= LONGEST_PATH {
+            return self.clone();
+        }
+        let mut longer = self.0.clone();
+        longer.push('/');
+        for character in name.chars() {
+            match character {
+                '~' => longer.push_str("~0"),
+                '/' => longer.push_str("~1"),
+                character => longer.push(character),
+            }
+        }
+        Self(longer)
+    }
+
+    pub(super) fn violation(&self, rule: &str, message: impl Into<Box<str>>) -> Violation {
+        Violation { path: self.0.as_str().into(), rule: rule.into(), message: message.into() }
+    }
+}
+
+/// Whether a client's name for a member looks like one that a programmer chose.
+fn is_ordinary(name: &str) -> bool {
+    let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'@');
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.bytes().all(usual)
+        && name.bytes().filter(u8::is_ascii_digit).count() <= MOST_DIGITS
+}
+
+/// Tells what a validator found. `known` says whether a name is the schema's own.
+pub(super) fn tell_error(error: &ValidationError<'_>, known: impl Fn(&str) -> bool, told: &mut Vec<Violation>) {
+    let step = |at: &Pointer, name: &str| if known(name) { at.step(name) } else { at.member(name) };
+    let at = error.instance_path().segments().fold(Pointer::default(), |at, segment| match segment {
+        LocationSegment::Property(name) => step(&at, &name),
+        LocationSegment::Index(index) => at.element(index),
+    });
+    let rule = error.kind().keyword();
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected }
+        | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
+            for name in unexpected {
+                tell(told, step(&at, name).violation(rule, "is not a member that is known here"));
+            }
+        }
+        ValidationErrorKind::Required { property } => {
+            let at = property.as_str().map_or_else(|| at.clone(), |name| at.step(name));
+            tell(told, at.violation(rule, "is required"));
+        }
+        kind => tell(told, at.violation(rule, sentence(kind))),
+    }
+}
+
+/// The sentence for a broken rule. The limits in it are the schema's.
+fn sentence(kind: &ValidationErrorKind) -> String {
+    match kind {
+        ValidationErrorKind::Type { kind: TypeKind::Single(one) } => format!("must be of type {one}"),
+        ValidationErrorKind::Type { kind: TypeKind::Multiple(several) } => {
+            let names: Vec<String> = several.iter().map(|kind| kind.to_string()).collect();
+            format!("must be of type {}", names.join(" or "))
+        }
+        ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
+        ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
+        ValidationErrorKind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
+        ValidationErrorKind::ExclusiveMaximum { limit } => format!("must be less than {limit}"),
+        ValidationErrorKind::MultipleOf { multiple_of } => format!("must be a multiple of {multiple_of}"),
+        ValidationErrorKind::MinLength { limit } => format!("must have at least {limit} characters"),
+        ValidationErrorKind::MaxLength { limit } => format!("must have at most {limit} characters"),
+        ValidationErrorKind::MinItems { limit } => format!("must have at least {limit} items"),
+        ValidationErrorKind::MaxItems { limit } => format!("must have at most {limit} items"),
+        ValidationErrorKind::MinProperties { limit } => format!("must have at least {limit} members"),
+        ValidationErrorKind::MaxProperties { limit } => format!("must have at most {limit} members"),
+        ValidationErrorKind::AdditionalItems { limit } => format!("must have no more than {limit} items"),
+        ValidationErrorKind::UnevaluatedItems { .. } => "has items that are not known here".to_owned(),
+        ValidationErrorKind::UniqueItems => "must not have the same item twice".to_owned(),
+        ValidationErrorKind::Contains => "lacks an item that it must have".to_owned(),
+        ValidationErrorKind::Format { format } => format!("must be in the format {format}"),
+        // A pattern may be the secret itself, such as the form of a voucher.
+        ValidationErrorKind::Pattern { .. } => "does not have the required form".to_owned(),
+        ValidationErrorKind::Enum { options } => one_of(options),
+        ValidationErrorKind::PropertyNames { .. } => "has a member whose name is not allowed".to_owned(),
+        ValidationErrorKind::AnyOf { .. } | ValidationErrorKind::OneOfNotValid { .. } => {
+            "fits none of the allowed shapes".to_owned()
+        }
+        ValidationErrorKind::OneOfMultipleValid { .. } => "fits more than one of the allowed shapes".to_owned(),
+        _ => "is not allowed".to_owned(),
+    }
+}
+
+/// What may be chosen from, where that is short.
+fn one_of(options: &Value) -> String {
+    let options = options.as_array().map(Vec::as_slice).unwrap_or_default();
+    let listed: Option<Vec<String>> = options
+        .iter()
+        .map(|option| match option {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(word) => Some(word.to_string()),
+            Value::Null => Some("null".to_owned()),
+            Value::Array(_) | Value::Object(_) => None,
+        })
+        .collect();
+    listed
+        .filter(|listed| listed.len() <= MOST_LISTED)
+        .map(|listed| format!("must be one of {}", listed.join(", ")))
+        .filter(|sentence| sentence.len() <= LONGEST_SENTENCE)
+        .unwrap_or_else(|| "is not one of the allowed values".to_owned())
+}
