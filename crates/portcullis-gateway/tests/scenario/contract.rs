@@ -104,7 +104,7 @@ impl Shop {
     fn reported(&self) -> Vec<String> {
         let records = self.gateway.records();
         let reported = records.iter().filter(|record| record["kind"] == "content_reported");
-        reported.map(|record| record["detail"].as_str().unwrap_or_default().to_owned()).collect()
+        reported.map(|record| record["rule"].as_str().unwrap_or_default().to_owned()).collect()
     }
 }
 
