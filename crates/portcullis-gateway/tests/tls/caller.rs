@@ -60,6 +60,11 @@ impl Caller {
         self
     }
 
+    /// What it brings along, for a client of another kind.
+    pub(crate) const fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
     /// A connection on which the handshake is done, as far as a client can tell.
     pub(crate) fn connect(&self, name: &str) -> io::Result<Call> {
         let socket = TcpStream::connect(self.gate)?;

@@ -10,6 +10,7 @@ mod authority;
 mod caller;
 mod configured;
 mod handshakes;
+mod http2;
 mod mutual;
 mod names;
 mod outside;

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnknownMembersName};
+pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnlistedName};
 pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use graphql::GraphqlTable;
