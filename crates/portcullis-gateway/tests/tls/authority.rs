@@ -1,12 +1,22 @@
 //! A certificate authority of the test's own.
 
 use std::path::Path;
+use std::time::Duration;
+
+use portcullis_core::{Clock as _, SystemClock};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
     date_time_ymd,
 };
+use time::OffsetDateTime;
+
+/// So far in the future.
+pub(crate) fn from_now(wait: Duration) -> OffsetDateTime {
+    let now = i64::try_from(SystemClock.now().as_secs()).unwrap();
+    OffsetDateTime::from_unix_timestamp(now).unwrap() + wait
+}
 
 /// Signs what a test needs.
 pub(crate) struct Authority {

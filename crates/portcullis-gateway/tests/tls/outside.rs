@@ -7,6 +7,7 @@ use rcgen::{CrlDistributionPoint, ExtendedKeyUsagePurpose, SanType, date_time_ym
 use serde_json::Value;
 
 use crate::Authority;
+use crate::authority::from_now;
 use crate::support::origin::Origin;
 use crate::support::process::Setup;
 
@@ -31,7 +32,7 @@ fn h6_testssl_finds_nothing_of_medium_severity_or_worse() {
         params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.not_before = date_time_ymd(2026, 1, 1);
-        params.not_after = std::time::SystemTime::now().checked_add(soon).unwrap().into();
+        params.not_after = from_now(soon);
         // Nobody asks there: testssl looks whether there is a place to ask.
         let uris = vec!["http://127.0.0.1:1/none.crl".to_owned()];
         params.crl_distribution_points = vec![CrlDistributionPoint { uris }];
