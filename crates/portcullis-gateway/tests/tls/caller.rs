@@ -216,6 +216,11 @@ impl Call {
         }
     }
 
+    /// How many bytes came behind what was read.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.len()
+    }
+
     /// What comes until the gate says that it is all; an error where it breaks off without saying so.
     pub(crate) fn until_close(&mut self) -> io::Result<Vec<u8>> {
         while self.fill()? {}

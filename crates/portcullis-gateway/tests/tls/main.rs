@@ -13,6 +13,8 @@ mod handshakes;
 mod http2;
 mod mutual;
 mod names;
+mod outside;
+mod protocols;
 mod redirect;
 mod renewed;
 
