@@ -56,10 +56,6 @@ impl Authority {
         self.issuer.der().to_vec()
     }
 
-    pub(crate) fn pem(&self) -> String {
-        self.issuer.pem()
-    }
-
     /// A server's certificate for these names.
     pub(crate) fn server(&self, names: &[&str]) -> Issued {
         self.issue(|params| {
