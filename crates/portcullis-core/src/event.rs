@@ -183,9 +183,9 @@ pub struct Event {
     pub limit: Option<Arc<str>>,
     /// The reason in one stable word (see [`crate::Reason::slug`]) or a short fixed text.
     pub reason: Option<&'static str>,
-    /// What else there is to say of the reason: the places that break a rule. It holds nothing that a client sent but the
-    /// names of members that look like names.
-    pub detail: Option<Box<str>>,
+    /// The rules of a request's content that are broken: places and words, never a value. A place may hold a name that a
+    /// client made up.
+    pub rule: Option<Box<str>>,
     /// The request it happened in.
     pub request_id: Option<RequestId>,
 }
@@ -202,7 +202,7 @@ impl Event {
             route: None,
             limit: None,
             reason: None,
-            detail: None,
+            rule: None,
             request_id: None,
         }
     }

@@ -199,7 +199,7 @@ impl Case {
             Reason::LimitReached(limited) => (EventKind::LimitHit, Some(limited.limit.clone())),
             _ => (EventKind::Refused, None),
         };
-        Event { limit, reason: Some(reason.slug()), detail: reason.places(), ..self.event(at, kind, id) }
+        Event { limit, reason: Some(reason.slug()), rule: reason.places(), ..self.event(at, kind, id) }
     }
 }
 

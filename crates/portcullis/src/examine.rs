@@ -77,7 +77,7 @@ impl Gate {
         if !reported.is_empty() {
             let broken = Reason::ValidationFailed(reported.into());
             let event = pass.case().event(now, EventKind::ContentReported, id);
-            self.record(Event { reason: Some(broken.slug()), detail: broken.places(), ..event });
+            self.record(Event { reason: Some(broken.slug()), rule: broken.places(), ..event });
         }
         judged?;
         // Where the length was hidden it is known now, and no trailers follow.

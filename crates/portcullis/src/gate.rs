@@ -465,6 +465,10 @@ pub(crate) struct Limits {
 }
 
 /// Where a request leaves the pipeline.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned, and nearly always the large one"
+)]
 enum Judged {
     /// At its end.
     Admitted(Admission),

@@ -152,7 +152,6 @@ impl Keeper {
                 self.status.failed.fetch_add(1, Ordering::Relaxed);
                 let mut event = Event::new(now, EventKind::CertificateOrderFailed);
                 event.reason = Some(slug);
-                event.detail = Some(message.into());
                 self.events.record(event);
             }
         }

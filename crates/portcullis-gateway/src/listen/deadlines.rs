@@ -71,6 +71,11 @@ impl Deadlines {
         }
     }
 
+    /// When `what` will have taken too long.
+    pub(crate) fn at(&self, what: Late) -> Tick {
+        self.at[what as usize].get()
+    }
+
     /// It has happened.
     pub(crate) fn clear(&self, what: Late) {
         self.at[what as usize].set(Tick::NEVER);

@@ -26,7 +26,9 @@ use crate::tls::Material;
 
 /// The protocols that are spoken over TLS (ALPN, RFC 7301), the best first. A client that offers others only is refused by the
 /// handshake, so that nobody can make it read an answer of another protocol's (ALPACA).
-pub(crate) const PROTOCOLS: &[&[u8]] = &[HTTP_2, HTTP_11];
+pub(crate) const fn protocols(http2: bool) -> &'static [&'static [u8]] {
+    if http2 { &[HTTP_2, HTTP_11] } else { &[HTTP_11] }
+}
 
 const HTTP_2: &[u8] = b"h2";
 

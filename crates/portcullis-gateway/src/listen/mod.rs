@@ -31,7 +31,7 @@ use tokio::sync::watch;
 pub use self::bind::{Door, ListenError, Listeners};
 pub(crate) use self::deadlines::Late;
 pub(crate) use self::guarded::Transport;
-pub(crate) use self::handshake::PROTOCOLS;
+pub(crate) use self::handshake::protocols;
 pub(crate) use self::link::Link;
 pub(crate) use self::wheel::{Alarm, Tick, Wheel};
 use crate::acme::Challenges;

@@ -26,6 +26,12 @@ impl Tick {
     /// A moment that never comes.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
+    /// Whether at least so much time has passed since.
+    pub(crate) fn has_passed(self, wait: Duration, wheel: &Wheel) -> bool {
+        let ticks = u64::try_from(wait.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX);
+        self.0.saturating_add(ticks) <= wheel.now.get()
+    }
+
     /// How many ticks after an earlier one it comes.
     pub(crate) const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

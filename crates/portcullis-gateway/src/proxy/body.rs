@@ -16,6 +16,7 @@ use portcullis_core::Reason;
 use super::client_body::ClientBody;
 use super::headers::filter_trailers;
 use super::pool::{Address, Connected};
+use super::streams::Download;
 use crate::listen::{Late, Link};
 
 /// Why a body broke off. Whoever made it has noted the reason for the client where there is still one to tell.
@@ -167,11 +168,22 @@ enum Kind {
     Streamed(Streamed),
 }
 
-/// A body that an upstream sends: it drives the upstream's connection, and gives it back at its end.
+/// A body that an upstream sends.
 pub(super) struct Streamed {
+    source: Source,
+    read_timeout: Duration,
+}
+
+enum Source {
+    /// Over a connection of its own: it drives the connection, and gives it back at its end.
+    Own(Own),
+    /// On a stream of HTTP/2.
+    Shared(Box<Download>),
+}
+
+struct Own {
     incoming: Incoming,
     lender: Option<(Box<Connected>, Rc<Address>)>,
-    read_timeout: Duration,
 }
 
 impl ResponseBody {
@@ -180,45 +192,86 @@ impl ResponseBody {
         Self { kind: Kind::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), link }
     }
 
-    /// A body that an upstream sends over this connection.
-    pub(crate) fn streamed(
-        incoming: Incoming,
-        connected: Box<Connected>,
-        home: Rc<Address>,
-        read_timeout: Duration,
-        link: Rc<Link>,
-    ) -> Self {
-        Self { kind: Kind::Streamed(Streamed::new(incoming, connected, home, read_timeout)), link }
+    /// A body that an upstream sends.
+    pub(super) const fn streamed(body: Streamed, link: Rc<Link>) -> Self {
+        Self { kind: Kind::Streamed(body), link }
     }
 }
 
 impl Streamed {
+    /// A body that is sent over this connection.
     pub(super) fn new(
         incoming: Incoming,
         connected: Box<Connected>,
         home: Rc<Address>,
         read_timeout: Duration,
     ) -> Self {
-        let mut streamed = Self { incoming, lender: Some((connected, home)), read_timeout };
-        if streamed.incoming.is_end_stream() {
-            streamed.give_back();
+        let mut own = Own { incoming, lender: Some((connected, home)) };
+        if own.incoming.is_end_stream() {
+            own.give_back();
         }
-        streamed
+        Self { source: Source::Own(own), read_timeout }
+    }
+
+    /// A body that is sent on a stream of HTTP/2.
+    pub(super) fn shared(download: Download, read_timeout: Duration) -> Self {
+        Self { source: Source::Shared(Box::new(download)), read_timeout }
     }
 
     /// How long it is, as far as that is known.
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Own(own) => own.incoming.size_hint(),
+            Source::Shared(download) => download.size_hint(),
+        }
     }
 
+    /// Whether nothing more will come.
+    pub(super) fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(own) => own.incoming.is_end_stream(),
+            Source::Shared(download) => download.is_end_stream(),
+        }
+    }
+
+    /// It did not come in time.
+    fn late(&mut self) {
+        match &mut self.source {
+            Source::Own(own) => own.lender = None,
+            Source::Shared(download) => download.late(),
+        }
+    }
+
+    /// The next piece.
+    pub(super) fn poll(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = match &mut self.source {
+            Source::Own(own) => own.poll(cx),
+            Source::Shared(download) => download.poll(cx),
+        };
+        let Poll::Ready(next) = polled else {
+            link.deadlines.begin(Late::ResponseBody, self.read_timeout);
+            return Poll::Pending;
+        };
+        if let Some(Ok(_)) = &next {
+            link.deadlines.clear(Late::ResponseBody);
+        }
+        Poll::Ready(next.map(|frame| {
+            frame.map(|frame| match frame.into_data() {
+                Ok(data) => Frame::data(data),
+                Err(frame) => Frame::trailers(response_trailers(frame.into_trailers().unwrap_or_default())),
+            })
+        }))
+    }
+}
+
+impl Own {
     fn give_back(&mut self) {
         if let Some((connected, home)) = self.lender.take() {
             home.give_back(connected);
         }
     }
 
-    /// The next piece.
-    pub(super) fn poll(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         // Only the connection below puts anything into the body, and it is driven right here: no waker is needed
         // between the two.
         let mut aside = Context::from_waker(Waker::noop());
@@ -226,14 +279,10 @@ impl Streamed {
         loop {
             match Pin::new(&mut self.incoming).poll_frame(&mut aside) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    link.deadlines.clear(Late::ResponseBody);
                     if self.incoming.is_end_stream() {
                         self.give_back();
                     }
-                    return Poll::Ready(Some(Ok(match frame.into_data() {
-                        Ok(data) => Frame::data(data),
-                        Err(frame) => Frame::trailers(response_trailers(frame.into_trailers().unwrap_or_default())),
-                    })));
+                    return Poll::Ready(Some(Ok(frame)));
                 }
                 Poll::Ready(Some(Err(_))) => {
                     self.lender = None;
@@ -243,10 +292,7 @@ impl Streamed {
                     self.give_back();
                     return Poll::Ready(None);
                 }
-                Poll::Pending if driven => {
-                    link.deadlines.begin(Late::ResponseBody, self.read_timeout);
-                    return Poll::Pending;
-                }
+                Poll::Pending if driven => return Poll::Pending,
                 Poll::Pending => {
                     driven = true;
                     if let Some((connected, _)) = &mut self.lender {
@@ -275,7 +321,7 @@ impl Body for ResponseBody {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Streamed(streamed) => {
                 let polled = if this.link.deadlines.take_missed().is_some() {
-                    streamed.lender = None;
+                    streamed.late();
                     Poll::Ready(Some(Err(Broken::Late)))
                 } else {
                     streamed.poll(&this.link, cx)
@@ -291,14 +337,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Streamed(streamed) => streamed.incoming.is_end_stream(),
+            Kind::Streamed(streamed) => streamed.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Streamed(streamed) => streamed.incoming.size_hint(),
+            Kind::Streamed(streamed) => streamed.size_hint(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use http::header::{CONTENT_TYPE, UPGRADE};
+use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
@@ -16,6 +17,7 @@ use portcullis_shield::Plan;
 
 use super::body::{RequestBody, ResponseBody, Streamed};
 use super::client_body::ClientBody;
+use super::exchange_http2;
 use super::head::{Asks, connection_options};
 use super::headers;
 use super::pool::{Address, Borrowed, Connected, Upstream};
@@ -69,11 +71,14 @@ pub(crate) async fn forward(
     (id, id_value): (RequestId, HeaderValue),
 ) -> Result<Response<ResponseBody>, Failed> {
     let shaping = Shaping::begin(link, &request, id);
-    // Through a tunnel everything could be told.
-    asks.websocket &= !shaping.as_ref().is_some_and(|shaping| shaping.binds());
-    let mut request = prepare(link, upstream, request, asks, id_value).map_err(Failed::before)?;
+    // Through a tunnel everything could be told, and HTTP/2 has no upgrade (RFC 9113 section 8.6): a hop may leave it out.
+    asks.websocket &= !upstream.settings.http2 && !shaping.as_ref().is_some_and(|shaping| shaping.binds());
+    let mut request = prepare(link, upstream, request, asks.websocket, id_value).map_err(Failed::before)?;
     if let Some(shaping) = shaping.as_ref().filter(|shaping| shaping.binds()) {
         shaping.prepare(&mut request);
+    }
+    if upstream.settings.http2 {
+        return Box::pin(exchange_http2::forward(link, upstream, request, shaping)).await;
     }
     let mut fresh = false;
     loop {
@@ -107,7 +112,7 @@ fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
     mut request: Request<Admitted<ClientBody>>,
-    asks: Asks,
+    websocket: bool,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {
     let mut pass = link.pass.borrow_mut();
@@ -115,7 +120,7 @@ fn prepare(
     let pass = pass.as_mut().ok_or(Reason::Internal)?;
     let version = request.version();
     let settings = &upstream.settings;
-    headers::prepare_request(request.headers_mut(), link, pass, settings, version, asks.websocket, id)?;
+    headers::prepare_request(request.headers_mut(), link, pass, settings, version, websocket, id)?;
     if let Some(target) = target(request.uri(), pass.take_rewritten(), &settings.base_path)? {
         *request.uri_mut() = Uri::from(target);
     }
@@ -146,8 +151,12 @@ fn target(uri: &Uri, rewritten: Option<PathAndQuery>, base_path: &str) -> Result
 
 /// Whether a request may be sent a second time (RFC 9110 §9.2.2) and still can be: it has no body.
 fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
-        && request.body().is_end_stream()
+    is_idempotent(request.method()) && request.body().is_end_stream()
+}
+
+/// Whether saying it twice does no harm.
+pub(super) fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE)
 }
 
 fn copy(request: &Request<RequestBody>) -> Request<()> {
@@ -239,12 +248,22 @@ async fn receive(
         open_tunnel(link, upstream, connected).await?;
         return Ok(Response::from_parts(head, ResponseBody::whole(bytes::Bytes::new(), Rc::clone(link))));
     }
+    deliver(link, head, Streamed::new(incoming, connected, home, upstream.settings.read_timeout), shaping).await
+}
+
+/// Hands an answer on, shaped where its route has a say about it, and bound to the credential that asked for it where it may
+/// go on for long.
+pub(super) async fn deliver(
+    link: &Rc<Link>,
+    mut head: Parts,
+    body: Streamed,
+    shaping: Option<Box<Shaping>>,
+) -> Result<Response<ResponseBody>, Failed> {
     if let Some(shaping) = shaping {
         Shaping::keep_private(&mut head.headers);
         if shaping.binds() {
-            let plan = shaping.plan(&head, incoming.is_end_stream()).map_err(Failed::shaped)?;
+            let plan = shaping.plan(&head, body.is_end_stream()).map_err(Failed::shaped)?;
             if plan != Plan::Stream {
-                let body = Streamed::new(incoming, connected, home, upstream.settings.read_timeout);
                 return Box::pin(shaping.answer(link, plan, head, body)).await.map_err(Failed::shaped);
             }
         }
@@ -257,7 +276,7 @@ async fn receive(
         if !link.goes_on(holder.as_deref()) {
             return Err(Failed::after(Reason::TokenExpired));
         }
-    } else if !incoming.is_end_stream() && incoming.size_hint().exact().is_none() {
+    } else if !body.is_end_stream() && body.size_hint().exact().is_none() {
         // Nobody knows how long it goes on: a download that takes longer than its token lives is finished, and a stream of
         // any other kind ends where its credential is revoked.
         link.outlives_expiry.set(true);
@@ -265,8 +284,7 @@ async fn receive(
             return Err(Failed::after(Reason::TokenRevoked));
         }
     }
-    let body = ResponseBody::streamed(incoming, connected, home, upstream.settings.read_timeout, Rc::clone(link));
-    Ok(Response::from_parts(head, body))
+    Ok(Response::from_parts(head, ResponseBody::streamed(body, Rc::clone(link))))
 }
 
 /// Takes the upstream's bare socket out of hyper's hands.

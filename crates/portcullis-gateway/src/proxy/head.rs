@@ -15,6 +15,8 @@ pub(crate) struct Asks {
     pub(crate) websocket: bool,
     /// It names some protocol to upgrade to; unless that is granted, nothing after it may be read as a request.
     pub(crate) upgrade: bool,
+    /// It is gRPC, over HTTP/2.
+    pub(crate) grpc: bool,
 }
 
 /// Checks a head and brings its target to origin form.
@@ -52,7 +54,7 @@ pub(super) struct Fields<'a> {
     pub(super) host: Seen<'a>,
     pub(super) transfer_encoding: Seen<'a>,
     content_length: Seen<'a>,
-    content_type: Seen<'a>,
+    pub(super) content_type: Seen<'a>,
     expect: Seen<'a>,
     pub(super) upgrade: Seen<'a>,
 }
@@ -241,7 +243,7 @@ fn upgrade<B: http_body::Body>(fields: &Fields<'_>, request: &Request<B>) -> Res
     }
     if request.version() == Version::HTTP_10 {
         // §7.8: a server must ignore it there.
-        return Ok(Asks { websocket: false, upgrade: true });
+        return Ok(Asks { upgrade: true, ..Asks::default() });
     }
     let named = connection_options(request.headers()).any(|option| option.eq_ignore_ascii_case("upgrade"));
     if named && !request.body().is_end_stream() {
@@ -251,7 +253,7 @@ fn upgrade<B: http_body::Body>(fields: &Fields<'_>, request: &Request<B>) -> Res
         && matches!(fields.upgrade, Seen::Once(protocol) if protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
         // RFC 6455 §4.1: a handshake is a GET.
         && *request.method() == Method::GET;
-    Ok(Asks { websocket, upgrade: true })
+    Ok(Asks { websocket, upgrade: true, grpc: false })
 }
 
 /// The options of all `Connection` lines (RFC 9110 §7.6.1).
@@ -355,7 +357,7 @@ mod tests {
             "POST / 1.1\nHost: a\nConnection: Upgrade\nUpgrade: websocket",
             "GET / 1.0\nConnection: Upgrade\nUpgrade: websocket",
         ] {
-            assert_eq!(asks(head), Asks { websocket: false, upgrade: true }, "{head}");
+            assert_eq!(asks(head), Asks { upgrade: true, ..Asks::default() }, "{head}");
         }
         let with_body = "GET / 1.1\nHost: a\nConnection: Upgrade\nUpgrade: websocket\nContent-Length: 4";
         assert!(matches!(judge_with(with_body, "smug"), Err(Reason::Malformed(_))));

@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Request, Uri};
 use portcullis_core::Reason;
 
+use super::grpc::is_grpc;
 use super::head::{self, Asks, Fields, Seen};
 use crate::config::TransportSettings;
 
@@ -40,6 +41,7 @@ pub(super) fn check<B>(request: &mut Request<B>, bounds: &TransportSettings) -> 
     }
     head::framing(&fields, request.version())?;
     head::expectation(&fields)?;
+    let grpc = matches!(fields.content_type, Seen::Once(value) if is_grpc(value));
     if request.headers().values().any(has_padding) {
         // An HTTP/1.1 upstream takes such space off: it would read another value than the one that was judged.
         return Err(Reason::Malformed("a field value begins or ends with space (RFC 9113 section 8.2.1)"));
@@ -51,7 +53,7 @@ pub(super) fn check<B>(request: &mut Request<B>, bounds: &TransportSettings) -> 
         request.headers_mut().insert(HOST, host);
     }
     join_cookies(request.headers_mut())?;
-    Ok(Asks::default())
+    Ok(Asks { grpc, ..Asks::default() })
 }
 
 fn has_padding(value: &HeaderValue) -> bool {

@@ -6,14 +6,18 @@ mod client_body;
 mod collect;
 mod dial;
 mod exchange;
+mod exchange_http2;
+mod grpc;
 mod head;
 mod head_http2;
 mod headers;
 mod identity;
+mod lanes;
 mod pool;
 mod redirect;
 mod request_id;
 mod shaping;
+mod streams;
 mod tunnel;
 pub(crate) mod wire;
 
@@ -108,17 +112,20 @@ struct Line {
     certificate: Option<Result<Arc<Principal>, &'static str>>,
     /// Kept only where an access log wants it.
     named: Option<(Method, Uri)>,
+    /// Whether the client speaks gRPC.
+    grpc: bool,
 }
 
 async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<ResponseBody> {
     let shared = &link.core.shared;
     let id = link.core.ids.next();
-    let line = Line {
+    let mut line = Line {
         at: shared.clock.now(),
         id,
         id_value: headers::id_value(id),
         certificate: link.certificate(),
         named: shared.access_log.is_some().then(|| (request.method().clone(), request.uri().clone())),
+        grpc: false,
     };
     let asks = match head::check(&mut request, &link.transport) {
         Ok(asks) => asks,
@@ -128,6 +135,7 @@ async fn answer(link: &Rc<Link>, mut request: Request<ClientBody>) -> Response<R
             return refuse(link, &line, &refusal, true, false);
         }
     };
+    line.grpc = asks.grpc;
     if let Some(said) = before_the_gate(link, &request, &line) {
         return said;
     }
@@ -337,6 +345,10 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
     }
     let reason = Some(refusal.reason().slug());
     count(link, line, Counted::Refuse, answer.status, reason, refusal.case(), shared.clock.now());
+    // Records have the status that it would have been.
+    if line.grpc {
+        grpc::instead_of(&mut answer, refusal.reason());
+    }
     problem(link, line, answer, closes)
 }
 

@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 
 use super::body::RequestBody;
 use super::dial::{Peer, Stream};
+use super::lanes::{Lanes, Seat};
 use crate::config::UpstreamSettings;
 use crate::listen::{Late, Link, ProxySettings, Tick, Wheel};
 use crate::upstream_tls::{advice, tls_error};
@@ -113,6 +114,8 @@ struct Unused {
 pub(crate) struct Address {
     peer: Peer,
     unused: RefCell<Vec<Unused>>,
+    /// The connections of HTTP/2, where that is spoken.
+    lanes: Lanes,
     failed_until: Cell<Option<Tick>>,
     /// Until when nobody needs to be told again what is wrong with it.
     told: Cell<Option<Tick>>,
@@ -198,23 +201,49 @@ impl Upstream {
                     return Ok(Borrowed { connected, home, reused: true });
                 }
             }
-            link.deadlines.set(Late::Connect, self.settings.connect_timeout);
-            let connected = connect_in_time(&home, link).await;
-            link.deadlines.clear(Late::Connect);
-            match connected {
-                Ok(connected) => {
-                    home.failed_until.set(None);
-                    return Ok(Borrowed { connected, home, reused: false });
-                }
-                // The whole exchange ran out of time, not this address.
-                Err(Reason::RequestTimeout) => return Err(Reason::UpstreamTimeout),
-                Err(why) => {
-                    home.failed_until.set(Some(home.wheel.after(self.settings.retry_failed_after)));
-                    reason = why;
-                }
+            match self.in_time(&home, link, home.connect()).await {
+                Ok(connected) => return Ok(Borrowed { connected, home, reused: false }),
+                Err(Tried::Over) => return Err(Reason::UpstreamTimeout),
+                Err(Tried::Failed(why)) => reason = why,
             }
         }
         Err(reason)
+    }
+
+    /// The same for HTTP/2: a place on a connection.
+    ///
+    /// # Errors
+    /// As [`Upstream::borrow`].
+    pub(crate) async fn seat(&self, link: &Link) -> Result<(Seat, Rc<Address>), Reason> {
+        let mut reason = Reason::UpstreamUnreachable;
+        for home in self.candidates() {
+            match self.in_time(&home, link, home.lanes.seat(&home.peer, &home.wheel)).await {
+                Ok(seat) => return Ok((seat, home)),
+                Err(Tried::Over) => return Err(Reason::UpstreamTimeout),
+                Err(Tried::Failed(why)) => reason = why,
+            }
+        }
+        Err(reason)
+    }
+
+    /// Opens a connection to an address within `connect_timeout`. An address that fails is skipped for a while.
+    async fn in_time<T>(
+        &self,
+        home: &Address,
+        link: &Link,
+        opening: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, Tried> {
+        link.deadlines.set(Late::Connect, self.settings.connect_timeout);
+        let opened = open_in_time(home, link, opening).await;
+        link.deadlines.clear(Late::Connect);
+        match opened {
+            Ok(_) => home.failed_until.set(None),
+            Err(Tried::Over) => {}
+            Err(Tried::Failed(_)) => {
+                home.failed_until.set(Some(home.wheel.after(self.settings.retry_failed_after)));
+            }
+        }
+        opened
     }
 
     /// The addresses in the order in which to try them: those in disgrace last, for they may be all there is.
@@ -231,18 +260,29 @@ impl Upstream {
     }
 }
 
-/// Connects until a deadline passes: this address's own, or [`Reason::RequestTimeout`] for the whole exchange's.
-async fn connect_in_time(home: &Address, link: &Link) -> Result<Box<Connected>, Reason> {
-    let mut connecting = std::pin::pin!(home.connect());
+/// Why there is no connection.
+enum Tried {
+    /// The whole exchange ran out of time, not this address.
+    Over,
+    /// This address failed.
+    Failed(Reason),
+}
+
+async fn open_in_time<T>(
+    home: &Address,
+    link: &Link,
+    opening: impl Future<Output = io::Result<T>>,
+) -> Result<T, Tried> {
+    let mut opening = std::pin::pin!(opening);
     poll_fn(|cx| {
         match link.deadlines.take_missed() {
-            Some(Late::Connect) => return Poll::Ready(Err(Reason::UpstreamTimeout)),
-            Some(_) => return Poll::Ready(Err(Reason::RequestTimeout)),
+            Some(Late::Connect) => return Poll::Ready(Err(Tried::Failed(Reason::UpstreamTimeout))),
+            Some(_) => return Poll::Ready(Err(Tried::Over)),
             None => {}
         }
-        connecting.as_mut().poll(cx).map_err(|error| {
+        opening.as_mut().poll(cx).map_err(|error| {
             home.tell(&error);
-            Reason::UpstreamUnreachable
+            Tried::Failed(Reason::UpstreamUnreachable)
         })
     })
     .await
@@ -289,6 +329,7 @@ impl Pool {
                     peer: Peer::new(settings, text),
                     told: Cell::new(None),
                     unused: RefCell::default(),
+                    lanes: Lanes::default(),
                     failed_until: Cell::new(None),
                     wheel: Rc::clone(&self.wheel),
                     idle_timeout: settings.idle_timeout,
@@ -305,6 +346,7 @@ impl Pool {
         if let Some(built) = &*self.built.borrow() {
             for address in built.upstreams.iter().flat_map(|upstream| &upstream.addresses) {
                 address.unused.borrow_mut().retain(|unused| unused.until > now);
+                address.lanes.sweep(address.idle_timeout, &self.wheel);
             }
         }
     }

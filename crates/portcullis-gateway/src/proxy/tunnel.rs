@@ -70,6 +70,8 @@ impl Tunnel {
 /// One direction of a tunnel.
 struct Direction {
     waiting: Bytes,
+    /// Whether what was written may still wait on our side of the socket.
+    unflushed: bool,
     stage: Stage,
 }
 
@@ -83,7 +85,7 @@ enum Stage {
 
 impl Direction {
     const fn new(waiting: Bytes) -> Self {
-        Self { waiting, stage: Stage::Open }
+        Self { waiting, unflushed: true, stage: Stage::Open }
     }
 
     /// Carries what can be carried now. Ready when this direction has ended.
@@ -108,11 +110,18 @@ impl Direction {
                 Stage::Open => {
                     let mut scratch = link.core.scratch.borrow_mut();
                     let mut buffer = ReadBuf::new(&mut scratch[..BUFFER]);
-                    ready!(Pin::new(&mut *from).poll_read(cx, buffer.unfilled()))?;
+                    if Pin::new(&mut *from).poll_read(cx, buffer.unfilled())?.is_pending() {
+                        // TLS keeps what the socket did not take, and nobody else would come back for it.
+                        if self.unflushed && Pin::new(&mut *to).poll_flush(cx)?.is_ready() {
+                            self.unflushed = false;
+                        }
+                        return Poll::Pending;
+                    }
                     if buffer.filled().is_empty() {
                         self.stage = Stage::Ending;
                     } else {
                         let filled = buffer.filled();
+                        self.unflushed = true;
                         // Nearly always all of it goes out at once, without a buffer of the tunnel's own.
                         let written = match Pin::new(&mut *to).poll_write(cx, filled) {
                             Poll::Ready(written) => written?,

@@ -61,6 +61,8 @@ pub struct TlsPlan {
     pub tls12: bool,
     /// How clients prove themselves by certificates; `None` where they do not.
     pub client: Option<ClientPlan>,
+    /// Whether HTTP/2 is offered besides HTTP/1.1.
+    pub http2: bool,
 }
 
 /// Something about a file: which one, and what.
@@ -213,7 +215,7 @@ impl TlsPlan {
         config.ignore_client_order = true;
         // What arrives before the handshake is done can be sent again by whoever recorded it (RFC 8446 §8).
         config.max_early_data_size = 0;
-        config.alpn_protocols = crate::listen::PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+        config.alpn_protocols = crate::listen::protocols(self.http2).iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
 }

@@ -10,11 +10,13 @@ mod support;
 mod bodies;
 mod durability;
 mod full_disk;
+mod grpc;
 mod http2;
 mod kills;
 mod process;
 mod timeouts;
 mod tunnels;
+mod upstream_http2;
 mod upstream_tls;
 mod upstreams;
 

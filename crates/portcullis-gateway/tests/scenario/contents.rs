@@ -114,7 +114,7 @@ fn h4_an_order_is_forwarded_byte_for_byte_or_refused_field_by_field() {
     eventually("the refusal is recorded", Duration::from_secs(5), || {
         let records = gateway.records();
         let record = records.iter().find(|record| record["reason"] == "validation_failed")?;
-        assert!(record["detail"].as_str().unwrap().contains("/items/0/quantity minimum"), "{record}");
+        assert!(record["rule"].as_str().unwrap().contains("/items/0/quantity minimum"), "{record}");
         assert!(!record.to_string().contains("sk_live"), "{record}");
         Some(())
     });
@@ -320,7 +320,7 @@ fn z8_nobody_sets_a_member_that_he_was_not_asked_for() {
         let records = gateway.records();
         let record = records.iter().find(|record| record["kind"] == "content_reported")?;
         assert_eq!(record["route"], "PATCH /trial");
-        assert_eq!(record["detail"], "/role allow, /* allow");
+        assert_eq!(record["rule"], "/role allow, /* allow");
         Some(())
     });
 }

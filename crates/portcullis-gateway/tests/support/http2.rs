@@ -46,8 +46,8 @@ impl Frame {
 
 /// A connection of raw frames.
 #[derive(Debug)]
-pub(crate) struct Raw {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) stream: S,
     read: Vec<u8>,
 }
 
@@ -63,6 +63,26 @@ impl Raw {
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a socket has time-outs");
         stream.set_write_timeout(Some(Duration::from_secs(10))).expect("a socket has time-outs");
         stream.set_nodelay(true).expect("a socket has options");
+        Self::over(stream, settings)
+    }
+
+    /// Reads to the end, and sends no more once it was told to go. Returns the code of the last GOAWAY that came.
+    pub(crate) fn end(&mut self) -> Option<u32> {
+        let mut code = None;
+        while let Some(frame) = self.next() {
+            if frame.kind == GOAWAY {
+                code = Some(frame.code());
+                // It has said all that it will.
+                let _ = self.stream.shutdown(Shutdown::Write);
+            }
+        }
+        code
+    }
+}
+
+impl<S: Read + Write> Raw<S> {
+    /// Says the preface over a connection that there is.
+    pub(crate) fn over(stream: S, settings: &[(u16, u32)]) -> Self {
         let mut raw = Self { stream, read: Vec::new() };
         let mut payload = Vec::new();
         for (name, value) in settings {
@@ -107,7 +127,9 @@ impl Raw {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(read) => self.read.extend_from_slice(&buffer[..read]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => {
+                    return None;
+                }
                 Err(error) => panic!("no frame: {error}"),
             }
         }
@@ -133,19 +155,6 @@ impl Raw {
     /// Reads until a stream is answered with a head.
     pub(crate) fn answered(&mut self, stream: u32) -> Frame {
         self.until("an answer", |frame| frame.kind == HEADERS && frame.stream == stream)
-    }
-
-    /// Sends no more and reads to the end. Returns the code of the last GOAWAY that came.
-    pub(crate) fn end(&mut self) -> Option<u32> {
-        let mut code = None;
-        while let Some(frame) = self.next() {
-            if frame.kind == GOAWAY {
-                code = Some(frame.code());
-                // It has said all that it will.
-                let _ = self.stream.shutdown(Shutdown::Write);
-            }
-        }
-        code
     }
 }
 

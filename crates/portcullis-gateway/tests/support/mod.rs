@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod database;
+pub(crate) mod frames;
 pub(crate) mod http2;
 pub(crate) mod operator;
 pub(crate) mod origin;

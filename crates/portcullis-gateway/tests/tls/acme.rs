@@ -230,9 +230,11 @@ fn h6_acme_a_refusal_is_told_with_what_to_do_and_waited_out() {
     let mut scene = Scene::new("http-01", "", |server| server.state().mood = Mood::Limited(7200));
     let record = scene.await_record("certificate_order_failed", 1);
     assert_eq!(record["reason"], "acme_rate_limited");
-    let detail = record["detail"].as_str().unwrap();
-    assert_eq!(detail, "too many certificates  for example.test (rateLimited)", "no line of others in our log");
     let output = scene.gateway.output();
+    assert!(
+        output.contains("too many certificates  for example.test (rateLimited)"),
+        "no line of others in our log: {output}"
+    );
     assert!(output.contains("nothing but waiting helps") && output.contains("Next attempt at"), "{output}");
 
     // Nobody is shown a certificate that is not theirs, and nothing else stands still.
@@ -293,7 +295,8 @@ fn h6_acme_a_name_that_leads_elsewhere_is_told_with_the_way_that_is_missing() {
         let scene = Scene::new(challenge, "", |server| server.state().gate = (elsewhere, elsewhere));
         let record = scene.await_record("certificate_order_failed", 1);
         assert_eq!(record["reason"], "acme_challenge");
-        assert!(record["detail"].as_str().unwrap().starts_with(&format!("{HOST}: connection")), "{record}");
+        let told = format!("{HOST}: connection: ");
+        assert!(scene.gateway.output().contains(&told), "{}", scene.gateway.output());
         assert!(scene.gateway.output().contains(way), "{}", scene.gateway.output());
         scene.no_complaints();
     }

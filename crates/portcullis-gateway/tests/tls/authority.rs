@@ -1,12 +1,22 @@
 //! A certificate authority of the test's own.
 
 use std::path::Path;
+use std::time::Duration;
+
+use portcullis_core::{Clock as _, SystemClock};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
     CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
     SanType, SerialNumber, date_time_ymd,
 };
+use time::OffsetDateTime;
+
+/// So far in the future.
+pub(crate) fn from_now(wait: Duration) -> OffsetDateTime {
+    let now = i64::try_from(SystemClock.now().as_secs()).unwrap();
+    OffsetDateTime::from_unix_timestamp(now).unwrap() + wait
+}
 
 /// Signs what a test needs.
 pub(crate) struct Authority {
@@ -40,10 +50,6 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
-    }
-
-    pub(crate) fn pem(&self) -> String {
-        self.issuer.pem()
     }
 
     pub(crate) fn der(&self) -> Vec<u8> {

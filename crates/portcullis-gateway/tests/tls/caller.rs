@@ -60,6 +60,11 @@ impl Caller {
         self
     }
 
+    /// What it brings along, for a client of another kind.
+    pub(crate) const fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
     /// A connection on which the handshake is done, as far as a client can tell.
     pub(crate) fn connect(&self, name: &str) -> io::Result<Call> {
         let socket = TcpStream::connect(self.gate)?;
@@ -209,6 +214,11 @@ impl Call {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
+    }
+
+    /// How many bytes came behind what was read.
+    pub(crate) fn unread(&self) -> usize {
+        self.unread.len()
     }
 
     /// What comes until the gate says that it is all; an error where it breaks off without saying so.

@@ -13,8 +13,11 @@ mod authority;
 mod caller;
 mod configured;
 mod handshakes;
+mod http2;
 mod mutual;
 mod names;
+mod outside;
+mod protocols;
 mod redirect;
 mod renewed;
 

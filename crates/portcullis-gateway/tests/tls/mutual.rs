@@ -6,7 +6,7 @@ use std::time::Duration;
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType, date_time_ymd};
 use rustls::HandshakeKind;
 
-use crate::authority::Issued;
+use crate::authority::{Issued, from_now};
 use crate::caller::{Answer, Call, Caller};
 use crate::configured::check;
 use crate::support::eventually;
@@ -220,8 +220,7 @@ fn h6_a_page_elsewhere_cannot_use_a_browsers_certificate() {
 #[test]
 fn h6_what_is_revoked_counts_at_once_on_open_connections_and_in_streams_too() {
     let origin = Origin::start(|exchange| {
-        let request = exchange.read_body()?;
-        let _ = request;
+        exchange.read_body()?;
         exchange.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         loop {
             exchange.send("2\r\n:\n\r\n")?;
@@ -304,7 +303,7 @@ fn h6_a_certificate_that_expires_on_an_open_connection_is_no_longer_good() {
     let own = mutual.clients.issue(|params| {
         params.subject_alt_names = vec![uri(WORKLOAD)];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_after = std::time::SystemTime::now().checked_add(Duration::from_secs(3600)).unwrap().into();
+        params.not_after = from_now(Duration::from_secs(3600));
     });
     let caller = mutual.caller(&own);
     let mut open = caller.connect(HOST).unwrap();

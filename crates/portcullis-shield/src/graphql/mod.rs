@@ -68,7 +68,7 @@ impl GraphqlRules {
             if *method == Method::GET && !operation.is_query() {
                 return Err(broken("operation", "a GET may only query"));
             }
-            let weight = document.weigh(&operation, sent.variables)?;
+            let weight = document.weigh(operation, sent.variables)?;
             if weight.introspects && !self.introspection {
                 return Err(broken("introspection", "this API does not tell what it offers"));
             }

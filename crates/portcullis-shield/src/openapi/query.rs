@@ -71,6 +71,7 @@ impl Names {
         findings: &mut Findings,
     ) {
         let mut pieces: SmallVec<[Piece<'_>; 8]> = SmallVec::new();
+        let mut credentials: SmallVec<[Cow<'_, str>; 1]> = SmallVec::new();
         for piece in query.split('&').filter(|piece| !piece.is_empty()) {
             let (name, raw) = piece.split_once('=').unwrap_or((piece, ""));
             let Ok(name) = escape::decode(name, true) else {
@@ -89,7 +90,10 @@ impl Names {
                     let message = "is another spelling of a parameter, which some programs take for the same";
                     findings.broken(about(&named(&name), "style", message));
                 }
-                Owner::Credential => {}
+                Owner::Credential if credentials.contains(&name) => {
+                    findings.broken(about(&named(&name), "duplicate", "must not be given more than once"));
+                }
+                Owner::Credential => credentials.push(name),
                 Owner::Nobody => findings
                     .unknown(unknown, || about(&named(&name), "unknown", "is not a parameter that is known here")),
             }

@@ -94,6 +94,52 @@ fn h4_a_schema_that_refers_to_itself_ends_with_what_is_sent() {
 }
 
 #[test]
+fn h4_choices_inside_of_choices_do_not_take_time_without_end() {
+    let branch = |kind: &str| {
+        format!(
+            "{{type: object, required: [kind], properties: {{child: {{$ref: '#/components/schemas/Node'}}, kind: {{const: {kind}}}}}}}"
+        )
+    };
+    for keyword in ["oneOf", "anyOf"] {
+        let text = format!(
+            "openapi: 3.1.0\npaths:\n  /t:\n    post:\n      requestBody: {{required: true, content: {{application/json: {{schema: {{$ref: '#/components/schemas/Node'}}}}}}}}\n\
+             components:\n  schemas:\n    Node: {{{keyword}: [{}, {}]}}\n",
+            branch("a"),
+            branch("b"),
+        );
+        for members in [Unknown::Refuse, Unknown::Allow] {
+            let contract = compile(&text, Terms { unknown_members: members, ..Terms::default() });
+            for (levels, last, expected) in
+                [(3, "b", "ok"), (3, "c", ""), (5, "b", "ok"), (8, "c", ""), (30, "b", " depth"), (30, "c", " depth")]
+            {
+                let mut body = format!("{{\"kind\":\"{last}\"}}");
+                for _ in 0..levels {
+                    body = format!("{{\"kind\":\"b\",\"child\":{body}}}");
+                }
+                let began = Instant::now();
+                let told = told(&contract, "POST /t", &[JSON], body.as_bytes());
+                assert!(
+                    if expected.is_empty() { told != ["ok"] } else { told == [expected] },
+                    "{levels} {last}: {told:?}"
+                );
+                // A build for tests is many times slower than what is shipped.
+                assert!(
+                    began.elapsed() < Duration::from_secs(3),
+                    "{keyword} {members:?} {levels}: {:?}",
+                    began.elapsed()
+                );
+            }
+        }
+    }
+    // Where nothing comes back, or only one way does, depth costs nothing.
+    let list = "openapi: 3.1.0\npaths:\n  /t:\n    post:\n      requestBody: {required: true, content: {application/json: {schema: {$ref: '#/components/schemas/L'}}}}\n\
+                components:\n  schemas:\n    L: {oneOf: [{type: 'null'}, {type: object, properties: {next: {$ref: '#/components/schemas/L'}}, additionalProperties: false}]}\n";
+    let contract = compile(list, Terms { unknown_members: Unknown::Allow, ..Terms::default() });
+    let body = format!("{}null{}", "{\"next\":".repeat(60), "}".repeat(60));
+    assert_eq!(told(&contract, "POST /t", &[JSON], body.as_bytes()), ["ok"]);
+}
+
+#[test]
 fn h4_nothing_that_was_sent_is_repeated() {
     let shop = shop();
     let body = br#"{"items":"s3cret","address":{"line1":"s3cret"},"country":"s3cret","promo":"s3cret","id":"s3cret"}"#;

@@ -58,6 +58,7 @@ fn h4_query_parameters_are_read_by_their_style() {
             ("GET /v1/search?text=a", "query.q/text minLength"),
             ("GET /v1/search?text=ab&text=cd", "query.q duplicate"),
             ("GET /v1/search?api_key=anything", "ok"),
+            ("GET /v1/search?api_key=one&api_key=two", "query.api_key duplicate"),
             ("GET /v1/orders?api_key=anything", "query.api_key unknown"),
         ],
     );

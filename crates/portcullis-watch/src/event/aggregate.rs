@@ -8,7 +8,7 @@ use portcullis_core::{Event, EventKind, Timestamp};
 
 use super::line::Line;
 
-/// Different keys that are told apart in one minute. Further ones are summed up without their client and their detail.
+/// Different keys that are told apart in one minute. Further ones are summed up without their client and their rule.
 const MAX_KEYS: usize = 16_384;
 
 /// Sums up equal events: the first of a minute is a line at once, the rest of the minute is one more line with their
@@ -29,7 +29,7 @@ struct Key {
     route: Option<Arc<str>>,
     limit: Option<Arc<str>>,
     reason: Option<&'static str>,
-    detail: Option<Box<str>>,
+    rule: Option<Box<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Aggregator {
             route: event.route.clone(),
             limit: event.limit.clone(),
             reason: event.reason,
-            detail: event.detail.clone(),
+            rule: event.rule.clone(),
         };
         let mut crowd = false;
         if self.keys.len() >= MAX_KEYS && !self.keys.contains_key(&key) {
@@ -60,7 +60,7 @@ impl Aggregator {
             key.client = None;
             key.user = None;
             // It may hold a name that a client made up, of which there is no end.
-            key.detail = None;
+            key.rule = None;
         }
         match self.keys.get_mut(&key) {
             Some(repeats) => {
@@ -69,7 +69,7 @@ impl Aggregator {
                 let mut event = event;
                 event.client = key.client;
                 event.user = key.user;
-                event.detail = key.detail;
+                event.rule = key.rule;
                 if crowd {
                     event.request_id = None;
                 }

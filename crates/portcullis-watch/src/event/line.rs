@@ -36,7 +36,7 @@ struct Json<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
+    rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
     count: u64,
@@ -71,7 +71,7 @@ impl Line {
             route: event.route.as_deref().map(bounded),
             limit: event.limit.as_deref().map(bounded),
             reason: event.reason.map(bounded),
-            detail: event.detail.as_deref().map(bounded),
+            rule: event.rule.as_deref().map(bounded),
             request_id: event.request_id.map(|id| id.to_string()),
             count: self.count,
             since: self.since.map(Timestamp::to_rfc3339),
@@ -96,7 +96,7 @@ impl Line {
             ("route", event.route.as_deref()),
             ("limit", event.limit.as_deref()),
             ("reason", event.reason),
-            ("detail", event.detail.as_deref()),
+            ("rule", event.rule.as_deref()),
         ] {
             if let Some(text) = text.map(bounded) {
                 if !text.is_empty()

@@ -70,7 +70,7 @@ pub struct EventStats {
 /// Writes events as JSON lines off the hot path.
 ///
 /// Limit hits go to `limits.jsonl`, everything else to `events.jsonl`. Each line has `ts` (RFC 3339), `kind`, `severity`
-/// and `count`, and where they are known `client`, `user`, `route`, `limit`, `reason`, `detail` and `request_id`. Equal events of
+/// and `count`, and where they are known `client`, `user`, `route`, `limit`, `reason`, `rule` and `request_id`. Equal events of
 /// one minute are summed up: the first is written at once, the others as one line with their number in `count` and the
 /// first one's time in `since`. A full queue drops events, never blocks; how many were dropped is a line of its own
 /// (`{"kind":"events_dropped","count":…}`) and a number in [`EventLog::stats`].

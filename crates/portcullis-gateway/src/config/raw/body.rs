@@ -22,7 +22,7 @@ pub(crate) struct BodyTable {
     /// there.
     pub(crate) allow: Option<OneOrMany<Text>>,
     /// What becomes of a request that sets another member. Default: `refuse`.
-    pub(crate) unknown: Option<At<UnknownMembersName>>,
+    pub(crate) unknown: Option<At<UnlistedName>>,
     /// How deeply objects and arrays may be nested. Default: 32.
     pub(crate) depth: Option<At<u64>>,
     /// How many values it may consist of. Default: 10000.
@@ -34,7 +34,7 @@ pub(crate) struct BodyTable {
 /// What becomes of a request that sets a member which is not listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum UnknownMembersName {
+pub(crate) enum UnlistedName {
     /// It is refused.
     Refuse,
     /// It passes, and is recorded.

@@ -27,7 +27,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub(crate) use acme::{AcmeTable, ChallengeName, ExternalAccountTable};
-pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnknownMembersName};
+pub(crate) use body::{BodyTable, NumbersName, SchemaTable, UnlistedName};
 pub(crate) use cors::CorsTable;
 pub(crate) use csrf::{CsrfMode, CsrfTable};
 pub(crate) use graphql::GraphqlTable;

@@ -57,10 +57,7 @@ pub(super) fn plan(
     let domains = domains(cx, section);
     let contact = table.email.as_ref().and_then(|at| contact(cx, at));
     let directory = directory(cx, table.directory.as_ref());
-    let external_account = match &table.external_account {
-        Some(table) => Some(external_account(cx, table)),
-        None => None,
-    };
+    let external_account = table.external_account.as_ref().map(|table| external_account(cx, table));
     let rules = TlsRules { ca: table.directory_ca.as_ref().map(|at| cx.path(at)), ..TlsRules::default() };
     let server = UpstreamTls::new(rules, cx.outside).map_err(|fault| {
         cx.push(Diagnostic::error(table.directory_ca.as_ref().map(At::span), fault.to_string()));

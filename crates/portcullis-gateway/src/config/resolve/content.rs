@@ -11,9 +11,7 @@ use serde_json::Value;
 use super::context::Context;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::outside::Outside;
-use crate::config::raw::{
-    At, BodyTable, NumbersName, OneOrMany, PathText, SchemaTable, ShortOrLong, UnknownMembersName,
-};
+use crate::config::raw::{At, BodyTable, NumbersName, OneOrMany, PathText, SchemaTable, ShortOrLong, UnlistedName};
 
 /// How a schema is read: it is the operator's own, and only has to mean one thing.
 const SCHEMA: Reading = Reading { depth: 100, values: 200_000, numbers: Numbers::Near };
@@ -58,8 +56,8 @@ fn allowed(cx: &mut Context<'_>, body: &BodyTable) -> Option<AllowedMembers> {
     let paths: Vec<MemberPath> =
         list.iter().filter_map(|at| cx.parse::<MemberPath>(at.get().as_str(), at.span())).collect();
     let unknown = match body.unknown.as_ref().map(At::get) {
-        Some(UnknownMembersName::Report) => Unknown::Report,
-        Some(UnknownMembersName::Refuse) | None => Unknown::Refuse,
+        Some(UnlistedName::Report) => Unknown::Report,
+        Some(UnlistedName::Refuse) | None => Unknown::Refuse,
     };
     Some(AllowedMembers::new(&paths, unknown))
 }

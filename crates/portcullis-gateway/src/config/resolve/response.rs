@@ -65,8 +65,8 @@ impl Rules {
         let owned = !shapes.is_empty();
         let none = ResponseTable::default();
         let table = route.response.as_ref().map_or(&none, Table::get);
-        if let Some(members) = table.allow.as_ref().and_then(|at| allow(cx, at, roles)) {
-            shapes.push(Arc::new(members));
+        if let Some(at) = &table.allow {
+            shapes.push(Arc::new(allow(cx, at, roles)));
         }
         let max = cx.size(table.max.as_ref(), DEFAULT_MAX, 1..=LARGEST);
         let (errors, other_types) = (errors(cx, table, owned), other_types(cx, table, owned));
@@ -185,9 +185,9 @@ fn names(cx: &mut Context<'_>, at: &At<Text>) -> Option<Vec<Box<str>>> {
 }
 
 /// The lists of members by role, with those that a role inherits.
-fn allow(cx: &mut Context<'_>, at: &At<ShortOrLong<Vec<Text>, AllowTable>>, roles: &Roles) -> Option<ResponseMembers> {
+fn allow(cx: &mut Context<'_>, at: &At<ShortOrLong<Vec<Text>, AllowTable>>, roles: &Roles) -> ResponseMembers {
     let (mut lists, otherwise) = match at.get() {
-        ShortOrLong::Short(list) => (BTreeMap::new(), paths(cx, list, at)?),
+        ShortOrLong::Short(list) => (BTreeMap::new(), paths(cx, list, at).unwrap_or_default()),
         ShortOrLong::Long(AllowTable(table)) => {
             let mut lists: BTreeMap<Box<str>, Vec<MemberPath>> = BTreeMap::new();
             for (role, list) in table {
@@ -197,7 +197,8 @@ fn allow(cx: &mut Context<'_>, at: &At<ShortOrLong<Vec<Text>, AllowTable>>, role
                         "only tokens of another issuer can carry it; to declare it, add [roles.{role}]"
                     )));
                 }
-                lists.insert(role.as_str().into(), paths(cx, list, at)?);
+                // Where a path is none, it has been told, and the others are told as well.
+                lists.insert(role.as_str().into(), paths(cx, list, at).unwrap_or_default());
             }
             if lists.contains_key(OTHERWISE) && roles.contains_key(OTHERWISE) {
                 let found = Diagnostic::error(at.span(), "\"otherwise\" is a role here, and stands for all others");
@@ -210,7 +211,7 @@ fn allow(cx: &mut Context<'_>, at: &At<ShortOrLong<Vec<Text>, AllowTable>>, role
     let inherited: Vec<(Box<str>, Vec<MemberPath>)> =
         roles.keys().filter_map(|role| Some((role.clone(), with_ancestors(role, roles, &lists)?))).collect();
     lists.extend(inherited);
-    Some(ResponseMembers::new(&lists, &otherwise))
+    ResponseMembers::new(&lists, &otherwise)
 }
 
 /// What a role and those that it inherits from may see together; `None` where none of them has a list.

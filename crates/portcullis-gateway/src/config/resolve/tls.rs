@@ -42,16 +42,14 @@ pub(super) fn tls(
         own
     };
     warn_of_plain(cx, raw, listen);
+    warn_of_idle_h2c(cx, raw, listen);
     for address in speaks.iter().filter(|address| listen.contains(address)) {
         let span = table.listen.as_ref().and_then(|list| list.0.first()).map(At::span);
         cx.push(Diagnostic::error(span, format!("{address} cannot speak both plain HTTP and HTTPS")));
     }
     let taken: Vec<SocketAddr> = speaks.iter().chain(&*listen).copied().collect();
     let redirect = addresses(cx, table.redirect.as_ref(), &taken);
-    let acme = match &table.acme {
-        Some(table) => Some(acme::plan(cx, table, state_dir, !redirect.is_empty())),
-        None => None,
-    };
+    let acme = table.acme.as_ref().map(|table| acme::plan(cx, table, state_dir, !redirect.is_empty()));
     let pairs = pairs(cx, section);
     let client = match &table.client {
         Some(table) => Some(client(cx, table, roles)?),
@@ -72,6 +70,7 @@ pub(super) fn tls(
             Some(UnknownNameName::Refuse) => UnknownName::Refuse,
         },
         client,
+        http2: raw.client.as_ref().and_then(|client| client.get().http2.as_ref()).is_none_or(|at| *at.get()),
         tls12: !matches!(table.min_version.as_ref().map(At::get), Some(TlsVersionName::V13)),
     };
     let clients = table.client.as_ref().map(Table::get);
@@ -117,6 +116,17 @@ fn addresses(cx: &mut Context<'_>, list: Option<&OneOrMany<SocketText>>, taken: 
         }
     }
     addresses
+}
+
+/// HTTP/2 from the first byte on is for listeners without TLS.
+fn warn_of_idle_h2c(cx: &mut Context<'_>, raw: &Raw, plain: &[SocketAddr]) {
+    let at = raw.client.as_ref().and_then(|client| client.get().h2c.as_ref()).filter(|at| *at.get());
+    if let Some(at) = at
+        && plain.is_empty()
+    {
+        let found = Diagnostic::warning(at.span(), "\"h2c\" is for listeners without TLS, and there is none");
+        cx.push(found.hint("clients that connect by TLS choose HTTP/2 by themselves (\"http2\"); remove the line"));
+    }
 }
 
 /// A plain listener beside HTTPS is for this machine, or for somebody who knows what they do.

@@ -12,6 +12,7 @@ use portcullis_core::Violation;
 use serde_json::{Map, Value, json};
 
 use super::discriminator::Heirs;
+use super::growth::Growth;
 use super::translate::{Form, REFUSED, Way, translate};
 use super::{walk, words};
 use crate::openapi::document::{Document, Part};
@@ -21,6 +22,10 @@ use crate::openapi::fault::Fault;
 const MOST_TOLD: usize = 20;
 /// What the patterns of a document may take in memory, each (bytes).
 const LARGEST_PATTERN: usize = 1 << 20;
+/// What judging a value may cost, in values that are looked at: some tenths of a second.
+const MOST_WORK: u64 = 1 << 20;
+/// A value that costs more is told to be wrong, and not where: looking for that costs a multiple.
+const MOST_WORK_TO_TELL: u64 = 1 << 12;
 /// Faults beyond this are not looked for.
 const MOST_FAULTS: usize = 50;
 
@@ -141,9 +146,10 @@ impl<'d> Draft<'d> {
         let name = |entry: &Entry| entry.0.to_string();
         let entries: Map<String, Value> =
             self.entries.iter().map(|entry| (name(entry), json!({ "$ref": format!("#/$defs/{}", entry.0) }))).collect();
+        let growth = Growth::of(&definitions);
         let whole = json!({ "$defs": definitions, "properties": entries });
         match options().build(&whole) {
-            Ok(validator) => Ok(Book { validator, names: self.names }),
+            Ok(validator) => Ok(Book { validator, names: self.names, growth }),
             Err(error) => Err(vec![self.blamed(&error)]),
         }
     }
@@ -202,20 +208,32 @@ pub(in crate::openapi) struct Book {
     validator: Validator,
     /// The names of members that the document has.
     names: HashSet<String>,
+    growth: Growth,
 }
 
 impl Book {
     /// What is wrong with a value by an entry, with JSON Pointers into it; nothing where it is as the entry says.
     pub(in crate::openapi) fn judge(&self, entry: Entry, value: &mut Value) -> Vec<Violation> {
+        let mut work = 0;
+        if self.growth != Growth::NONE {
+            work = self.growth.cost(value);
+            if work > MOST_WORK {
+                return vec![told("depth", "nests more deeply than choices inside of choices can be judged")];
+            }
+        }
         let mut whole = Map::new();
         whole.insert(entry.0.to_string(), value.take());
         let whole = Value::Object(whole);
-        let mut told = Vec::new();
-        if !self.validator.is_valid(&whole) {
+        let mut found = Vec::new();
+        if self.validator.is_valid(&whole) {
+            // All is well.
+        } else if work > MOST_WORK_TO_TELL {
+            found.push(told("schema", "is not what is described here"));
+        } else {
             for error in self.validator.iter_errors(&whole) {
-                words::tell(&error, &self.names, &mut told);
-                if told.len() >= MOST_TOLD {
-                    told.truncate(MOST_TOLD);
+                words::tell(&error, &self.names, &mut found);
+                if found.len() >= MOST_TOLD {
+                    found.truncate(MOST_TOLD);
                     break;
                 }
             }
@@ -225,6 +243,10 @@ impl Book {
         {
             *value = given;
         }
-        told
+        found
     }
+}
+
+fn told(rule: &str, message: &str) -> Violation {
+    Violation { path: "".into(), rule: rule.into(), message: message.into() }
 }

@@ -2,6 +2,7 @@
 
 mod book;
 mod discriminator;
+mod growth;
 mod shape;
 mod translate;
 mod walk;
