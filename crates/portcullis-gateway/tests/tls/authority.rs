@@ -52,6 +52,10 @@ impl Authority {
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
+    pub(crate) fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     pub(crate) fn der(&self) -> Vec<u8> {
         self.issuer.der().to_vec()
     }

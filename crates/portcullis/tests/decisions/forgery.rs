@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use portcullis::{Otherwise, Policy, PolicyParts, RouteRule, Verdict};
 use portcullis_auth::access::Requirement;
 use portcullis_core::Reason;
@@ -29,6 +29,7 @@ fn refused(verdict: Verdict) -> (Reason, HeaderMap) {
     match verdict {
         Verdict::Refuse(refusal) => (refusal.reason().clone(), refusal.problem().headers),
         Verdict::Pass(pass) => panic!("it passed: {pass:?}"),
+        Verdict::Answer(_) => panic!("answered"),
     }
 }
 
@@ -78,7 +79,7 @@ fn h2_a_websocket_is_asked_for_its_origin_and_not_for_a_token() {
     let pass = passed(house.ask("GET /projects", &with(&cookie, &[("upgrade", "websocket")])));
     let mut headers = HeaderMap::new();
     headers.insert("upgrade", HeaderValue::from_static("websocket"));
-    pass.shape_response(&mut headers);
+    pass.shape_response(StatusCode::SWITCHING_PROTOCOLS, &mut headers);
     assert_eq!(set(&headers), None, "a tunnel's answer sets nothing");
 }
 
@@ -120,7 +121,7 @@ fn h2_who_presents_something_explicit_is_asked_for_no_token() {
     headers.push(cookie(&house, "s"));
     let pass = passed(house.ask("POST /projects", &headers));
     let mut answer = HeaderMap::new();
-    pass.shape_response(&mut answer);
+    pass.shape_response(StatusCode::OK, &mut answer);
     assert_eq!(set(&answer), None);
     let mut request = HeaderMap::new();
     request.insert("x-csrf-token", HeaderValue::from_static("the API's own"));
@@ -146,7 +147,7 @@ fn h2_a_browser_gets_a_token_once_in_half_an_hour() {
         let cookies = held.map_or(access.clone(), |held| format!("{access}; {held}"));
         let pass = passed(house.ask("GET /projects", &[("cookie", cookies)]));
         let mut headers = HeaderMap::new();
-        pass.shape_response(&mut headers);
+        pass.shape_response(StatusCode::SWITCHING_PROTOCOLS, &mut headers);
         set(&headers)
     };
     let made = |ago: u64| csrf().issue(BoundTo::own("s"), NOW.before(Duration::from_secs(ago))).unwrap();
@@ -218,7 +219,7 @@ fn h2_a_route_or_a_gate_without_tokens_still_asks_for_the_origin() {
     assert_eq!(refused(by_route.ask("POST /projects", &with(&cookie, &[]))).0, Reason::MissingCsrfToken);
     let pass = passed(by_mode.ask("POST /webhook", &with(&self::cookie(&by_mode, "s"), &[])));
     let mut headers = HeaderMap::new();
-    pass.shape_response(&mut headers);
+    pass.shape_response(StatusCode::SWITCHING_PROTOCOLS, &mut headers);
     assert_eq!(set(&headers), None, "where nobody asks for tokens nobody is given one");
 }
 
