@@ -79,11 +79,13 @@ impl ResolvesServerCert for Names {
         let known = hello.server_name().and_then(|name| self.find(&plain_name(name)));
         let those = match (known, self.unknown) {
             (Some(those), _) => those,
+            // There may be none at all, while the first is ordered.
             (None, UnknownName::First) => &[0],
             (None, UnknownName::Refuse) => return None,
         };
         let schemes = hello.signature_schemes();
-        let fits = |index: &&usize| self.keys[**index].key.choose_scheme(schemes).is_some();
+        let fits =
+            |index: &&usize| self.keys.get(**index).is_some_and(|known| known.key.choose_scheme(schemes).is_some());
         // Where none fits, the handshake fails with the right words by itself.
         let chosen = those.iter().find(fits).or(those.first())?;
         self.keys.get(*chosen).cloned()

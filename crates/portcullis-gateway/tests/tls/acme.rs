@@ -97,7 +97,7 @@ impl Scene {
 
     fn ask_plain(&self, target: &str) -> Reply {
         let mut connection = Client::at(self.plain, std::net::Ipv4Addr::LOCALHOST).connect();
-        connection.send(&format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).unwrap();
+        connection.send(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).unwrap();
         connection.reply().unwrap()
     }
 
@@ -161,9 +161,20 @@ fn h6_acme_a_first_certificate_comes_by_tls_alpn_01_with_an_external_account() {
     assert_eq!(scene.server.state().accounts[0].bound_to.as_deref(), Some("customer-7"));
     // The challenge is over: its protocol is none of this gate's, alone or beside others.
     let refused = shake_hands(scene.secure, HOST, &[b"acme-tls/1"]).unwrap_err();
-    assert!(refused.starts_with("handshake:"), "{refused}");
-    let (_, chosen, _) = shake_hands(scene.secure, HOST, &[b"acme-tls/1", b"http/1.1"]).unwrap();
-    assert_eq!(chosen.as_deref(), Some(&b"http/1.1"[..]));
+    assert!(refused.contains("received fatal alert"), "{refused}");
+    let seen = shake_hands(scene.secure, HOST, &[b"acme-tls/1", b"http/1.1"]).unwrap();
+    assert_eq!(seen.protocol.as_deref(), Some(&b"http/1.1"[..]));
+}
+
+#[test]
+fn h6_acme_a_challenge_that_stalls_is_closed_like_any_handshake() {
+    let scene = Scene::new("tls-alpn-01", "\n[client]\nhead_timeout = \"1s\"\n", |server| {
+        server.state().stalls_first = true;
+    });
+    scene.await_certificate(0);
+    // Somebody who had begun such a handshake, and went on to nothing, was sent away.
+    assert_eq!(scene.server.state().stalled, Some(Ok(())));
+    scene.no_complaints();
 }
 
 #[test]
@@ -238,7 +249,8 @@ fn h6_acme_a_refusal_is_told_with_what_to_do_and_waited_out() {
     assert!(output.contains("nothing but waiting helps") && output.contains("Next attempt at"), "{output}");
 
     // Nobody is shown a certificate that is not theirs, and nothing else stands still.
-    assert!(shake_hands(scene.secure, HOST, &[b"http/1.1"]).unwrap_err().starts_with("handshake:"));
+    let refused = shake_hands(scene.secure, HOST, &[b"http/1.1"]).unwrap_err();
+    assert!(refused.contains("received fatal alert"), "{refused}");
     scene.ask_plain("/a").expect(308);
     Client::at(scene.gateway.listen, std::net::Ipv4Addr::LOCALHOST).get("/a").send().expect(200);
     assert_eq!(scene.origin.requests().len(), 1);

@@ -28,7 +28,7 @@ pub(crate) fn http(gate: SocketAddr, host: &str, token: &str, expected: &str) ->
 
 /// Shakes hands by the protocol of the challenge (RFC 8737 §3), and looks at the certificate that is shown.
 pub(crate) fn tls(gate: SocketAddr, host: &str, digest: &[u8]) -> Result<(), String> {
-    let (shown, protocol, rest) = shake_hands(gate, host, &[b"acme-tls/1"])?;
+    let Seen { shown, protocol, rest } = shake_hands(gate, host, &[b"acme-tls/1"])?;
     if protocol.as_deref() != Some(b"acme-tls/1") {
         return Err("another protocol".to_owned());
     }
@@ -54,18 +54,35 @@ pub(crate) fn tls(gate: SocketAddr, host: &str, digest: &[u8]) -> Result<(), Str
     Ok(())
 }
 
-/// What is shown to whoever offers these protocols, which one was chosen, and what is said on the connection then.
-pub(crate) fn shake_hands(
-    gate: SocketAddr,
-    host: &str,
-    protocols: &[&[u8]],
-) -> Result<(Vec<u8>, Option<Vec<u8>>, Vec<u8>), String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anything)).with_no_client_auth();
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    let name = ServerName::try_from(host.to_owned()).unwrap();
-    let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
+/// Begins a handshake by the protocol of the challenge and goes on to nothing; good where the gate ends it within seconds.
+pub(crate) fn stall(gate: SocketAddr, host: &str) -> Result<(), String> {
+    let mut connection = connection(host, &[b"acme-tls/1"]);
+    let mut socket = TcpStream::connect(gate).map_err(|error| error.to_string())?;
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    connection.write_tls(&mut socket).map_err(|error| error.to_string())?;
+    let mut heard = Vec::new();
+    match socket.read_to_end(&mut heard) {
+        Ok(_) if heard.is_empty() => Err("it was not answered at all".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
+        Err(error) => Err(format!("it is still open: {error}")),
+    }
+}
+
+/// What a handshake came to.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The certificate that was shown.
+    pub(crate) shown: Vec<u8>,
+    /// The protocol that was chosen.
+    pub(crate) protocol: Option<Vec<u8>>,
+    /// What was said then, by the protocol of the challenge.
+    pub(crate) rest: Vec<u8>,
+}
+
+/// Shakes hands, offering these protocols.
+pub(crate) fn shake_hands(gate: SocketAddr, host: &str, protocols: &[&[u8]]) -> Result<Seen, String> {
+    let mut connection = connection(host, protocols);
     let mut socket = TcpStream::connect(gate).map_err(|error| format!("connection: {error}"))?;
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     while connection.is_handshaking() {
@@ -77,7 +94,16 @@ pub(crate) fn shake_hands(
     if protocol.as_deref() == Some(b"acme-tls/1") {
         StreamOwned::new(connection, socket).read_to_end(&mut rest).map_err(|error| format!("its end: {error}"))?;
     }
-    Ok((shown, protocol, rest))
+    Ok(Seen { shown, protocol, rest })
+}
+
+fn connection(host: &str, protocols: &[&[u8]]) -> ClientConnection {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Anything)).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    ClientConnection::new(Arc::new(config), name).unwrap()
 }
 
 /// Believes every certificate: what it holds is looked at afterwards.

@@ -62,6 +62,9 @@ pub(crate) struct State {
     pub(crate) orders: Vec<Order>,
     /// What the gate answered to each challenge.
     pub(crate) verified: Vec<Result<(), String>>,
+    /// Whether somebody begins the handshake of a challenge and goes on to nothing, before it is verified; and what came of it.
+    pub(crate) stalls_first: bool,
+    pub(crate) stalled: Option<Result<(), String>>,
     nonces: HashSet<String>,
     signs: Arc<Authority>,
     base: String,
@@ -112,6 +115,8 @@ impl AcmeServer {
             accounts: Vec::new(),
             orders: Vec::new(),
             verified: Vec::new(),
+            stalls_first: false,
+            stalled: None,
             nonces: HashSet::new(),
             signs: Arc::clone(&signs),
             base: String::new(),
@@ -304,7 +309,7 @@ impl State {
                 let (at, name) = (index(at), index(name));
                 self.verify(at, name, kind);
                 let mut told = self.challenge(at, name, kind);
-                if kind == "tls-alpn-01" {
+                if *kind == "tls-alpn-01" {
                     // Others look later: what came of it is in the authorization only.
                     told["status"] = json!("processing");
                     told["error"] = Value::Null;
@@ -393,6 +398,9 @@ impl State {
     fn verify(&mut self, at: usize, name: usize, kind: &str) {
         let host = self.orders[at].names[name].clone();
         let proof = format!("{}.{}", token(at, name), self.accounts[self.orders[at].account].thumbprint);
+        if self.stalls_first {
+            self.stalled = Some(acme_probe::stall(self.gate.1, &host));
+        }
         let verified = match kind {
             "http-01" => acme_probe::http(self.gate.0, &host, &token(at, name), &proof),
             "tls-alpn-01" => {
