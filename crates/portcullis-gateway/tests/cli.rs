@@ -62,7 +62,7 @@ fn check_refuses_what_cannot_be_meant() {
         ("a route that says nothing of access", "[[route]]\nmatch = \"/a\"\n"),
         ("a role that inherits itself", "[roles.a]\ninherits = [\"b\"]\n\n[roles.b]\ninherits = [\"a\"]\n"),
         ("an unknown role to inherit", "[roles.a]\ninherits = [\"nobody\"]\n"),
-        ("what this version cannot do", "[cors]\norigins = [\"https://a.example.com\"]\n"),
+        ("what this version cannot do", "[alerts]\nmail = \"ops@example.com\"\n"),
         (
             "a quota of nothing",
             "[[limit]]\nname = \"a\"\nmatch = \"/**\"\nkey = \"address\"\nquota = \"0 per minute\"\n",
