@@ -244,6 +244,9 @@ impl Desk<'_> {
             Error::Api(problem) if is(problem, "accountDoesNotExist") => {
                 ("acme_refused", words(problem), "a new account is made at the next attempt")
             }
+            Error::Api(problem) if is(problem, "serverInternal") => {
+                ("acme_refused", words(problem), "the fault is the authority's own; it is tried again by itself")
+            }
             Error::Api(problem) => (
                 "acme_refused",
                 words(problem),
