@@ -15,7 +15,7 @@ use super::form::{self, Encodings, Sent, WrongField};
 use super::media::{self, MediaType, Range};
 use super::schema::{Book, Shape};
 use super::style::Taken;
-use crate::content::words::Pointer;
+use crate::judging::words::Pointer;
 
 /// What an operation takes as its body.
 #[derive(Debug)]
