@@ -5,6 +5,7 @@ pub mod content;
 mod cors;
 pub mod csrf;
 mod graphql;
+mod judging;
 pub mod media;
 mod members;
 pub mod openapi;

@@ -1,4 +1,6 @@
-//! Media types of bodies (RFC 9110 §8.3), as far as it matters whether something is JSON.
+//! Media types of bodies (RFC 9110 §8.3): read strictly where somebody relies on them, generously where a bound hangs on them.
+
+use std::borrow::Cow;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
@@ -11,7 +13,7 @@ const WANTED: Reason = Reason::UnsupportedMediaType("send the body as Content-Ty
 pub fn may_be_json(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).iter().any(|value| {
         let essence = value.as_bytes().split(|byte| matches!(byte, b';' | b',')).next().unwrap_or_default();
-        is_json(essence.trim_ascii())
+        std::str::from_utf8(essence.trim_ascii()).is_ok_and(is_json)
     })
 }
 
@@ -32,35 +34,101 @@ fn is_json_in_utf8(value: &HeaderValue) -> bool {
     if matches!(value.as_bytes(), b"application/json" | b"application/json; charset=utf-8") {
         return true;
     }
-    let Ok(text) = value.to_str() else { return false };
-    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-    let mut charset = None;
-    for parameter in parameters.split(';').map(str::trim).filter(|parameter| !parameter.is_empty()) {
-        let Some((name, value)) = parameter.split_once('=') else { return false };
-        // A quoted text may hold what looks like the next parameter; nobody needs one here.
-        let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-        if !is_token(name) || !is_token(value) {
-            return false;
-        }
-        if name.eq_ignore_ascii_case("charset") && charset.replace(value).is_some() {
-            return false;
-        }
-    }
-    is_json(essence.trim().as_bytes()) && charset.is_none_or(|charset| charset.eq_ignore_ascii_case("utf-8"))
+    value.to_str().ok().and_then(MediaType::parse).is_some_and(|media| {
+        media.is_json() && media.parameter("charset").is_none_or(|charset| charset.eq_ignore_ascii_case("utf-8"))
+    })
 }
 
-/// `application/json`, or whatever says by its suffix that it is written in JSON (RFC 6839 §3.1).
-fn is_json(essence: &[u8]) -> bool {
-    let suffix = b"+json";
-    let ends = essence.len().checked_sub(suffix.len()).map(|at| &essence[at..]);
-    essence.eq_ignore_ascii_case(b"application/json")
-        || (ends.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
-            && std::str::from_utf8(essence)
-                .is_ok_and(|text| text.split_once('/').is_some_and(|(kind, name)| is_token(kind) && is_token(name))))
+/// A media type, read strictly: a body that two programs could take for different things is taken by neither.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MediaType<'t> {
+    /// Type and subtype in lower case.
+    pub(crate) essence: String,
+    /// Names in lower case, values without their quotes.
+    parameters: Vec<(String, Cow<'t, str>)>,
+}
+
+impl<'t> MediaType<'t> {
+    /// Reads the value of a `Content-Type`; `None` where it is not one media type.
+    pub(crate) fn parse(text: &'t str) -> Option<Self> {
+        let (essence, mut rest) = match text.find(';') {
+            Some(at) => (&text[..at], &text[at..]),
+            None => (text, ""),
+        };
+        let essence = essence.trim_matches([' ', '\t']).to_ascii_lowercase();
+        if !is_essence(&essence) {
+            return None;
+        }
+        let mut parameters: Vec<(String, Cow<'t, str>)> = Vec::new();
+        while let Some(after) = rest.strip_prefix(';') {
+            let after = after.trim_start_matches([' ', '\t']);
+            if after.is_empty() {
+                // An empty parameter at the end is common and harmless (RFC 9110 §5.6.6 allows it).
+                rest = after;
+                break;
+            }
+            let (name, value) = after.split_once('=')?;
+            let name = name.to_ascii_lowercase();
+            if !is_token(&name) || parameters.iter().any(|(known, _)| *known == name) {
+                return None;
+            }
+            let (value, after) = value_of(value)?;
+            parameters.push((name, value));
+            rest = after.trim_start_matches([' ', '\t']);
+        }
+        rest.is_empty().then_some(Self { essence, parameters })
+    }
+
+    /// A parameter's value.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
+    /// Whether texts of it are UTF-8, as far as it says.
+    pub(crate) fn is_utf8(&self) -> bool {
+        self.parameter("charset")
+            .is_none_or(|charset| charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii"))
+    }
+
+    /// Whether its contents are JSON, by its name.
+    pub(crate) fn is_json(&self) -> bool {
+        is_json(&self.essence)
+    }
+
+    pub(crate) fn into_parts(self) -> (String, Vec<(String, Cow<'t, str>)>) {
+        (self.essence, self.parameters)
+    }
+}
+
+/// A token or a quoted string, and what follows it.
+fn value_of(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([';', ' ', '\t']).unwrap_or(text.len());
+        let (value, rest) = text.split_at(end);
+        return is_token(value).then_some((value.into(), rest));
+    };
+    let end = quoted.find('"')?;
+    let value = &quoted[..end];
+    // An escaped quote is legal, in nobody's use, and read differently by many; what looks like the next parameter, or the
+    // next type, is that for a reader that knows no quotes.
+    let plain = !value.contains(['\\', ';', ',']) && value.chars().all(|c| !c.is_control());
+    plain.then_some((value.into(), &quoted[end + 1..]))
 }
 
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// `application/json`, its old name, or whatever says by its suffix that it is written in JSON (RFC 6839 §3.1); in whatever
+/// case.
+pub(crate) fn is_json(essence: &str) -> bool {
+    let suffix = essence.len().checked_sub("+json".len()).and_then(|at| essence.get(at..));
+    ["application/json", "text/json"].iter().any(|name| essence.eq_ignore_ascii_case(name))
+        || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json")) && is_essence(essence)
+}
+
+fn is_essence(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
 }
 
 #[cfg(test)]
@@ -79,6 +147,8 @@ mod tests {
             (&["application/json;charset=utf-8;"], true, true),
             (&["application/merge-patch+json"], true, true),
             (&["application/vnd.api+json; profile=x"], true, true),
+            (&["application/vnd.api+json; profile=\"https://example.com/a b\""], true, true),
+            (&["text/json"], true, true),
             (&["application/json; charset=utf-16"], false, true),
             (&["application/json; charset=utf-8; charset=utf-7"], false, true),
             (&["application/json, text/plain"], false, true),
@@ -99,5 +169,34 @@ mod tests {
             assert_eq!(must_be_json(&headers).is_ok(), sure, "{values:?}");
             assert_eq!(may_be_json(&headers), perhaps, "{values:?}");
         }
+    }
+
+    #[test]
+    fn one_media_type_is_read_and_anything_else_refused() {
+        let read = |text| MediaType::parse(text).map(|media| media.essence);
+        for (text, essence) in [
+            ("application/json", "application/json"),
+            ("Application/JSON ; Charset=\"utf-8\"", "application/json"),
+            ("text/plain;charset=us-ascii;", "text/plain"),
+            ("application/vnd.x+json; version=1; a=b", "application/vnd.x+json"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(essence), "{text}");
+        }
+        for text in [
+            "",
+            "json",
+            "application/json, text/html",
+            "application/json; charset=utf-8; charset=utf-16",
+            "application/json; charset",
+            "application/json; a=\"b\\\"c\"",
+            "application/json; a=\"b",
+            "application/json; a=b c",
+            "application/json; a=\"b;c=d\"",
+            "application /json",
+            "application/json\u{b}",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+        assert!(!MediaType::parse("application/json; charset=utf-7").unwrap().is_utf8());
     }
 }

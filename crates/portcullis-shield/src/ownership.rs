@@ -78,6 +78,10 @@ impl OwnedContent {
 }
 
 impl Shape for OwnedContent {
+    fn describe(&self) -> &'static str {
+        "what belongs to others is not told"
+    }
+
     fn binds(&self, asking: &Asking<'_>) -> bool {
         !asking.sees_others
     }

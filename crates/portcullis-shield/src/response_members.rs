@@ -41,6 +41,10 @@ impl ResponseMembers {
 }
 
 impl Shape for ResponseMembers {
+    fn describe(&self) -> &'static str {
+        "members that are not listed for the caller's roles are left out"
+    }
+
     fn binds(&self, asking: &Asking<'_>) -> bool {
         !self.place(asking.principal).allows_all()
     }

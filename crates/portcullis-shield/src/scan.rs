@@ -2,6 +2,9 @@
 //!
 //! It is strict (RFC 8259): what two readers could understand differently is refused, above all a name that stands twice
 //! in one object. Numbers are never turned into anything, so none loses a digit.
+//!
+//! There is one other reader of JSON, `portcullis_core::json`: it makes values of what a client sent, for whoever has to
+//! compare them, and bounds how many. This one makes none, because what an upstream said has to stay as it said it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

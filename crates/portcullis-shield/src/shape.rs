@@ -45,6 +45,9 @@ pub enum Wants {
 
 /// One shape of a response's content. Several are applied in order, each to what the one before has left.
 pub trait Shape: Debug + Send + Sync {
+    /// What it makes of responses, in a few words for the operator.
+    fn describe(&self) -> &'static str;
+
     /// Whether it may have something to say of any response to this request. If not, request and response go through
     /// untouched.
     fn binds(&self, asking: &Asking<'_>) -> bool;
@@ -237,6 +240,10 @@ mod tests {
     struct Shorter;
 
     impl Shape for Shorter {
+        fn describe(&self) -> &'static str {
+            "its first byte is left out"
+        }
+
         fn binds(&self, _: &Asking<'_>) -> bool {
             true
         }

@@ -299,6 +299,9 @@ impl Gate {
             for check in &route.checks {
                 trace.remark(Stage::Shape, || check.describe(facts.method, path.as_str()));
             }
+            for shape in route.response.iter().flat_map(|rules| &rules.shapes) {
+                trace.remark(Stage::Shape, || format!("of answers: {}", shape.describe()));
+            }
             rewrite(facts, &path)
         });
         let rewritten = match permitted {
@@ -535,7 +538,10 @@ fn permit<T: Trace>(
     access::permits(&route.access, principal, &policy.roles)?;
     match &route.owner {
         None => Ok(()),
-        Some(owner) => owner.judge(path, principal, &policy.roles),
+        Some(owner) => {
+            trace.remark(Stage::Permit, || owner.describe());
+            owner.judge(path, principal, &policy.roles)
+        }
     }
 }
 

@@ -37,6 +37,18 @@ impl Unless {
 }
 
 impl Ownership {
+    /// What has to be the caller's own, in a few words for the operator.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let what = match self.segment {
+            Some(segment) => format!("segment {} of the path must be the caller's id", segment + 1),
+            None => "the answer must be the caller's own".to_owned(),
+        };
+        let Unless { roles, permissions } = &self.unless;
+        let lifted: Vec<&str> = roles.iter().chain(permissions).map(|name| &**name).collect();
+        if lifted.is_empty() { what } else { format!("{what}, unless they hold {}", lifted.join(" or ")) }
+    }
+
     /// Judges the path of a request, before anything is forwarded.
     ///
     /// # Errors

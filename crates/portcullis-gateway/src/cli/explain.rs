@@ -104,7 +104,10 @@ mod tests {
     fn told(request: &str, token: Option<&str>) -> String {
         let text = "upstream = \"http://127.0.0.1:3000\"\n[identity]\nenabled = false\n\
                     [[route]]\nmatch = \"GET /public/**\"\naccess = \"public\"\n\
-                    [[route]]\nmatch = \"DELETE /projects/{id}\"\nroles = \"admin\"\n";
+                    [[route]]\nmatch = \"DELETE /projects/{id}\"\nroles = \"admin\"\n\
+                    [[route]]\nmatch = \"GET /users/{id}\"\naccess = \"authenticated\"\n[route.owner]\npath = \"id\"\n\
+                    [[route]]\nmatch = \"POST /notes\"\naccess = \"public\"\n\
+                    [route.body]\nallow = [\"text\"]\n[route.response]\nallow = [\"id\"]\n";
         let settings = Source::text("f", text).load().unwrap().settings;
         let nobody = || Arc::new(ports::Nobody);
         let gate =
@@ -120,6 +123,14 @@ mod tests {
         let told = told("GET /public/%73tatus", None);
         for part in ["/public/status", "192.0.2.1", "GET /public/**", "anonymous: 99 of 100 left", "answer: it passes"]
         {
+            assert!(told.contains(part), "{part} in\n{told}");
+        }
+    }
+
+    #[test]
+    fn what_a_route_asks_of_contents_is_told() {
+        let told = told("POST /notes", None);
+        for part in ["of listed members", "of answers: members that are not listed", "answer: it passes"] {
             assert!(told.contains(part), "{part} in\n{told}");
         }
     }

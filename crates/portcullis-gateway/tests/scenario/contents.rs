@@ -356,3 +356,36 @@ fn h4_a_changed_schema_is_taken_over_by_a_reload_and_a_broken_one_is_not() {
         (post(&gateway, "/orders", &five).status == 200).then_some(())
     });
 }
+
+#[test]
+fn h5_choices_inside_of_choices_are_refused_before_anybody_waits() {
+    let (origin, folder) = (Origin::echo(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("filter.json");
+    // A filter language as many have it: without a bound 40 levels take hours.
+    let inner = json!({ "type": "object", "properties": { "not": { "$ref": "#" } } });
+    let filter = json!({ "oneOf": [inner, inner, { "type": "integer" }] });
+    std::fs::write(&file, filter.to_string()).unwrap();
+    let route = format!(
+        "[[route]]\nmatch = \"POST /search\"\naccess = \"public\"\n\n[route.body]\ndepth = 64\nschema = {file:?}\n"
+    );
+    let gateway = Setup::open(&origin).with(&route).start();
+    let hostile = format!("{}1{}", "{\"not\":".repeat(40), "}".repeat(40));
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        let attack = scope.spawn(|| {
+            for _ in 0..4 {
+                // That it is wrong is found, and where is not looked for.
+                assert_eq!(details(post(&gateway, "/search", &hostile)), [(String::new(), "schema".to_owned())]);
+            }
+        });
+        while !attack.is_finished() {
+            let asked = std::time::Instant::now();
+            gateway.client().get("/other").send().expect(200);
+            assert!(asked.elapsed() < Duration::from_secs(3), "another client waited {:?}", asked.elapsed());
+        }
+        attack.join().unwrap();
+    });
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    post(&gateway, "/search", "5").expect(200);
+    assert_eq!(origin.requests().iter().filter(|seen| seen.target.starts_with("/search")).count(), 1);
+}

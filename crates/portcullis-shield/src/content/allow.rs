@@ -5,8 +5,8 @@ use portcullis_core::Violation;
 use serde_json::Value;
 
 use super::tell;
-use super::words::Pointer;
 use crate::check::Reported;
+use crate::judging::words::Pointer;
 use crate::members::{List, MemberPath, Members, Place};
 
 /// The rule's name in what is told.

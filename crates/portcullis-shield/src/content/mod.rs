@@ -4,7 +4,6 @@ mod allow;
 mod schema;
 #[cfg(test)]
 mod tests;
-pub(crate) mod words;
 
 use http::Method;
 use portcullis_core::json::{self, Reading};
@@ -30,6 +29,12 @@ pub struct JsonContent {
 }
 
 impl Check for JsonContent {
+    fn describe(&self, _: &Method, _: &str) -> String {
+        let schema = if self.schema.is_some() { ", as its schema says" } else { "" };
+        let allowed = if self.allowed.is_some() { ", of listed members" } else { "" };
+        format!("a body is JSON that is read in one way only{schema}{allowed}")
+    }
+
     fn before(&self, seen: &Seen<'_>) -> Result<(), Reason> {
         // Without a type it may be that there is no body either: that shows when it is read.
         if seen.headers.contains_key(http::header::CONTENT_TYPE) { media::must_be_json(seen.headers) } else { Ok(()) }

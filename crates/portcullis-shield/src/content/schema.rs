@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jsonschema::{Draft, PatternOptions, Retrieve, Uri, ValidationError, Validator};
+use jsonschema::{Retrieve, Uri, ValidationError, Validator};
 use portcullis_core::Violation;
 use serde_json::Value;
 
-use super::{MOST_TOLD, words};
+use super::MOST_TOLD;
+use crate::judging::{self, words, work};
 
 /// The only dialect that is spoken.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -19,8 +20,6 @@ const FOLDER: &str = "file:///portcullis/schemas/";
 const ABOVE: &str = "file:///portcullis/";
 /// Files that one schema may consist of.
 const MOST_FILES: usize = 64;
-/// What a pattern may take in memory once it is compiled, in bytes.
-const LARGEST_PATTERN: usize = 1 << 20;
 
 /// A compiled schema.
 #[derive(Debug)]
@@ -66,6 +65,11 @@ impl Schema {
                 Ok(validator) => {
                     let mut names = HashSet::new();
                     files.values().chain([schema]).for_each(|document| collect_names(document, &mut names));
+                    let validator = if files.values().chain([schema]).any(work::refers) {
+                        counting(schema, files)?
+                    } else {
+                        validator
+                    };
                     return Ok(Self { validator, names });
                 }
                 Err(error) => match wanted.take() {
@@ -90,25 +94,25 @@ impl Schema {
 
     /// Tells what is wrong with a value.
     pub(super) fn judge(&self, value: &Value, told: &mut Vec<Violation>) {
-        if self.validator.is_valid(value) {
-            return;
-        }
-        for error in self.validator.iter_errors(value) {
-            words::tell_error(&error, |name| self.names.contains(name), told);
-            if told.len() >= MOST_TOLD {
-                return;
-            }
-        }
+        judging::judge(&self.validator, value, told, |error, told| {
+            words::tell_error(error, 0, |name| self.names.contains(name), told);
+            told.truncate(MOST_TOLD);
+            told.len() < MOST_TOLD
+        });
     }
 }
 
+/// The same schema, made to count. It was compiled as it stands before, so that faults are told of what somebody wrote.
+fn counting(schema: &Value, mut files: HashMap<String, Value>) -> Result<Validator, SchemaFault> {
+    let mut schema = schema.clone();
+    files.values_mut().chain([&mut schema]).for_each(work::count);
+    options(Folder { files, wanted: Wanted::default() }).build(&schema).map_err(|error| fault(&error))
+}
+
 fn options(retriever: Folder) -> jsonschema::ValidationOptions<'static> {
-    jsonschema::options()
-        .with_draft(Draft::Draft202012)
+    judging::options()
         .with_base_uri(format!("{FOLDER}schema"))
-        .should_validate_formats(true)
         .should_ignore_unknown_formats(false)
-        .with_pattern_options(PatternOptions::regex().size_limit(LARGEST_PATTERN).dfa_size_limit(LARGEST_PATTERN))
         .with_retriever(retriever)
 }
 

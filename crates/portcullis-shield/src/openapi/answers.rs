@@ -20,6 +20,10 @@ impl Answers {
 }
 
 impl Shape for Answers {
+    fn describe(&self) -> &'static str {
+        "what the OpenAPI document does not declare is not told"
+    }
+
     fn binds(&self, asking: &Asking<'_>) -> bool {
         self.0.find(asking.method, asking.path).is_some()
     }

@@ -12,10 +12,11 @@ use super::document::Part;
 use super::fault::Fault;
 use super::findings::{Findings, Rule, Rules};
 use super::form::{self, Encodings, Sent, WrongField};
-use super::media::{self, MediaType, Range};
+use super::media::Range;
 use super::schema::{Book, Shape};
 use super::style::Taken;
-use crate::content::words::Pointer;
+use crate::judging::words::Pointer;
+use crate::media::{self, MediaType};
 
 /// What an operation takes as its body.
 #[derive(Debug)]

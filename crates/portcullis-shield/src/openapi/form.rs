@@ -10,10 +10,11 @@ use super::content;
 use super::document::Part;
 use super::escape::{self, BadEscape};
 use super::fault::Fault;
-use super::media::{self, MediaType, Range};
+use super::media::Range;
 use super::multipart;
 use super::schema::Shape;
 use super::style::{self, Decoding, Meant, Style, Taken, Wrong};
+use crate::media::{self, MediaType};
 
 /// A form has not more fields.
 const MOST_FIELDS: usize = 4_096;

@@ -4,7 +4,7 @@
 
 use memchr::memmem;
 
-use super::media::MediaType;
+use crate::media::MediaType;
 
 /// A form has not more parts.
 const MOST_PARTS: usize = 1_000;

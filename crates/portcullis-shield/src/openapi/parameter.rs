@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::document::{Document, Part};
 use super::fault::Fault;
 use super::findings::{Findings, Rule, Rules};
-use super::media;
+use super::media::Range;
 use super::schema::{Book, Kind, Shape};
 use super::style::{Decoding, Style, Taken, Wrong};
+use crate::media::is_json;
 
 /// Where a parameter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,7 +93,7 @@ impl Parameter {
                 let (Some((media, content)), None) = (members.next(), members.next()) else {
                     return Err(content.fault("the content of a parameter has one media type"));
                 };
-                let json = media::Range::parse(media).is_some_and(|range| media::is_json(range.essence()));
+                let json = Range::parse(media).is_some_and(|range| is_json(range.essence()));
                 (if json { Written::Json } else { Written::Text }, content.member("schema"))
             }
             (Some(_), Some(_)) => return Err(part.fault("a parameter has a \"schema\" or a \"content\", not both")),

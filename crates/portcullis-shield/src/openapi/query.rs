@@ -11,7 +11,7 @@ use super::findings::{Findings, Unknown};
 use super::parameter::{Parameter, Place};
 use super::schema::Book;
 use super::style::{self, Decoding, Wrong};
-use crate::content::words::is_ordinary;
+use crate::judging::words::is_ordinary;
 
 /// A name that a client made up is not shown beyond this, in bytes.
 const LONGEST_NAME: usize = 64;

@@ -9,8 +9,9 @@ use super::content;
 use super::document::Part;
 use super::fault::Fault;
 use super::findings::{Findings, Rule, Rules};
-use super::media::{MediaType, Range};
+use super::media::Range;
 use super::schema::Book;
+use crate::media::MediaType;
 
 /// The answers that an operation declares.
 #[derive(Debug, Default)]

@@ -7,25 +7,19 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jsonschema::paths::Location;
-use jsonschema::{Draft as Dialect, Keyword, PatternOptions, ValidationError, Validator};
+use jsonschema::{Keyword, ValidationError, Validator};
 use portcullis_core::Violation;
 use serde_json::{Map, Value, json};
 
 use super::discriminator::Heirs;
-use super::growth::Growth;
 use super::translate::{Form, REFUSED, Way, translate};
-use super::{walk, words};
+use super::walk;
+use crate::judging::{self, words, work};
 use crate::openapi::document::{Document, Part};
 use crate::openapi::fault::Fault;
 
 /// No more violations than this are told of one value.
 const MOST_TOLD: usize = 20;
-/// What the patterns of a document may take in memory, each (bytes).
-const LARGEST_PATTERN: usize = 1 << 20;
-/// What judging a value may cost, in values that are looked at: some tenths of a second.
-const MOST_WORK: u64 = 1 << 20;
-/// A value that costs more is told to be wrong, and not where: looking for that costs a multiple.
-const MOST_WORK_TO_TELL: u64 = 1 << 12;
 /// Faults beyond this are not looked for.
 const MOST_FAULTS: usize = 50;
 
@@ -146,10 +140,10 @@ impl<'d> Draft<'d> {
         let name = |entry: &Entry| entry.0.to_string();
         let entries: Map<String, Value> =
             self.entries.iter().map(|entry| (name(entry), json!({ "$ref": format!("#/$defs/{}", entry.0) }))).collect();
-        let growth = Growth::of(&definitions);
+        count_recurring(&mut definitions);
         let whole = json!({ "$defs": definitions, "properties": entries });
         match options().build(&whole) {
-            Ok(validator) => Ok(Book { validator, names: self.names, growth }),
+            Ok(validator) => Ok(Book { validator, names: self.names }),
             Err(error) => Err(vec![self.blamed(&error)]),
         }
     }
@@ -167,13 +161,55 @@ impl<'d> Draft<'d> {
     }
 }
 
-/// How schemas are compiled: formats hold, patterns run in linear time, and nothing is fetched.
+/// Makes those definitions count that can lead back to themselves: all others cost what they cost, once.
+fn count_recurring(definitions: &mut Map<String, Value>) {
+    let mut leads: HashMap<String, HashSet<String>> = definitions
+        .iter()
+        .map(|(number, schema)| {
+            let mut targets = HashSet::new();
+            targets_of(schema, &mut targets);
+            (number.clone(), targets)
+        })
+        .collect();
+    let mut open: HashMap<String, Vec<String>> = HashMap::new();
+    for (from, targets) in &leads {
+        targets.iter().for_each(|to| open.entry(to.clone()).or_default().push(from.clone()));
+    }
+    // What leads nowhere any more is taken away, until only ways without an end are left.
+    let mut ends: Vec<String> = leads.iter().filter(|(_, to)| to.is_empty()).map(|(from, _)| from.clone()).collect();
+    while let Some(end) = ends.pop() {
+        leads.remove(&end);
+        for from in open.get(&end).into_iter().flatten() {
+            if let Some(targets) = leads.get_mut(from)
+                && targets.remove(&end)
+                && targets.is_empty()
+            {
+                ends.push(from.clone());
+            }
+        }
+    }
+    if !leads.is_empty() {
+        // What they lead to is done as often as they are.
+        definitions.values_mut().for_each(work::count);
+    }
+}
+
+fn targets_of(schema: &Value, targets: &mut HashSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            let target = members.get("$ref").and_then(Value::as_str).and_then(|text| text.strip_prefix("#/$defs/"));
+            targets.extend(target.map(str::to_owned));
+            members.values().for_each(|value| targets_of(value, targets));
+        }
+        Value::Array(list) => list.iter().for_each(|value| targets_of(value, targets)),
+        _ => {}
+    }
+}
+
+/// How schemas are compiled: nothing is fetched.
 fn options() -> jsonschema::ValidationOptions<'static> {
-    jsonschema::options()
-        .with_draft(Dialect::Draft202012)
-        .should_validate_formats(true)
+    judging::options()
         .with_format("byte", is_base64)
-        .with_pattern_options(PatternOptions::regex().size_limit(LARGEST_PATTERN).dfa_size_limit(LARGEST_PATTERN))
         .with_keyword(REFUSED, |_, mark, _| {
             Ok(Box::new(Refused(if mark == "writeOnly" { words::WRITE_ONLY } else { words::READ_ONLY })))
         })
@@ -208,36 +244,20 @@ pub(in crate::openapi) struct Book {
     validator: Validator,
     /// The names of members that the document has.
     names: HashSet<String>,
-    growth: Growth,
 }
 
 impl Book {
     /// What is wrong with a value by an entry, with JSON Pointers into it; nothing where it is as the entry says.
     pub(in crate::openapi) fn judge(&self, entry: Entry, value: &mut Value) -> Vec<Violation> {
-        let mut work = 0;
-        if self.growth != Growth::NONE {
-            work = self.growth.cost(value);
-            if work > MOST_WORK {
-                return vec![told("depth", "nests more deeply than choices inside of choices can be judged")];
-            }
-        }
         let mut whole = Map::new();
         whole.insert(entry.0.to_string(), value.take());
         let whole = Value::Object(whole);
         let mut found = Vec::new();
-        if self.validator.is_valid(&whole) {
-            // All is well.
-        } else if work > MOST_WORK_TO_TELL {
-            found.push(told("schema", "is not what is described here"));
-        } else {
-            for error in self.validator.iter_errors(&whole) {
-                words::tell(&error, &self.names, &mut found);
-                if found.len() >= MOST_TOLD {
-                    found.truncate(MOST_TOLD);
-                    break;
-                }
-            }
-        }
+        judging::judge(&self.validator, &whole, &mut found, |error, found| {
+            words::tell_error(error, 1, |name| self.names.contains(name), found);
+            found.truncate(MOST_TOLD);
+            found.len() < MOST_TOLD
+        });
         if let Value::Object(whole) = whole
             && let Some((_, given)) = whole.into_iter().next()
         {
@@ -245,8 +265,4 @@ impl Book {
         }
         found
     }
-}
-
-fn told(rule: &str, message: &str) -> Violation {
-    Violation { path: "".into(), rule: rule.into(), message: message.into() }
 }

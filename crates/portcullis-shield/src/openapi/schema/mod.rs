@@ -2,11 +2,9 @@
 
 mod book;
 mod discriminator;
-mod growth;
 mod shape;
 mod translate;
 mod walk;
-mod words;
 
 pub(super) use book::{Book, Draft, Entry};
 pub(super) use shape::{Kind, Shape};

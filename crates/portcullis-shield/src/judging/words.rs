@@ -6,8 +6,6 @@ use jsonschema::paths::LocationSegment;
 use portcullis_core::Violation;
 use serde_json::Value;
 
-use super::tell;
-
 /// The longest name of a member that is repeated, in bytes.
 const LONGEST_NAME: usize = 40;
 /// Digits that a name may have; a secret has more.
@@ -16,6 +14,12 @@ const MOST_DIGITS: usize = 4;
 const LONGEST_PATH: usize = 256;
 /// Allowed values that are listed.
 const MOST_LISTED: usize = 8;
+/// Members of one place that are told to be unknown.
+const MOST_NAMES: usize = 32;
+/// What a member is refused with that only the server sets.
+pub(crate) const READ_ONLY: &str = "is set by the server and cannot be sent";
+/// What a member of an answer is refused with that only clients send.
+pub(crate) const WRITE_ONLY: &str = "is never to be shown";
 /// The longest sentence, in bytes.
 const LONGEST_SENTENCE: usize = 200;
 
@@ -62,31 +66,47 @@ pub(crate) fn is_ordinary(name: &str) -> bool {
         && name.bytes().filter(u8::is_ascii_digit).count() <= MOST_DIGITS
 }
 
-/// Tells what a validator found. `known` says whether a name is the schema's own.
-pub(super) fn tell_error(error: &ValidationError<'_>, known: impl Fn(&str) -> bool, told: &mut Vec<Violation>) {
+/// Tells what a validator found. The first `entry` segments of a path are not the value's and are left out; `known` says
+/// whether a name is the schema's own.
+pub(crate) fn tell_error(
+    error: &ValidationError<'_>,
+    entry: usize,
+    known: impl Fn(&str) -> bool,
+    told: &mut Vec<Violation>,
+) {
     let step = |at: &Pointer, name: &str| if known(name) { at.step(name) } else { at.member(name) };
-    let at = error.instance_path().segments().fold(Pointer::default(), |at, segment| match segment {
+    let at = error.instance_path().segments().skip(entry).fold(Pointer::default(), |at, segment| match segment {
         LocationSegment::Property(name) => step(&at, &name),
         LocationSegment::Index(index) => at.element(index),
     });
     let rule = error.kind().keyword();
-    match error.kind() {
+    told.push(match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected }
         | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-            for name in unexpected {
-                tell(told, step(&at, name).violation(rule, "is not a member that is known here"));
-            }
+            // Which of the two keywords closed it is the schema's affair.
+            let unknown =
+                |name: &String| step(&at, name).violation("additionalProperties", "is not a member that is known here");
+            return told.extend(unexpected.iter().take(MOST_NAMES).map(unknown));
         }
         ValidationErrorKind::Required { property } => {
-            let at = property.as_str().map_or_else(|| at.clone(), |name| at.step(name));
-            tell(told, at.violation(rule, "is required"));
+            property.as_str().map_or_else(|| at.clone(), |name| at.step(name)).violation(rule, "is required")
         }
-        kind => tell(told, at.violation(rule, sentence(kind))),
+        ValidationErrorKind::Custom { keyword, message } => at.violation(own_rule(keyword, message), message.as_str()),
+        kind => at.violation(rule, sentence(kind)),
+    });
+}
+
+/// What a broken rule of ours is called.
+fn own_rule<'r>(keyword: &'r str, message: &str) -> &'r str {
+    match message {
+        READ_ONLY => "readOnly",
+        WRITE_ONLY => "writeOnly",
+        _ => keyword,
     }
 }
 
 /// The sentence for a broken rule. The limits in it are the schema's.
-pub(crate) fn sentence(kind: &ValidationErrorKind) -> String {
+fn sentence(kind: &ValidationErrorKind) -> String {
     match kind {
         ValidationErrorKind::Type { kind: TypeKind::Single(one) } => format!("must be of type {one}"),
         ValidationErrorKind::Type { kind: TypeKind::Multiple(several) } => {
@@ -106,7 +126,6 @@ pub(crate) fn sentence(kind: &ValidationErrorKind) -> String {
         ValidationErrorKind::MaxProperties { limit } => format!("must have at most {limit} members"),
         ValidationErrorKind::AdditionalItems { limit } => format!("must have no more than {limit} items"),
         ValidationErrorKind::UnevaluatedItems { .. } => "has items that are not known here".to_owned(),
-        ValidationErrorKind::UniqueItems => "must not have the same item twice".to_owned(),
         ValidationErrorKind::Contains => "lacks an item that it must have".to_owned(),
         ValidationErrorKind::Format { format } => format!("must be in the format {format}"),
         // A pattern may be the secret itself, such as the form of a voucher.
