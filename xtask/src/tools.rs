@@ -21,8 +21,8 @@ impl Tool {
 
 /// What `cargo xtask test` needs: `curl` walks the tour of the demo, `strace` shows the sync before the answer, `valgrind`
 /// counts instructions, and the tests start servers themselves: PostgreSQL for the accounts, Redis and memcached for the limits, and
-/// one for mail with certificates that `openssl` makes. The hosted pages are tried in Chromium, and
-/// TLS by testssl.sh.
+/// one for mail with certificates that `openssl` makes. The hosted pages are tried in Chromium, TLS by testssl.sh, and
+/// patience by slowhttptest.
 pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "curl", package: "curl" },
     Tool { program: "strace", package: "strace" },
@@ -34,6 +34,7 @@ pub(crate) const FOR_TESTS: &[Tool] = &[
     Tool { program: "aiosmtpd", package: "python3-aiosmtpd" },
     Tool { program: "openssl", package: "openssl" },
     Tool { program: "testssl", package: "testssl.sh" },
+    Tool { program: "slowhttptest", package: "slowhttptest" },
     Tool { program: "chromium", package: "chromium" },
     Tool { program: "chromedriver", package: "chromium-driver" },
 ];

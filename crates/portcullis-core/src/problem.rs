@@ -1,6 +1,6 @@
 //! The body of every refusal: problem details of RFC 9457 with our member `error`.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::{Reason, RequestId, Violation};
@@ -87,6 +87,9 @@ impl Problem {
         }
         if let Some(seconds) = reason.retry_after_secs() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(codings) = reason.accepted_codings() {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
         }
         Self { status, headers, body }
     }

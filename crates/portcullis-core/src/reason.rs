@@ -72,8 +72,13 @@ pub enum Reason {
     MethodRefused,
     /// TLS was set up for one host, and the request names another (RFC 9110 §15.5.20).
     Misdirected,
-    /// The body's media type or coding is not one that the route takes; the text says what it takes.
+    /// The body's media type is not one that the route takes; the text says what it takes.
     UnsupportedMediaType(&'static str),
+    /// The body is in a content coding that the route does not take, or in several.
+    UnsupportedCoding {
+        /// Whether it takes gzip.
+        takes_gzip: bool,
+    },
     /// The body is not what it says it is, or can be read in two ways; the text says why.
     InvalidBody(&'static str),
     /// The same of a JSON text, with the place.
@@ -144,7 +149,7 @@ impl Reason {
             Self::ExpectationFailed => StatusCode::EXPECTATION_FAILED,
             Self::MethodRefused => StatusCode::NOT_IMPLEMENTED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType(_) | Self::UnsupportedCoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Blocked
             | Self::InsufficientPermissions
             | Self::NotOwner { hidden: false }
@@ -176,7 +181,7 @@ impl Reason {
             Self::ExpectationFailed => "Expectation failed",
             Self::MethodRefused => "Method not implemented",
             Self::Misdirected => "Misdirected request",
-            Self::UnsupportedMediaType(_) => "Unsupported media type",
+            Self::UnsupportedMediaType(_) | Self::UnsupportedCoding { .. } => "Unsupported media type",
             Self::InvalidBody(_) | Self::UnreadableJson(_) => "Invalid request body",
             Self::ValidationFailed(_) => "Validation failed",
             Self::Blocked => "Address blocked",
@@ -214,7 +219,7 @@ impl Reason {
             Self::ExpectationFailed => "expectation_failed",
             Self::MethodRefused => "method_refused",
             Self::Misdirected => "misdirected",
-            Self::UnsupportedMediaType(_) => "unsupported_media_type",
+            Self::UnsupportedMediaType(_) | Self::UnsupportedCoding { .. } => "unsupported_media_type",
             Self::InvalidBody(_) | Self::UnreadableJson(_) => "invalid_body",
             Self::ValidationFailed(_) => "validation_failed",
             Self::Blocked => "blocked",
@@ -306,6 +311,10 @@ impl Reason {
     pub fn detail(&self) -> Option<std::borrow::Cow<'static, str>> {
         match self {
             Self::Malformed(rule) | Self::UnsupportedMediaType(rule) | Self::InvalidBody(rule) => Some((*rule).into()),
+            Self::UnsupportedCoding { takes_gzip: false } => Some("send the body without a Content-Encoding".into()),
+            Self::UnsupportedCoding { takes_gzip: true } => {
+                Some("send the body without a Content-Encoding, or as gzip and nothing else".into())
+            }
             Self::AmbiguousPath(error) => Some(error.to_string().into()),
             Self::UnreadableJson(error) => Some(error.to_string().into()),
             Self::BodyTooLarge(limit) => Some(format!("the body may have at most {limit} bytes").into()),
@@ -321,6 +330,17 @@ impl Reason {
             Self::InsufficientPermissions | Self::NotOwner { hidden: false } => {
                 Some("your role or permissions do not cover this request".into())
             }
+            _ => None,
+        }
+    }
+
+    /// What `Accept-Encoding` says beside a refusal for its content coding, and beside no other (RFC 9110 §15.5.16, RFC 7694
+    /// §3).
+    #[must_use]
+    pub const fn accepted_codings(&self) -> Option<&'static str> {
+        match self {
+            Self::UnsupportedCoding { takes_gzip: true } => Some("gzip, identity"),
+            Self::UnsupportedCoding { takes_gzip: false } => Some("identity"),
             _ => None,
         }
     }

@@ -64,7 +64,8 @@ pub trait Check: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Judges a complete request. `body` is what was received, empty where there was none.
+    /// Judges a complete request. `body` is what was received, empty where there was none, and without its content coding
+    /// where the route takes one: no body in another gets here.
     ///
     /// # Errors
     /// [`Reason::InvalidBody`] where the body cannot be read in one way only, [`Reason::UnsupportedMediaType`],

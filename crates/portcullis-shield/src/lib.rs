@@ -1,6 +1,7 @@
 //! Shapes: what a request's content must satisfy, what every response must carry and what it must not tell.
 
 mod check;
+mod coding;
 pub mod content;
 mod cors;
 pub mod csrf;
@@ -16,6 +17,7 @@ mod scan;
 mod shape;
 
 pub use check::{Check, Reported, Seen};
+pub use coding::{Coding, gunzip};
 pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
 pub use graphql::{GraphqlCheck, GraphqlRules};
 pub use members::{List, MemberPath, MemberPathError, Members, Place};

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
-use portcullis_shield::Reported;
+use portcullis_shield::{Coding, Reported};
 
 /// What a body has to satisfy, apart from what the route's checks ask of its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ enum Kind<B> {
 #[derive(Debug)]
 pub struct Unexamined<B> {
     body: Bounded<B>,
+    pub(crate) coding: Coding,
     pub(crate) reported: Reported,
 }
 
@@ -101,8 +102,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Admitted<B> {
 }
 
 impl<B> Unexamined<B> {
-    pub(crate) const fn new(body: B, max: u64, reported: Reported) -> Self {
-        Self { body: Bounded::new(body, max), reported }
+    pub(crate) const fn new(body: B, max: u64, coding: Coding, reported: Reported) -> Self {
+        Self { body: Bounded::new(body, max), coding, reported }
     }
 
     /// The largest size that it may have, in bytes.

@@ -89,6 +89,11 @@ impl Case {
         self.route.map_or(&[], |index| &self.policy.route_at(index).checks)
     }
 
+    /// Whether its route takes a body as gzip where checks look at it.
+    pub(crate) fn takes_gzip(&self) -> bool {
+        self.route.is_some_and(|index| self.policy.route_at(index).gzip)
+    }
+
     /// The check of a form that must hold a token against forgery, where the head held none.
     pub(crate) fn form(&self) -> Option<&FormToken> {
         self.tokens.as_ref()?.form.as_ref()

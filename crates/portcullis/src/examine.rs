@@ -1,10 +1,12 @@
 //! What a route asks of a request's content: first by the head alone, then by all of the body (H4).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, Uri};
 use portcullis_core::{Event, EventKind, Reason, RequestId, Timestamp};
-use portcullis_shield::{Check as _, Reported, Seen, media};
+use portcullis_shield::{Check as _, Coding, Reported, Seen, gunzip, media};
 
 use crate::body::{Admittance, Admitted, BodyRule, Unexamined};
 use crate::gate::Gate;
@@ -18,7 +20,7 @@ impl Pass {
     /// # Errors
     /// [`Reason::BodyTooLarge`] where the declared length is already over the rule; a body that hides its length
     /// breaks off when it gets there. Where the route has checks: what they refuse by the head alone, and
-    /// [`Reason::UnsupportedMediaType`] for a body in a coding.
+    /// [`Reason::UnsupportedCoding`] for a body in a coding that it does not take.
     pub fn admit<B>(&self, request: Request<B>) -> Result<Admittance<B>, Reason> {
         let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         let BodyRule { mut max, max_json } = self.body;
@@ -32,11 +34,11 @@ impl Pass {
         if checks.is_empty() && form.is_none() {
             return Ok(Admittance::Free(request.map(|body| Admitted::arriving(body, max))));
         }
-        judge_coding(request.headers())?;
+        let coding = Coding::of(request.headers(), self.case.takes_gzip())?;
         let reported = Reported::default();
         let seen = self.seen(request.method(), request.uri(), request.headers(), &reported);
         checks.iter().try_for_each(|check| check.before(&seen))?;
-        Ok(Admittance::Unexamined(request.map(|body| Unexamined::new(body, max, reported))))
+        Ok(Admittance::Unexamined(request.map(|body| Unexamined::new(body, max, coding, reported))))
     }
 
     fn seen<'a>(
@@ -59,7 +61,7 @@ impl Gate {
     /// that came out of the unexamined body; trailers, which no check has seen, are left behind.
     ///
     /// # Errors
-    /// What the first check that does not agree says.
+    /// What the first check that does not agree says; before that what [`gunzip`] says of a body that came as gzip.
     pub fn examine<B>(
         &self,
         pass: &Pass,
@@ -68,11 +70,18 @@ impl Gate {
         id: RequestId,
         now: Timestamp,
     ) -> Result<Request<Admitted<B>>, Reason> {
-        let (mut head, Unexamined { reported, .. }) = request.into_parts();
+        let (mut head, unexamined) = request.into_parts();
+        let (max, Unexamined { coding, reported, .. }) = (unexamined.max(), unexamined);
+        // What a body unpacks to lives no longer than this call, which nothing interrupts: there is one on each core at most.
+        let content = match coding {
+            Coding::Gzip if !whole.is_empty() => Cow::Owned(gunzip(&whole, max)?),
+            Coding::Gzip | Coding::Identity => Cow::Borrowed(&*whole),
+        };
         let seen = pass.seen(&head.method, &head.uri, &head.headers, &reported);
         // Whether somebody means it comes first: nothing else about the body is told to whoever cannot say so.
-        let meant = pass.case().form().map_or(Ok(()), |form| form.check(&seen, &whole));
-        let judged = meant.and_then(|()| pass.case().checks().iter().try_for_each(|check| check.check(&seen, &whole)));
+        let meant = pass.case().form().map_or(Ok(()), |form| form.check(&seen, &content));
+        let judged =
+            meant.and_then(|()| pass.case().checks().iter().try_for_each(|check| check.check(&seen, &content)));
         let reported = reported.into_inner();
         if !reported.is_empty() {
             let broken = Reason::ValidationFailed(reported.into());
@@ -87,13 +96,4 @@ impl Gate {
         }
         Ok(Request::from_parts(head, Admitted::examined(whole)))
     }
-}
-
-/// A check sees what the upstream sees: a body in a coding would be unpacked by one of the two only.
-fn judge_coding(headers: &HeaderMap) -> Result<(), Reason> {
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-    if codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity")) {
-        return Ok(());
-    }
-    Err(Reason::UnsupportedMediaType("send the body without a Content-Encoding"))
 }

@@ -50,6 +50,8 @@ pub struct RouteRule {
     pub cors: RouteCors,
     /// What is asked of the content, in this order. Where there is any, the body is read whole before it is forwarded.
     pub checks: Vec<Arc<dyn Check>>,
+    /// Whether a body may come as gzip where checks look at it; they see what it is without it.
+    pub gzip: bool,
     /// Whether unsafe methods need no token here although a cookie authenticates them (H2). Their origin is asked all the
     /// same.
     pub danger_no_csrf_token: bool,
@@ -90,6 +92,7 @@ impl RouteRule {
             ignores_credentials: false,
             renews: false,
             checks: Vec::new(),
+            gzip: false,
             danger_no_csrf_token: false,
             owner: None,
             response: None,
@@ -203,6 +206,7 @@ pub(crate) struct Route {
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
     pub(crate) checks: Box<[Arc<dyn Check>]>,
+    pub(crate) gzip: bool,
     pub(crate) danger_no_csrf_token: bool,
     pub(crate) owner: Option<Ownership>,
     pub(crate) response: Option<Arc<ResponseRules>>,
@@ -222,6 +226,7 @@ impl Route {
             ignores_credentials: false,
             renews: false,
             checks: Box::default(),
+            gzip: false,
             danger_no_csrf_token: false,
             owner: None,
             response: None,
@@ -237,6 +242,7 @@ impl From<RouteRule> for Route {
             ignores_credentials: rule.ignores_credentials,
             renews: rule.renews,
             checks: rule.checks.into(),
+            gzip: rule.gzip,
             danger_no_csrf_token: rule.danger_no_csrf_token,
             owner: rule.owner,
             response: rule.response,

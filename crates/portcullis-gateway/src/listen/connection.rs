@@ -129,7 +129,10 @@ where
             None => break,
             Some(Late::Idle) => return Poll::Ready(End::Done),
             Some(Late::Head) => return Poll::Ready(End::Refused(Reason::RequestTimeout)),
-            Some(Late::ClientWrite) => return Poll::Ready(End::Broken),
+            Some(Late::ClientWrite) => {
+                link.core.shared.metrics.connections_stalled.add(1);
+                return Poll::Ready(End::Broken);
+            }
             Some(Late::Credential) if link.goes_on(link.holder().as_deref()) => {}
             // The exchange answers for its own deadlines if it still can; if nobody takes the news, it cannot.
             Some(late) => link.deadlines.miss(late),

@@ -81,6 +81,11 @@ impl Deadlines {
         self.at[what as usize].set(Tick::NEVER);
     }
 
+    /// Whether it is being waited for.
+    pub(crate) fn awaits(&self, what: Late) -> bool {
+        self.at[what as usize].get() != Tick::NEVER
+    }
+
     /// Nothing is waited for.
     pub(crate) fn clear_all(&self) {
         for at in &self.at {

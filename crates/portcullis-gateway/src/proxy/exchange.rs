@@ -192,6 +192,8 @@ async fn send(
         if let Some(late) = link.deadlines.take_missed() {
             return Poll::Ready(Err(match late {
                 Late::RequestBody => Reason::RequestTimeout,
+                // The whole has taken too long: whoever is waited for is to blame.
+                Late::Total if link.deadlines.awaits(Late::RequestBody) => Reason::RequestTimeout,
                 _ => Reason::UpstreamTimeout,
             }));
         }

@@ -92,9 +92,7 @@ fn h6_a_flood_is_an_event_of_its_address_and_a_count() {
 
 /// How much memory a gate has, in KiB.
 fn memory(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
+    gateway.memory() / 1024
 }
 
 /// What one of so many connections of a kind makes a fresh gate hold, in KiB.

@@ -14,6 +14,7 @@ mod grpc;
 mod http2;
 mod kills;
 mod process;
+mod slow;
 mod timeouts;
 mod tunnels;
 mod upstream_http2;

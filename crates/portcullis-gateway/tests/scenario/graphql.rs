@@ -70,3 +70,47 @@ fn h5_a_graphql_document_comes_in_one_way_only() {
     assert_eq!(origin.requests().len(), before);
     raw("application/graphql", "/graphql", "{ a }").expect(200);
 }
+
+/// The document of an API with one endpoint, that wants a name of every operation.
+const DOCUMENT: &str = r#"
+openapi: 3.1.0
+info: {title: Graph, version: "1"}
+paths:
+  /graphql:
+    post:
+      requestBody:
+        required: true
+        content:
+          application/json:
+            schema:
+              type: object
+              required: [query, operationName]
+              properties:
+                query: {type: string}
+                operationName: {type: string}
+      responses: {"200": {description: an answer}}
+"#;
+
+#[test]
+fn h5_graphql_is_weighed_where_a_document_and_rules_of_the_body_hold_too() {
+    let (origin, folder) = (Origin::echo(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("graph.yaml");
+    std::fs::write(&file, DOCUMENT).unwrap();
+    let tables =
+        format!("[openapi]\nfile = {file:?}\n\n{ROUTE}\n[route.body]\nallow = [\"query\", \"operationName\"]\n");
+    let gateway = Setup::before(&origin).with(&tables).start();
+    let client = gateway.client();
+    let fine = json!({"query": "query Q { a }", "operationName": "Q"});
+    client.post("/graphql").json(&fine).send().expect(200);
+    // Each of the three refuses what only it looks at.
+    refused(
+        &origin,
+        &client,
+        &json!({"query": "query Q { a { b { c { d { e } } } } }", "operationName": "Q"}),
+        "depth",
+    );
+    refused(&origin, &client, &json!({"query": "query Q { a }"}), "required");
+    refused(&origin, &client, &json!({"query": "query Q { a }", "operationName": "Q", "extensions": {}}), "allow");
+    client.get("/graphql?query=%7Ba%7D").send();
+    assert_eq!(origin.requests().len(), 1, "the document knows no GET");
+}

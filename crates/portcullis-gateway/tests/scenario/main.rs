@@ -16,6 +16,7 @@ mod at_rest;
 mod claims;
 mod clock;
 mod closed;
+mod codings;
 mod commands;
 mod contents;
 mod contract;

@@ -301,6 +301,14 @@ impl Gateway {
         self.running.take().expect("the gateway ran").ended(Duration::from_secs(5));
     }
 
+    /// How much memory it has, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory is told");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+        kib * 1024
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -102,6 +102,7 @@ fn h5_what_is_no_document_is_refused_and_so_is_a_circle() {
         assert!(plain(query).is_err_and(|why| why.contains(told)), "{query}: {:?}", plain(query));
     }
     assert_eq!(plain(&format!("{{ {} }}", "a ".repeat(3_000))), Err("tokens".into()));
+    assert_eq!(plain(&format!("{{ a {} }}", "@a".repeat(3_000))), Err("tokens".into()), "CVE-2022-37734");
 }
 
 #[test]

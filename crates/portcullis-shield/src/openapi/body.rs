@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use portcullis_core::Reason;
 use serde_json::Value;
 
@@ -62,7 +62,6 @@ impl Kind {
 const UNKNOWN_TYPE: Reason = Reason::UnsupportedMediaType("the operation does not take a body of this media type");
 const UNREADABLE_TYPE: Reason =
     Reason::UnsupportedMediaType("a body needs one Content-Type that can be read in one way");
-const CODED: Reason = Reason::UnsupportedMediaType("a body that is checked cannot have a Content-Encoding");
 
 impl Body {
     pub(super) fn read(rules: &mut Rules<'_, '_>, part: &Part<'_>) -> Result<Self, Fault> {
@@ -99,10 +98,6 @@ impl Body {
     }
 
     fn payload<'h>(&self, headers: &'h HeaderMap) -> Result<(&Payload, MediaType<'h>), Reason> {
-        let coded = |value: &http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-        if headers.get_all(CONTENT_ENCODING).iter().any(coded) {
-            return Err(CODED);
-        }
         let mut values = headers.get_all(CONTENT_TYPE).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return Err(UNREADABLE_TYPE) };
         let media = value.to_str().ok().and_then(MediaType::parse).ok_or(UNREADABLE_TYPE)?;

@@ -147,6 +147,8 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// Connections turned away because a bound was reached.
     pub connections_refused: Counter,
+    /// Client connections closed because the client took nothing of its answer in time.
+    pub connections_stalled: Counter,
     /// Open client connections.
     pub connections_open: Gauge,
     samples: RwLock<Vec<Sample>>,
@@ -216,6 +218,7 @@ impl Metrics {
             admin_login_failures: Counter::default(),
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
+            connections_stalled: Counter::default(),
             connections_open: Gauge::default(),
             samples: RwLock::default(),
             comparisons: RwLock::default(),

@@ -61,6 +61,11 @@ pub(super) fn render(metrics: &Metrics) -> String {
         ),
         ("portcullis_connections_accepted_total", "Client connections accepted.", &metrics.connections_accepted),
         ("portcullis_connections_refused_total", "Client connections turned away.", &metrics.connections_refused),
+        (
+            "portcullis_connections_stalled_total",
+            "Client connections closed because the client took nothing of its answer in time.",
+            &metrics.connections_stalled,
+        ),
     ] {
         page.head(name, "counter", help);
         page.line(name, &[], counter.value());

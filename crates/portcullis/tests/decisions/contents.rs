@@ -100,7 +100,7 @@ fn h4_the_head_alone_can_be_refused_before_anything_of_the_body_is_asked_for() {
     for (header, refused) in [
         (("x-early", "1"), Reason::InvalidBody("early")),
         (("content-length", "101"), Reason::BodyTooLarge(100)),
-        (("content-encoding", "br"), Reason::UnsupportedMediaType("send the body without a Content-Encoding")),
+        (("content-encoding", "br"), Reason::UnsupportedCoding { takes_gzip: false }),
     ] {
         assert_eq!(pass.admit(request(&house, &[header])).unwrap_err(), refused);
     }

@@ -29,6 +29,9 @@ pub(crate) struct BodyTable {
     pub(crate) values: Option<At<u64>>,
     /// Which numbers it may hold. Default: `exact`.
     pub(crate) numbers: Option<At<NumbersName>>,
+    /// The content codings in which a body may come: what looks at it sees it unpacked, within the same size and a hundred
+    /// times what was received; what is forwarded is what was received. Default: none.
+    pub(crate) codings: Option<OneOrMany<CodingName>>,
 }
 
 /// What becomes of a request that sets a member which is not listed.
@@ -39,6 +42,14 @@ pub(crate) enum UnlistedName {
     Refuse,
     /// It passes, and is recorded.
     Report,
+}
+
+/// A content coding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CodingName {
+    /// RFC 1952.
+    Gzip,
 }
 
 /// Which numbers a body may hold.

@@ -51,6 +51,17 @@ pub(super) fn checks(cx: &mut Context<'_>, body: Option<&BodyTable>) -> Vec<Arc<
     vec![Arc::new(JsonContent { reading, schema, allowed: allowed(cx, body) })]
 }
 
+/// Whether a body may come as gzip. Where nothing looks at it, it may come as anything.
+pub(super) fn takes_gzip(cx: &mut Context<'_>, body: Option<&BodyTable>, is_looked_at: bool) -> bool {
+    let Some(OneOrMany(codings)) = body.and_then(|body| body.codings.as_ref()) else { return false };
+    if let (Some(first), false) = (codings.first(), is_looked_at) {
+        let found =
+            Diagnostic::error(first.span(), "nothing looks at the bodies of this route, so they pass in any coding");
+        cx.push(found.hint("remove the line; or ask something of the content, for example: json = true"));
+    }
+    !codings.is_empty()
+}
+
 fn allowed(cx: &mut Context<'_>, body: &BodyTable) -> Option<AllowedMembers> {
     let OneOrMany(list) = body.allow.as_ref()?;
     let paths: Vec<MemberPath> =

@@ -121,7 +121,11 @@ pub(super) fn lay(cx: &mut Context<'_>, contracted: &Contracted, rules: &mut Vec
     if let (Some(access), Some(pattern), 0) = (rest, everything, contracted.upstream)
         && !rules.iter().any(|rule| rule.pattern.as_str() == pattern.as_str())
     {
-        rules.push(RouteRule { max_body: defaults.max_body, ..RouteRule::new(pattern, access, own) });
+        rules.push(RouteRule {
+            max_body: defaults.max_body,
+            max_json: defaults.max_json,
+            ..RouteRule::new(pattern, access, own)
+        });
     }
     compare(cx, contracted, rules);
     for rule in rules.iter_mut().filter(|rule| rule.target == own) {

@@ -216,7 +216,12 @@ impl Driver<'_> {
                     self.link.core.shared.metrics.refused(&Reason::RequestTimeout);
                     self.send_away(connection, h2::Reason::NO_ERROR);
                 }
-                Some(_) => return Poll::Ready(End::Broken),
+                Some(late) => {
+                    if late == Late::ClientWrite {
+                        self.link.core.shared.metrics.connections_stalled.add(1);
+                    }
+                    return Poll::Ready(End::Broken);
+                }
             }
         }
         alarm.ring_by(self.link.deadlines.next(), cx);
