@@ -1,8 +1,8 @@
 //! What a route asks of a request's content: first by the head alone, then by all of the body (H4).
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Uri};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, Method, Request, Uri};
 use portcullis_core::{Event, EventKind, Reason, RequestId, Timestamp};
 use portcullis_shield::{Check as _, Reported, Seen, media};
 
@@ -33,6 +33,7 @@ impl Pass {
             return Ok(Admittance::Free(request.map(|body| Admitted::arriving(body, max))));
         }
         judge_coding(request.headers())?;
+        judge_connection(request.headers())?;
         let reported = Reported::default();
         let seen = self.seen(request.method(), request.uri(), request.headers(), &reported);
         checks.iter().try_for_each(|check| check.before(&seen))?;
@@ -96,4 +97,16 @@ fn judge_coding(headers: &HeaderMap) -> Result<(), Reason> {
         return Ok(());
     }
     Err(Reason::UnsupportedMediaType("send the body without a Content-Encoding"))
+}
+
+/// What a `Connection` list names goes no further (RFC 9110 §7.6.1): a check would have seen a header that the upstream does
+/// not. What is about the connection itself is no part of what is judged.
+fn judge_connection(headers: &HeaderMap) -> Result<(), Reason> {
+    const OF_THE_HOP: [&str; 6] = ["connection", "http2-settings", "keep-alive", "proxy-connection", "te", "upgrade"];
+    let lists = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let mut named = lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    if named.any(|name| headers.contains_key(&name) && !OF_THE_HOP.contains(&name.as_str())) {
+        return Err(Reason::Malformed("the Connection header names a header that is for the API"));
+    }
+    Ok(())
 }
