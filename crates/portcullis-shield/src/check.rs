@@ -64,6 +64,11 @@ pub trait Check: Debug + Send + Sync {
         Ok(())
     }
 
+    /// Whether such a request may become a tunnel, in which nothing that is said is shown to any check.
+    fn lets_tunnel(&self) -> bool {
+        false
+    }
+
     /// Judges a complete request. `body` is what was received, empty where there was none, and without its content coding
     /// where the route takes one: no body in another gets here.
     ///

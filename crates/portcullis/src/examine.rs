@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, Uri};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, Method, Request, Uri};
 use portcullis_core::{Event, EventKind, Reason, RequestId, Timestamp};
 use portcullis_shield::{Check as _, Coding, Reported, Seen, gunzip, media};
 
@@ -35,6 +35,7 @@ impl Pass {
             return Ok(Admittance::Free(request.map(|body| Admitted::arriving(body, max))));
         }
         let coding = Coding::of(request.headers(), self.case.takes_gzip())?;
+        judge_connection(request.headers())?;
         let reported = Reported::default();
         let seen = self.seen(request.method(), request.uri(), request.headers(), &reported);
         checks.iter().try_for_each(|check| check.before(&seen))?;
@@ -96,4 +97,16 @@ impl Gate {
         }
         Ok(Request::from_parts(head, Admitted::examined(whole)))
     }
+}
+
+/// What a `Connection` list names goes no further (RFC 9110 §7.6.1): a check would have seen a header that the upstream does
+/// not. What is about the connection itself is no part of what is judged.
+fn judge_connection(headers: &HeaderMap) -> Result<(), Reason> {
+    const OF_THE_HOP: [&str; 6] = ["connection", "http2-settings", "keep-alive", "proxy-connection", "te", "upgrade"];
+    let lists = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let mut named = lists.flat_map(|list| list.split(',')).filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    if named.any(|name| headers.contains_key(&name) && !OF_THE_HOP.contains(&name.as_str())) {
+        return Err(Reason::Malformed("the Connection header names a header that is for the API"));
+    }
+    Ok(())
 }

@@ -65,6 +65,12 @@ impl Pass {
         self.case.principal.as_ref()
     }
 
+    /// Whether it may become a tunnel: not where the route asks something of content, which is not looked at in there.
+    #[must_use]
+    pub fn lets_tunnel(&self) -> bool {
+        self.case.checks().iter().all(|check| check.lets_tunnel())
+    }
+
     /// Strips what the client must not say, and says what was proven (Z5, T6). Call it after hop-by-hop headers were
     /// removed, so that a `Connection` list cannot remove what is set here.
     pub fn apply_to_request(&self, headers: &mut HeaderMap) {

@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use portcullis::Admitted;
+use portcullis::{Admitted, Pass};
 use portcullis_core::{Reason, RequestId};
 use portcullis_shield::Plan;
 
@@ -72,7 +72,8 @@ pub(crate) async fn forward(
 ) -> Result<Response<ResponseBody>, Failed> {
     let shaping = Shaping::begin(link, &request, id);
     // Through a tunnel everything could be told, and HTTP/2 has no upgrade (RFC 9113 section 8.6): a hop may leave it out.
-    asks.websocket &= !upstream.settings.http2 && !shaping.as_ref().is_some_and(|shaping| shaping.binds());
+    asks.websocket &= !upstream.settings.http2 && link.pass.borrow().as_ref().is_some_and(Pass::lets_tunnel);
+    asks.websocket &= !shaping.as_ref().is_some_and(|shaping| shaping.binds());
     let mut request = prepare(link, upstream, request, asks.websocket, id_value).map_err(Failed::before)?;
     if let Some(shaping) = shaping.as_ref().filter(|shaping| shaping.binds()) {
         shaping.prepare(&mut request);

@@ -26,7 +26,7 @@ pub(crate) struct Asks {
 pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, bounds: &TransportSettings) -> Result<Asks, Reason> {
     // A tunnel through a gate would be no gate, and TRACE shows a client what the hops between wrote (RFC 9110 §9.3.6,
     // §9.3.8).
-    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) || is_another_spelling(request.method()) {
         return Err(Reason::MethodRefused);
     }
     target_length(request.uri(), bounds)?;
@@ -45,6 +45,17 @@ pub(crate) fn check<B: http_body::Body>(request: &mut Request<B>, bounds: &Trans
         *request.uri_mut() = Uri::from(target);
     }
     Ok(asks)
+}
+
+/// Whether a method is a well-known one but for its case. Methods are case-sensitive (RFC 9110 §9.1), so that `get` would
+/// match no route for `GET`; but frameworks write it in upper case and serve it as one.
+fn is_another_spelling(method: &Method) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
+        return false;
+    }
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    let name = method.as_str();
+    known.iter().any(|known| name != *known && name.eq_ignore_ascii_case(known))
 }
 
 /// The fields that decide how a message is read, found in one walk: most heads have few fields, and looking for each of
@@ -337,6 +348,10 @@ mod tests {
     fn h7_tunnels_and_echoes_are_refused() {
         assert_eq!(judge("TRACE / 1.1\nHost: a"), Err(Reason::MethodRefused));
         assert_eq!(judge("CONNECT a:80 1.1\nHost: a:80"), Err(Reason::MethodRefused));
+        for method in ["get", "Get", "pOST", "options", "trace"] {
+            assert_eq!(judge(&format!("{method} / 1.1\nHost: a")), Err(Reason::MethodRefused), "{method}");
+        }
+        assert!(judge("GETS / 1.1\nHost: a").is_ok());
     }
 
     #[test]

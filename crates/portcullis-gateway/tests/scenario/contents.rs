@@ -1,6 +1,7 @@
 //! What a route asks of a request's content, through the binary: one reading, a schema, a list of members, a size.
 
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -388,4 +389,48 @@ fn h5_choices_inside_of_choices_are_refused_before_anybody_waits() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     post(&gateway, "/search", "5").expect(200);
     assert_eq!(origin.requests().iter().filter(|seen| seen.target.starts_with("/search")).count(), 1);
+}
+
+#[test]
+fn h4_nothing_that_was_judged_is_taken_away_by_the_clients_own_hop() {
+    let origin = Origin::echo();
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = orders(&origin, folder.path());
+    let client = gateway.client();
+    let order = |options: &str| {
+        let request = client.post("/orders").header("Content-Type", "application/json").header("Connection", options);
+        request.body(ORDER.as_bytes()).send()
+    };
+    for options in ["content-type", "Keep-Alive, Content-Type", "close,CONTENT-TYPE", "x-a, , content-type"] {
+        order(options).refused(400, "Bad request");
+    }
+    assert!(origin.requests().is_empty(), "as JSON it was judged, and as nothing in particular it would arrive");
+    order("keep-alive, x-not-there").expect(200);
+    assert_eq!(origin.last().header("content-type"), Some("application/json"));
+}
+
+#[test]
+fn h4_what_a_route_says_of_content_it_says_over_http2_too() {
+    let origin = Origin::echo();
+    let route = "[client]\nh2c = true\n\n[[route]]\nmatch = \"POST /items\"\naccess = \"public\"\n\
+                 body = { allow = \"name\" }\nresponse = { allow = [\"method\"] }\n";
+    let gateway = Setup::open(&origin).with(route).start();
+    let ask = |body: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--http2-prior-knowledge", "--include", "--max-time", "10", "--data-binary", body]);
+        curl.args(["-H", "Content-Type: application/json", "-H", "Accept-Encoding: gzip", "-H", "Range: bytes=0-1"]);
+        let output = curl.arg(format!("http://{}/items", gateway.listen)).output().ok()?;
+        // An old one says so by 2 and an absent feature by 4.
+        (![Some(2), Some(4)].contains(&output.status.code())).then(|| String::from_utf8(output.stdout).unwrap())
+    };
+    let Some(told) = ask("{\"name\":\"a\"}") else {
+        assert!(std::env::var_os("CI").is_none(), "there is no curl that speaks HTTP/2");
+        return eprintln!("SKIPPED: there is no curl that speaks HTTP/2");
+    };
+    assert!(told.starts_with("HTTP/2 200") && told.ends_with("{\"method\":\"POST\"}"), "{told}");
+    let seen = origin.last();
+    assert_eq!((seen.header("range"), seen.header("accept-encoding")), (None, Some("identity")));
+    let refused = ask("{\"name\":\"a\",\"role\":\"admin\"}").unwrap();
+    assert!(refused.starts_with("HTTP/2 400") && refused.contains("Validation failed"), "{refused}");
+    assert_eq!(origin.requests().len(), 1);
 }

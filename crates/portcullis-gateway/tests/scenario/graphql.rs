@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::dictated;
 use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
@@ -35,6 +36,10 @@ fn h5_a_graphql_request_is_weighed_and_forwarded_as_it_is() {
 
     refused(&origin, &client, &json!({"query": "{ a { b { c { d { e } } } } }"}), "depth");
     refused(&origin, &client, &json!({"query": fine["query"], "variables": {"n": 50}}), "complexity");
+    // In whatever way a server lets a number be written.
+    for many in [json!(50.0), json!("50"), json!(1e9), json!("9e99"), json!(" 5e1")] {
+        refused(&origin, &client, &json!({"query": fine["query"], "variables": {"n": many}}), "complexity");
+    }
     refused(&origin, &client, &json!({"query": "{ a:x b:x c:x d:x }"}), "aliases");
     refused(&origin, &client, &json!([{"query": "{ a }"}, {"query": "{ a }"}]), "batch");
     refused(&origin, &client, &json!({"query": "{ __schema { types { name } } }"}), "introspection");
@@ -113,4 +118,16 @@ fn h5_graphql_is_weighed_where_a_document_and_rules_of_the_body_hold_too() {
     refused(&origin, &client, &json!({"query": "query Q { a }", "operationName": "Q", "extensions": {}}), "allow");
     client.get("/graphql?query=%7Ba%7D").send();
     assert_eq!(origin.requests().len(), 1, "the document knows no GET");
+}
+
+#[test]
+fn h5_no_websocket_is_a_way_around_the_scales() {
+    let origin = dictated::origin();
+    let gateway = gate(&origin);
+    let client = gateway.client();
+    // The query is a light one; what would be said in the tunnel nobody would weigh.
+    let request = client.get("/graphql?query=%7Ba%7D").header("Connection", "Upgrade").header("Upgrade", "websocket");
+    let request = request.header("Sec-WebSocket-Version", "13").header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+    request.header("X-Answer", "101 Switching Protocols|Connection: upgrade|Upgrade: websocket||").send().expect(502);
+    assert_eq!(origin.last().header("upgrade"), None, "the API is not even asked");
 }

@@ -170,6 +170,21 @@ fn h7_nor_where_what_matches_no_route_needs_only_a_login() {
 }
 
 #[test]
+fn h7_no_spelling_of_a_method_goes_around_its_route() {
+    let origin = Origin::echo();
+    let routes = "[routes]\notherwise = \"public\"\n\n[[route]]\nmatch = \"GET /members\"\nroles = \"admin\"\n";
+    let gateway = Setup::before(&origin).with(routes).start();
+    gateway.client().get("/members").send().refused(401, "Authentication required");
+    for method in ["get", "Get", "gET", "head", "post", "Options", "trace"] {
+        let mut connection = gateway.client().connect();
+        connection.send(format!("{method} /members HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+        assert_eq!(connection.reply().unwrap().status, 501, "{method}");
+    }
+    assert!(origin.requests().is_empty(), "an API may serve it as what it looks like");
+    gateway.client().request("REPORT", "/members").send().expect(200);
+}
+
+#[test]
 fn h7_what_was_matched_is_what_is_forwarded() {
     let origin = Origin::echo();
     let gateway = Setup::before(&origin).with(PROJECT_ROUTES).start();

@@ -110,7 +110,7 @@ impl Operation {
             let name = name.text().to_string();
             let sent = variables.and_then(|variables| variables.get(&name));
             let count = match sent {
-                Some(value) => value.as_u64(),
+                Some(value) => sent_count(value),
                 None => definition.default_value().and_then(|default| whole(default.value()?)),
             };
             counts.extend(count.map(|count| (name, count)));
@@ -191,6 +191,21 @@ impl Scale<'_> {
         });
         counts.max().unwrap_or(1).max(1)
     }
+}
+
+/// The number of items that a variable's value says. Servers take `1e5` and `100000.0` for the whole number that it is, and
+/// some of them a text that holds it; what is too large for a number is larger than every bound.
+fn sent_count(value: &Value) -> Option<u64> {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.trim().to_owned(),
+        _ => return None,
+    };
+    text.parse().ok().or_else(|| {
+        let most = text.parse::<f64>().ok().filter(|number| *number > 0.0)?;
+        // Without a fraction its digits are those of a whole number, and one more than there is room for is too large.
+        Some(format!("{:.0}", most.ceil()).parse().unwrap_or(u64::MAX))
+    })
 }
 
 /// A literal that is a whole number; one that is too large for a number is larger than every bound.

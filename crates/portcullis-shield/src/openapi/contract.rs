@@ -250,6 +250,11 @@ impl Check for Contract {
         }
     }
 
+    /// A document describes the request that opens a WebSocket; what is said in it no document of this kind can describe.
+    fn lets_tunnel(&self) -> bool {
+        true
+    }
+
     fn check(&self, seen: &Seen<'_>, body: &[u8]) -> Result<(), Reason> {
         let Some((operation, _)) = self.find(seen.method, seen.path) else { return Ok(()) };
         match operation.judge_body(&self.book, seen.headers, body) {

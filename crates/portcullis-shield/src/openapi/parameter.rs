@@ -139,6 +139,10 @@ impl Parameter {
 
     /// Judges a header; lists may stand in several lines (RFC 9110 §5.3).
     pub(super) fn judge_header(&self, book: &Book, headers: &HeaderMap, findings: &mut Findings) {
+        if headers.keys().any(|name| self.looks_like(name.as_str())) {
+            let message = "is there in another spelling, which some programs take for the same";
+            return findings.broken(self.violation("style", message));
+        }
         let mut lines = headers.get_all(&*self.name).iter();
         let Some(first) = lines.next() else { return self.absent(findings) };
         let mut text = Cow::Borrowed(first.as_bytes());
@@ -158,6 +162,14 @@ impl Parameter {
             return self.judge_text(book, findings, &trimmed.join(","), Decoding::None);
         }
         self.judge_text(book, findings, text, Decoding::None);
+    }
+
+    /// Whether a header is another one that CGI-like upstreams read as the same variable: `X_Tenant` beside `X-Tenant`.
+    fn looks_like(&self, header: &str) -> bool {
+        let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' };
+        header.len() == self.name.len()
+            && header.bytes().map(fold).eq(self.name.bytes().map(fold))
+            && !header.eq_ignore_ascii_case(&self.name)
     }
 
     /// Judges a cookie. Of two with one name programs take one or the other.

@@ -97,6 +97,8 @@ fn h4_headers_and_cookies_are_parameters_too() {
         ("GET /v1/orders", vec![("x-tenant", "acme")], "ok"),
         ("GET /v1/orders", vec![("x-tenant", "ACME")], "header.X-Tenant pattern"),
         ("GET /v1/orders", vec![("x-tenant", "acme"), ("x-tenant", "other")], "header.X-Tenant duplicate"),
+        ("GET /v1/orders", vec![("x-tenant", "acme"), ("x_tenant", "ACME")], "header.X-Tenant style"),
+        ("GET /v1/orders", vec![("x.tenant", "ACME")], "header.X-Tenant style"),
         (order, vec![cookie], "ok"),
         (order, vec![], "cookie.session required"),
         (order, vec![("cookie", "session=AB")], "cookie.session pattern"),
