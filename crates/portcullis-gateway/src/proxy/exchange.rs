@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use http::header::{CONTENT_TYPE, UPGRADE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -126,7 +126,17 @@ fn prepare(
         *request.uri_mut() = Uri::from(target);
     }
     *request.version_mut() = Version::HTTP_11;
-    Ok(request.map(|body| RequestBody::new(body, link, settings.response_timeout)))
+    let mut request = request.map(|body| RequestBody::new(body, link, settings.response_timeout));
+    if !settings.http2
+        && matches!(*request.method(), Method::GET | Method::HEAD)
+        && request.body().size_hint().exact().is_none()
+        && !request.headers().contains_key(CONTENT_LENGTH)
+    {
+        // hyper leaves such content out in silence where the head does not say how it is framed: the upstream would act on
+        // another request than the one that was decided about.
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    Ok(request)
 }
 
 /// The target to forward, where it is not the one that is there already.

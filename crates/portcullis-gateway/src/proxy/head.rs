@@ -182,7 +182,8 @@ fn origin_form(uri: &Uri, host: Option<&HeaderValue>) -> Result<Option<PathAndQu
         target
     } else {
         // `http://host?query` has an empty path, which is "/" (RFC 9110 §4.2.3).
-        PathAndQuery::try_from(format!("/{target}"))
+        // Its text, because what it displays begins with the slash already.
+        PathAndQuery::try_from(format!("/{}", target.as_str()))
             .map_err(|_| Reason::Malformed("the request target is not valid"))?
     };
     Ok(Some(target))
@@ -323,6 +324,7 @@ mod tests {
     fn h7_an_absolute_target_must_agree_with_the_host() {
         assert_eq!(judge("GET http://a/x?y=1 1.1\nHost: a").unwrap().1, "/x?y=1");
         assert_eq!(judge("GET http://A 1.1\nHost: a").unwrap().1, "/");
+        assert_eq!(judge("GET http://a?y=1 1.1\nHost: a").unwrap().1, "/?y=1");
         malformed("GET http://b/x 1.1\nHost: a");
         malformed("GET http://a:81/x 1.1\nHost: a");
         malformed("GET http://u@a/x 1.1\nHost: a");

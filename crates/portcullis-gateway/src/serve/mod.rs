@@ -24,6 +24,8 @@ pub use policy::{build_policy, own_routes, role_names};
 pub use running::{Running, StartError};
 pub use state_dir::{StateDir, StateDirError};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::cli::Failure;
 use crate::config::{Settings, Source};
 
@@ -41,6 +43,7 @@ pub fn service_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// A [`Failure`] in one line that says why it cannot start.
 pub fn run(source: &Source, settings: Settings) -> Result<(), Failure> {
     log_lines();
+    take_open_files();
     let runtime = service_runtime().map_err(Failure::run)?;
     runtime.block_on(async {
         let mut signals = Signals::new().map_err(Failure::run)?;
@@ -51,6 +54,18 @@ pub fn run(source: &Source, settings: Settings) -> Result<(), Failure> {
     // What still hangs on the service runtime is past its drain time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
+}
+
+/// Takes as many open files as the system grants. Shells and service managers start processes with 1,024, for the sake of
+/// select(2), which nothing here uses. One client's requests over HTTP/2 may need more connections to an upstream than that,
+/// and without a file left nobody else is let in.
+fn take_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, "the limit of open files (ulimit -n) stays as it is");
+    }
 }
 
 /// The signals that a serving process obeys.

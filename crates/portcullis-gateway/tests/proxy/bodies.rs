@@ -260,3 +260,28 @@ fn h7_a_request_with_two_lengths_goes_on_with_one_and_is_the_last_of_its_connect
     assert_eq!(origin.last().target, "/next");
     assert_eq!(origin.requests().len(), lengths.len() + 1);
 }
+
+#[test]
+fn h7_content_of_unknown_length_reaches_the_upstream_whatever_the_method() {
+    let origin = Origin::start(|exchange| {
+        exchange.read_body()?;
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    });
+    let gateway = Setup::open(&origin).start();
+    let mut connection = gateway.client().connect();
+    for method in ["POST", "GET", "HEAD"] {
+        let host = gateway.listen;
+        connection
+            .send(format!(
+                "{method} /x HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            ))
+            .unwrap();
+        assert_eq!(connection.reply_to(method == "HEAD").unwrap().status, 200, "{method}");
+        let seen = origin.last();
+        assert_eq!((&*seen.method, seen.header("transfer-encoding")), (method, Some("chunked")));
+        assert_eq!(seen.body, b"abc", "{method}");
+    }
+    // Where there is none, nothing is said of it.
+    gateway.client().get("/next").send().expect(200);
+    assert_eq!(origin.last().header("transfer-encoding"), None);
+}

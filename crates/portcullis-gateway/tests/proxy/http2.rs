@@ -11,7 +11,7 @@ use crate::support::http2::{
     self as raw, CALM, CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, INITIAL_WINDOW, PING, Raw,
 };
 use crate::support::origin::Origin;
-use crate::support::process::{Gateway, Setup};
+use crate::support::process::{Gateway, Setup, portcullis};
 
 /// An origin that answers at once, never, or with very much.
 fn origin() -> Origin {
@@ -184,4 +184,29 @@ fn h6_no_connection_holds_more_than_twenty_times_what_an_honest_one_does() {
         let each = held(what, 5, settings, begin);
         assert!(each <= 20 * honest, "{what}: {each} KiB, an honest one {honest} KiB");
     }
+}
+
+#[test]
+fn h6_the_streams_of_two_connections_do_not_use_up_the_files_that_the_process_opens() {
+    let origin = origin();
+    let mut gateway = gateway(&origin);
+    gateway.kill();
+    // As a shell starts it: with few open files, and leave to take more.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -S -n 128; exec \"$0\" \"$@\""]).arg(portcullis().get_program());
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    gateway.launch_by(command);
+    let hang = [(":method", "GET"), (":scheme", "http"), (":path", "/hang"), (":authority", "api.example")];
+    let _held = [(); 2].map(|()| {
+        let mut raw = Raw::connect(gateway.listen);
+        for stream in (1..200).step_by(2) {
+            raw.head(stream, &hang, true);
+        }
+        raw
+    });
+    let files = format!("/proc/{}/fd", gateway.id());
+    eventually("every stream has its connection to the origin", Duration::from_secs(10), || {
+        (std::fs::read_dir(&files).ok()?.count() > 200).then_some(())
+    });
+    gateway.client().get("/").send().expect(200);
 }

@@ -28,6 +28,7 @@ fn h6_http_is_shown_the_way_to_https_and_never_to_another_host() {
         ("GET http://evil.example/x HTTP/1.1\r\nHost: evil.example\r\n\r\n".to_owned(), format!("https://{HOST}/x")),
         ("GET //evil.example/x HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), format!("https://{HOST}//evil.example/x")),
         ("GET /x HTTP/1.0\r\n\r\n".to_owned(), format!("https://{HOST}/x")),
+        (format!("GET http://{HOST}?c=d HTTP/1.1\r\nHost: {HOST}\r\n\r\n"), format!("https://{HOST}/?c=d")),
         // What browsers send by themselves still finds its way.
         (format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: theme=dark\r\n\r\n"), format!("https://{HOST}/")),
     ] {
