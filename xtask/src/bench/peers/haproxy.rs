@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use super::template;
+use super::{Certified, template};
 use crate::bench::peer::{AUDIENCE, FLOOD_BODY, ISSUER, Peer, ROLE, Room, Setup, USER_QUOTA};
 use crate::tools::{self, Tool};
 
@@ -65,6 +65,22 @@ impl Peer for Haproxy {
         command.arg("-db").arg("-f").arg(&file);
         Ok(command)
     }
+}
+
+/// The bare setup behind TLS 1.3, with the session tickets that are its default.
+pub(super) fn secured(listen: SocketAddr, room: &Room, certified: Certified<'_>) -> Result<Command, String> {
+    let directory = template::directory(room, "haproxy-tls", Setup::Bare, listen)?;
+    let tls =
+        format!("{listen} ssl crt {} ssl-min-ver TLSv1.3 ciphersuites {}", certified.both.display(), certified.suite);
+    let text = template::render(
+        &template::source(&room.sources, "haproxy/haproxy.cfg")?,
+        &[("tables", ""), ("rules", ""), ("listen", &tls), ("upstream", &room.upstream.to_string())],
+    )?;
+    let file = directory.join("haproxy.cfg");
+    template::write(&file, &text)?;
+    let mut command = Command::new("haproxy");
+    command.arg("-db").arg("-f").arg(&file);
+    Ok(command)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use super::template;
+use super::{Certified, template};
 use crate::bench::peer::{FLOOD_BODY, Peer, Room, Setup};
 use crate::tools::{self, Tool};
 
@@ -64,6 +64,32 @@ impl Peer for Nginx {
         command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&file);
         Ok(command)
     }
+}
+
+/// The bare setup behind TLS 1.3, with the session tickets that are its default.
+pub(super) fn secured(listen: SocketAddr, room: &Room, certified: Certified<'_>) -> Result<Command, String> {
+    let directory = template::directory(room, "nginx-tls", Setup::Bare, listen)?;
+    let tls = format!(
+        "    ssl_certificate {};\n    ssl_certificate_key {};\n    ssl_protocols TLSv1.3;\n    ssl_conf_command Ciphersuites {};\n",
+        certified.chain.display(),
+        certified.key.display(),
+        certified.suite
+    );
+    let text = template::render(
+        &template::source(&room.sources, "nginx/nginx.conf")?,
+        &[
+            ("limit_zone", &tls),
+            ("locations", ""),
+            ("directory", &directory.display().to_string()),
+            ("upstream", &room.upstream.to_string()),
+            ("listen", &format!("{listen} ssl")),
+        ],
+    )?;
+    let file = directory.join("nginx.conf");
+    template::write(&file, &text)?;
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&file);
+    Ok(command)
 }
 
 #[cfg(test)]
