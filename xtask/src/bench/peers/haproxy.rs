@@ -95,6 +95,22 @@ mod tests {
     }
 
     #[test]
+    fn behind_tls_it_is_as_bare_and_speaks_one_version_and_one_suite() {
+        let (_guard, room) = testing::room();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 4002));
+        let file = Path::new("/nowhere/a.pem");
+        secured(listen, &room, Certified { chain: file, key: file, both: file, suite: "TLS_AES_256_GCM_SHA384" })
+            .unwrap();
+        let directory = template::directory(&room, "haproxy-tls", Setup::Bare, listen).unwrap();
+        let text = std::fs::read_to_string(directory.join("haproxy.cfg")).unwrap();
+        assert!(text.contains(
+            "bind 127.0.0.1:4002 ssl crt /nowhere/a.pem ssl-min-ver TLSv1.3 ciphersuites TLS_AES_256_GCM_SHA384 backlog"
+        ));
+        let bare = testing::configuration(&Haproxy, Setup::Bare, "haproxy.cfg");
+        assert_eq!(text.lines().count(), bare.lines().count());
+    }
+
+    #[test]
     fn the_defence_verifies_the_one_algorithm_it_names() {
         let text = testing::configuration(&Haproxy, Setup::Defended, "haproxy.cfg");
         assert!(text.contains("jwt_verify(\"RS256\",") && text.contains("-m str bench-api"));

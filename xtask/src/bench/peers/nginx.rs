@@ -112,6 +112,28 @@ mod tests {
     }
 
     #[test]
+    fn behind_tls_it_is_as_bare_and_speaks_one_version_and_one_suite() {
+        let (_guard, room) = testing::room();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 4002));
+        let file = Path::new("/nowhere/a.pem");
+        secured(listen, &room, Certified { chain: file, key: file, both: file, suite: "TLS_AES_256_GCM_SHA384" })
+            .unwrap();
+        let directory = template::directory(&room, "nginx-tls", Setup::Bare, listen).unwrap();
+        let text = std::fs::read_to_string(directory.join("nginx.conf")).unwrap();
+        let bare = testing::configuration(&Nginx, Setup::Bare, "nginx.conf");
+        let added: Vec<&str> = text.lines().filter(|line| line.contains("ssl")).map(str::trim).collect();
+        let wanted = [
+            "ssl_certificate /nowhere/a.pem;",
+            "ssl_certificate_key /nowhere/a.pem;",
+            "ssl_protocols TLSv1.3;",
+            "ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;",
+            "listen 127.0.0.1:4002 ssl backlog=4096;",
+        ];
+        assert_eq!(added, wanted);
+        assert_eq!(text.lines().count(), bare.lines().count() + 4);
+    }
+
+    #[test]
     fn what_it_cannot_do_it_does_not_start() {
         let (_guard, room) = testing::room();
         let listen = SocketAddr::from(([127, 0, 0, 1], 4002));
