@@ -33,6 +33,9 @@ cargo xtask bench identity [--rounds N] [--seconds N] [--binary FILE]
 cargo xtask bench limits [--rounds N] [--millis N] [--only memory,decisions,growth,gateway] [--binary FILE]
                                  measure a check in memory here and in governor, up to ten million live keys; what limits
                                  in Redis add to a request; decisions beside the packages of node; a thousand routes
+cargo xtask bench shield [--rounds N] [--seconds N] [--only headers,bodies,tls,handshakes] [--binary FILE]
+                                 measure what all headers, CORS and CSRF add to a request, what a schema adds to a POST here
+                                 and in node, and TLS 1.3 beside nginx and HAProxy
 cargo xtask bench --instructions compare the instructions of a defended request with the recorded number (part of test)
 cargo xtask bench --record-instructions
                                  record that number anew
@@ -79,6 +82,9 @@ fn main() -> ExitCode {
         }
         ["bench", "limits", options @ ..] => {
             bench::limits::Options::parse(options).and_then(|options| bench::limits::run(&options))
+        }
+        ["bench", "shield", options @ ..] => {
+            bench::shield::Options::parse(options).and_then(|options| bench::shield::run(&options))
         }
         ["bench", options @ ..] => bench::Options::parse(options).and_then(|options| bench::run(&options)),
         ["help" | "--help" | "-h"] => {

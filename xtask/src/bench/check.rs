@@ -74,7 +74,7 @@ fn defended(proxy: SocketAddr, tokens: &Tokens) -> Result<(), String> {
     Ok(())
 }
 
-fn expect(what: &str, answer: &str, status: u16) -> Result<(), String> {
+pub(super) fn expect(what: &str, answer: &str, status: u16) -> Result<(), String> {
     if answer.split(' ').nth(1) == Some(&status.to_string()) {
         return Ok(());
     }
@@ -82,7 +82,7 @@ fn expect(what: &str, answer: &str, status: u16) -> Result<(), String> {
     Err(format!("{what} must be answered with {status}, and was with \"{line}\""))
 }
 
-fn ask(proxy: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Result<String, String> {
+pub(super) fn ask(proxy: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("{method} {path}: {error}");
     let mut stream = TcpStream::connect(proxy).map_err(failed)?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(failed)?;

@@ -50,6 +50,16 @@ pub(crate) fn pinned(command: &Command, core: &str) -> Command {
     pinned
 }
 
+/// Binds all threads of this process to the core of the load, for loads that are threads of this process.
+pub(crate) fn stay_on_the_other_core() -> Result<(), String> {
+    let process = std::process::id().to_string();
+    let output = Command::new("taskset").args(["--all-tasks", "--pid", "--cpu-list", OTHER_CORE, &process]).output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err("taskset cannot bind this process to a core".to_owned()),
+    }
+}
+
 /// Loads a proxy and reads what its processes used meanwhile.
 pub(crate) fn run(
     script: &Script<'_>,
@@ -58,8 +68,21 @@ pub(crate) fn run(
     proxy: u32,
     directory: &Path,
 ) -> Result<Sample, String> {
+    let url = format!("http://{}{}", script.host, script.path());
+    load(&script.text(), &url, connections, duration, proxy, directory)
+}
+
+/// The same by the text of a script for `wrk`, which prints its counts as [`DONE`](super::work::DONE) does.
+pub(crate) fn load(
+    script: &str,
+    url: &str,
+    connections: u32,
+    duration: Duration,
+    proxy: u32,
+    directory: &Path,
+) -> Result<Sample, String> {
     let file = directory.join("load.lua");
-    std::fs::write(&file, script.text()).map_err(|error| format!("{}: {error}", file.display()))?;
+    std::fs::write(&file, script).map_err(|error| format!("{}: {error}", file.display()))?;
     let family = process::family(proxy, "redis-server");
     for &member in &family {
         process::forget_peak(member);
@@ -71,7 +94,7 @@ pub(crate) fn run(
         .arg(format!("--duration={}s", duration.as_secs().max(1)))
         .arg("--script")
         .arg(&file)
-        .arg(format!("http://{}{}", script.host, script.path()));
+        .arg(url);
     let output = pinned(&wrk, OTHER_CORE).output().map_err(|error| format!("wrk could not be started: {error}"))?;
     let used = used().saturating_sub(before);
     let memory: u64 = family.iter().filter_map(|&member| process::memory(member, "VmHWM")).sum();

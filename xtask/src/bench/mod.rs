@@ -11,6 +11,7 @@ mod own;
 mod peer;
 mod peers;
 mod report;
+pub(crate) mod shield;
 mod tokens;
 mod upstream;
 mod work;

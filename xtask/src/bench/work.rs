@@ -213,7 +213,7 @@ end
 ";
 
 /// Prints what the run counted as one line of JSON: times in microseconds.
-const DONE: &str = r#"
+pub(crate) const DONE: &str = r#"
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(

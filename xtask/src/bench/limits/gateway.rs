@@ -11,7 +11,7 @@ use super::paced::{self, Paced};
 use super::redis::Redis;
 use super::{Measured, Options};
 use crate::bench::figure::{Bar, Figure};
-use crate::bench::measure::{self, OTHER_CORE, PROXY_CORE, Sample, pinned};
+use crate::bench::measure::{self, PROXY_CORE, Sample, pinned};
 use crate::bench::own::{Counted, Portcullis};
 use crate::bench::peer::{Peer, Room, Setup};
 use crate::bench::tokens::{self, Tokens};
@@ -96,7 +96,7 @@ pub(super) fn run(options: &Options, directory: &Path) -> Result<Measured, Strin
         }
     }
     // The paced clients are threads of this process, and must leave the core of the gateways alone.
-    stay_on_the_other_core()?;
+    measure::stay_on_the_other_core()?;
     let length = Duration::from_millis(options.millis).max(Duration::from_secs(1));
     let (pace, most) = stage.pace(&running)?;
     notes.push(format!(
@@ -238,15 +238,6 @@ impl Stage {
             busy.cpu, busy.per_second
         );
         Ok(Round { busy, paced, redis, scripts })
-    }
-}
-
-fn stay_on_the_other_core() -> Result<(), String> {
-    let process = std::process::id().to_string();
-    let output = Command::new("taskset").args(["--all-tasks", "--pid", "--cpu-list", OTHER_CORE, &process]).output();
-    match output {
-        Ok(output) if output.status.success() => Ok(()),
-        _ => Err("taskset cannot bind this process to a core".to_owned()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use super::template;
+use super::{Certified, template};
 use crate::bench::peer::{AUDIENCE, FLOOD_BODY, ISSUER, Peer, ROLE, Room, Setup, USER_QUOTA};
 use crate::tools::{self, Tool};
 
@@ -67,6 +67,22 @@ impl Peer for Haproxy {
     }
 }
 
+/// The bare setup behind TLS 1.3, with the session tickets that are its default.
+pub(super) fn secured(listen: SocketAddr, room: &Room, certified: Certified<'_>) -> Result<Command, String> {
+    let directory = template::directory(room, "haproxy-tls", Setup::Bare, listen)?;
+    let tls =
+        format!("{listen} ssl crt {} ssl-min-ver TLSv1.3 ciphersuites {}", certified.both.display(), certified.suite);
+    let text = template::render(
+        &template::source(&room.sources, "haproxy/haproxy.cfg")?,
+        &[("tables", ""), ("rules", ""), ("listen", &tls), ("upstream", &room.upstream.to_string())],
+    )?;
+    let file = directory.join("haproxy.cfg");
+    template::write(&file, &text)?;
+    let mut command = Command::new("haproxy");
+    command.arg("-db").arg("-f").arg(&file);
+    Ok(command)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +92,22 @@ mod tests {
     fn the_bare_configuration_asks_for_nothing() {
         let text = testing::configuration(&Haproxy, Setup::Bare, "haproxy.cfg");
         assert!(text.contains("nbthread 1") && !text.contains("stick-table") && !text.contains("http-after-response"));
+    }
+
+    #[test]
+    fn behind_tls_it_is_as_bare_and_speaks_one_version_and_one_suite() {
+        let (_guard, room) = testing::room();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 4002));
+        let file = Path::new("/nowhere/a.pem");
+        secured(listen, &room, Certified { chain: file, key: file, both: file, suite: "TLS_AES_256_GCM_SHA384" })
+            .unwrap();
+        let directory = template::directory(&room, "haproxy-tls", Setup::Bare, listen).unwrap();
+        let text = std::fs::read_to_string(directory.join("haproxy.cfg")).unwrap();
+        assert!(text.contains(
+            "bind 127.0.0.1:4002 ssl crt /nowhere/a.pem ssl-min-ver TLSv1.3 ciphersuites TLS_AES_256_GCM_SHA384 backlog"
+        ));
+        let bare = testing::configuration(&Haproxy, Setup::Bare, "haproxy.cfg");
+        assert_eq!(text.lines().count(), bare.lines().count());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use super::template;
+use super::{Certified, template};
 use crate::bench::peer::{FLOOD_BODY, Peer, Room, Setup};
 use crate::tools::{self, Tool};
 
@@ -66,6 +66,32 @@ impl Peer for Nginx {
     }
 }
 
+/// The bare setup behind TLS 1.3, with the session tickets that are its default.
+pub(super) fn secured(listen: SocketAddr, room: &Room, certified: Certified<'_>) -> Result<Command, String> {
+    let directory = template::directory(room, "nginx-tls", Setup::Bare, listen)?;
+    let tls = format!(
+        "    ssl_certificate {};\n    ssl_certificate_key {};\n    ssl_protocols TLSv1.3;\n    ssl_conf_command Ciphersuites {};\n",
+        certified.chain.display(),
+        certified.key.display(),
+        certified.suite
+    );
+    let text = template::render(
+        &template::source(&room.sources, "nginx/nginx.conf")?,
+        &[
+            ("limit_zone", &tls),
+            ("locations", ""),
+            ("directory", &directory.display().to_string()),
+            ("upstream", &room.upstream.to_string()),
+            ("listen", &format!("{listen} ssl")),
+        ],
+    )?;
+    let file = directory.join("nginx.conf");
+    template::write(&file, &text)?;
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(&directory).arg("-e").arg("stderr").arg("-c").arg(&file);
+    Ok(command)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +109,28 @@ mod tests {
         let text = testing::configuration(&Nginx, Setup::Flood, "nginx.conf");
         assert!(text.contains(&format!("return 429 '{FLOOD_BODY}';")));
         assert!(!FLOOD_BODY.contains(['\'', '$']), "nginx would read the body in another way");
+    }
+
+    #[test]
+    fn behind_tls_it_is_as_bare_and_speaks_one_version_and_one_suite() {
+        let (_guard, room) = testing::room();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 4002));
+        let file = Path::new("/nowhere/a.pem");
+        secured(listen, &room, Certified { chain: file, key: file, both: file, suite: "TLS_AES_256_GCM_SHA384" })
+            .unwrap();
+        let directory = template::directory(&room, "nginx-tls", Setup::Bare, listen).unwrap();
+        let text = std::fs::read_to_string(directory.join("nginx.conf")).unwrap();
+        let bare = testing::configuration(&Nginx, Setup::Bare, "nginx.conf");
+        let added: Vec<&str> = text.lines().filter(|line| line.contains("ssl")).map(str::trim).collect();
+        let wanted = [
+            "ssl_certificate /nowhere/a.pem;",
+            "ssl_certificate_key /nowhere/a.pem;",
+            "ssl_protocols TLSv1.3;",
+            "ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384;",
+            "listen 127.0.0.1:4002 ssl backlog=4096;",
+        ];
+        assert_eq!(added, wanted);
+        assert_eq!(text.lines().count(), bare.lines().count() + 4);
     }
 
     #[test]

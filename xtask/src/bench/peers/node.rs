@@ -15,8 +15,17 @@ const TOOLS: [Tool; 2] = [Tool::new("node", "nodejs"), Tool::new("npm", "npm")];
 const OLDEST: u32 = 20;
 
 /// The scripts and lists that are copied beside `node_modules`.
-const FILES: [&str; 7] =
-    ["package.json", "package-lock.json", "settings.js", "express.js", "fastify.js", "redis.js", "decisions.js"];
+const FILES: [&str; 9] = [
+    "package.json",
+    "package-lock.json",
+    "settings.js",
+    "express.js",
+    "express-bodies.js",
+    "fastify.js",
+    "fastify-bodies.js",
+    "redis.js",
+    "decisions.js",
+];
 
 /// Installs node and the packages of the lock file, and tells the version of one of them and of node.
 ///

@@ -1,0 +1,189 @@
+//! What a schema adds to a POST of 1 KiB: the same gateway, the same body, one route with it and one without; and the same in
+//! Express with zod and in Fastify.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::stage::{Line, Running, Stage, request};
+use super::{Measured, Options};
+use crate::bench::check;
+use crate::bench::figure::{Bar, Figure};
+use crate::bench::peers;
+use crate::process::free_port;
+
+const JSON: &str = "Content-Type: application/json\r\n";
+/// The length of the order that is posted.
+const LENGTH: usize = 1024;
+
+pub(super) fn run(options: &Options, stage: &Stage) -> Result<Measured, String> {
+    let schema = stage.room.directory.join("order.json");
+    fs::write(&schema, order_schema().to_string()).map_err(|error| format!("{}: {error}", schema.display()))?;
+    let order = order().to_string();
+    if order.len() != LENGTH {
+        return Err(format!("the order has {} bytes instead of {LENGTH}", order.len()));
+    }
+    let mut notes = vec![NOTE.to_owned()];
+    let ours = stage.gateway("bodies-ours", &tables(&schema))?;
+    checked(&ours, &order)?;
+    let mut running = vec![(["ours, no schema", "ours, schema"], ours)];
+    for (names, script, packages) in OTHERS {
+        match other(stage, script, packages, &schema, &order) {
+            Ok((started, versions)) => {
+                notes.push(format!("Beside it: {versions}."));
+                running.push((names, started));
+            }
+            Err(why) => notes.push(format!("{} left out: {}.", packages[0], why.lines().next().unwrap_or_default())),
+        }
+    }
+    let lines = running.iter().flat_map(|([plain, judged], running)| {
+        [(plain, "/plain"), (judged, "/orders")]
+            .map(|(name, path)| Line::plain(name, running, &[request("POST", path, JSON, &order)]))
+    });
+    let rounds = stage.measure(options, &lines.collect::<Vec<_>>())?;
+    let figure = |what, unit, bar, values| Figure { what, unit, bar, values };
+    let cpu = |what, line| figure(what, "µs", Bar::None, rounds.of(line));
+    let added = |what, bar, judged, plain| figure(what, "µs", bar, rounds.over(judged, plain));
+    Ok(Measured {
+        figures: vec![
+            cpu("CPU for a proxied POST of 1 KiB", "ours, no schema"),
+            cpu("judged by the schema", "ours, schema"),
+            added("what the schema adds", Bar::AtMost(6.0), "ours, schema", "ours, no schema"),
+            cpu("Express with zod", "express, zod"),
+            added("what zod and its parser add", Bar::None, "express, zod", "express, plain"),
+            figure("Express with zod over ours", "×", Bar::None, rounds.times("express, zod", "ours, schema")),
+            cpu("Fastify with its own validation", "fastify, schema"),
+            added("what it and its parser add", Bar::None, "fastify, schema", "fastify, plain"),
+            figure("Fastify over ours", "×", Bar::None, rounds.times("fastify, schema", "ours, schema")),
+        ],
+        notes,
+    })
+}
+
+const NOTE: &str = "\
+The order schema of H4 (uuid, patterns, bounds, nothing unknown) and an order of 1,024 bytes. What a schema adds is reckoned \
+within each round, over the same POST by the same process on a route without one.";
+
+/// The names of their lines, the script, and the packages that are told.
+type Other = ([&'static str; 2], &'static str, &'static [&'static str]);
+
+const OTHERS: [Other; 2] = [
+    (["express, plain", "express, zod"], "express-bodies.js", &["express", "zod", "http-proxy-middleware"]),
+    (["fastify, plain", "fastify, schema"], "fastify-bodies.js", &["fastify", "@fastify/reply-from"]),
+];
+
+fn other(
+    stage: &Stage,
+    script: &str,
+    packages: &[&str],
+    schema: &Path,
+    order: &str,
+) -> Result<(Running, String), String> {
+    // Where all peers have their packages, so that they are installed once.
+    let mut room = stage.room.clone();
+    room.directory = crate::run::target_dir()?.join("bench");
+    let (_, versions) = peers::node_packages(packages)?;
+    let listen = free_port()?;
+    let mut command = peers::node_script(&room, script, listen)?;
+    command.env("BENCH_SCHEMA", schema);
+    let running = stage.start(script, listen, &command)?;
+    checked(&running, order)?;
+    Ok((running, versions))
+}
+
+/// A route with the schema and one without.
+fn tables(schema: &Path) -> String {
+    format!(
+        "[identity]\nenabled = false\n\n[limits]\npreset = \"none\"\n\n[headers]\npreset = \"danger-off\"\n\n\
+         [[route]]\nmatch = \"POST /plain\"\naccess = \"public\"\n\n\
+         [[route]]\nmatch = \"POST /orders\"\naccess = \"public\"\n\n[route.body]\nschema = {:?}\n",
+        schema.display().to_string()
+    )
+}
+
+/// What must pass and what must not.
+fn checked(running: &Running, order: &str) -> Result<(), String> {
+    let ask = |path: &str, body: &str| check::ask(running.address, "POST", path, JSON, body);
+    let with = |pointer: &str, wrong: Value| -> Result<String, String> {
+        let mut order: Value = serde_json::from_str(order).map_err(|error| error.to_string())?;
+        *order.pointer_mut(pointer).ok_or_else(|| format!("an order has no {pointer}"))? = wrong;
+        Ok(order.to_string())
+    };
+    check::expect("an order", &ask("/orders", order)?, 200)?;
+    check::expect("an order where nothing is judged", &ask("/plain", order)?, 200)?;
+    check::expect("no order where nothing is judged", &ask("/plain", "{}")?, 200)?;
+    for (what, body) in [
+        ("half an order", order[..order.len() / 2].to_owned()),
+        ("an empty order", "{}".to_owned()),
+        ("a quantity of 101", with("/items/0/quantity", json!(101))?),
+        ("a quantity that is text", with("/items/0/quantity", json!("1"))?),
+        ("a product that is no uuid", with("/items/1/productId", json!("0b8f7a52"))?),
+        ("a country far away", with("/address/country", json!("FR"))?),
+        ("a postcode in small letters", with("/address/postcode", json!("ls1 4ap"))?),
+        (
+            "a member that nobody knows",
+            with(
+                "/address",
+                json!({ "line1": "1 High Street", "city": "Leeds",
+            "postcode": "LS1 4AP", "country": "GB", "role": "admin" }),
+            )?,
+        ),
+    ] {
+        check::expect(what, &ask("/orders", &body)?, 400)?;
+    }
+    Ok(())
+}
+
+fn order_schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object", "required": ["items", "address"], "additionalProperties": false,
+        "properties": {
+            "items": { "type": "array", "minItems": 1, "maxItems": 50, "items": {
+                "type": "object", "required": ["productId", "quantity"], "additionalProperties": false,
+                "properties": {
+                    "productId": { "type": "string", "format": "uuid" },
+                    "quantity": { "type": "integer", "minimum": 1, "maximum": 100 }
+                }
+            } },
+            "address": {
+                "type": "object", "required": ["line1", "city", "postcode", "country"], "additionalProperties": false,
+                "properties": {
+                    "line1": { "type": "string", "minLength": 5, "maxLength": 200 },
+                    "city": { "type": "string", "minLength": 2, "maxLength": 100 },
+                    "postcode": { "type": "string", "pattern": "^[A-Z0-9 -]{3,10}$" },
+                    "country": { "enum": ["IN", "US", "GB", "AU"] }
+                }
+            },
+            "promoCode": { "type": "string", "pattern": "^[A-Z]{4}[0-9]{2}$" }
+        }
+    })
+}
+
+/// Eleven items; the street is as long as it takes to make 1,024 bytes.
+fn order() -> Value {
+    let items: Vec<Value> = (0..11)
+        .map(|index| json!({ "productId": format!("0b8f7a52-3d8f-4a5e-9a53-0d8c0d4c6f{:02x}", index + 16), "quantity": index + 10 }))
+        .collect();
+    let with = |street: String| {
+        json!({
+            "items": items, "promoCode": "SAVE20",
+            "address": { "line1": street, "city": "Leeds", "postcode": "LS1 4AP", "country": "GB" },
+        })
+    };
+    let rest = LENGTH.saturating_sub(with(String::new()).to_string().len());
+    with("1 High Street, ".chars().cycle().take(rest).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_has_exactly_one_kibibyte_and_a_street_that_may_be() {
+        let order = order();
+        assert_eq!(order.to_string().len(), LENGTH);
+        assert!((5..=200).contains(&order["address"]["line1"].as_str().unwrap().len()));
+    }
+}
