@@ -254,14 +254,13 @@ impl Download {
         }
     }
 
-    /// What a broken stream means: a peer that has said everything may reset it without an error, to be sent no more of the
-    /// request (RFC 9113 section 8.1). Any other code, CANCEL included, means that something is missing.
+    /// What a broken stream means. A peer that has ended its answer may reset the stream without an error, to be sent no more of
+    /// the request (RFC 9113 section 8.1): the library does not tell of that. Here the end has not come, so that an answer is
+    /// whole only if it is as long as it said. Any other code, CANCEL included, means that something is missing.
     fn broken(&mut self, error: &h2::Error) -> Option<Result<Frame<Bytes>, Broken>> {
         self.end();
-        let complete = error.is_reset()
-            && error.is_remote()
-            && error.reason() == Some(Reason::NO_ERROR)
-            && self.left.is_none_or(|left| left == 0);
+        let complete =
+            error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR) && self.left == Some(0);
         if complete {
             return None;
         }
