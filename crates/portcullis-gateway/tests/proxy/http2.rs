@@ -135,8 +135,11 @@ fn h6_no_connection_holds_more_than_twenty_times_what_an_honest_one_does() {
     let request = |client: &mut Raw, number: u32, path: &str| {
         client.head(1 + 2 * number, &[GET[0], GET[1], (":path", path), GET[3]], true);
     };
-    // An honest client: ten requests under way.
-    let honest = held("ten requests", 10, &[], |client| (0..10).for_each(|number| request(client, number, "/hang")));
+    // An honest client: a browser with windows as wide as browsers have them, that reads none of ten downloads for the moment.
+    let honest = held("ten downloads", 10, &[(INITIAL_WINDOW, 6 << 20)], |client| {
+        client.frame(raw::WINDOW_UPDATE, 0, 0, &(15_u32 << 20).to_be_bytes());
+        (0..10).for_each(|number| request(client, number, "/large"));
+    });
     let honest = honest.max(64);
     let long = "x".repeat(15_000);
     let floods: [Flood<'_>; 6] = [
