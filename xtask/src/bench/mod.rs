@@ -8,6 +8,7 @@ mod instructions;
 pub(crate) mod limits;
 mod measure;
 mod own;
+mod parts;
 mod peer;
 mod peers;
 mod report;

@@ -9,12 +9,11 @@ mod paced;
 mod programs;
 mod redis;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use self::programs::Programs;
-use super::figure::{Figure, table};
+use super::parts::{self, Measured};
 use crate::run;
 
 /// What the command line asks for.
@@ -38,10 +37,10 @@ enum Part {
     Gateway,
 }
 
-impl Part {
-    const ALL: [Self; 4] = [Self::Memory, Self::Decisions, Self::Growth, Self::Gateway];
+impl parts::Part for Part {
+    const ALL: &'static [Self] = &[Self::Memory, Self::Decisions, Self::Growth, Self::Gateway];
 
-    const fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Gateway => "gateway",
@@ -50,7 +49,7 @@ impl Part {
         }
     }
 
-    const fn title(self) -> &'static str {
+    fn title(self) -> &'static str {
         match self {
             Self::Memory => "A check in memory",
             Self::Gateway => "The gateway with limits in Redis",
@@ -58,17 +57,11 @@ impl Part {
             Self::Growth => "A thousand routes",
         }
     }
-
-    fn parse(word: &str) -> Result<Self, String> {
-        let known = Self::ALL.map(Self::word);
-        let found = Self::ALL.into_iter().find(|part| part.word() == word);
-        found.ok_or_else(|| format!("there is no part \"{word}\"; there are {}", known.join(", ")))
-    }
 }
 
 impl Options {
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
-        let mut options = Self { rounds: 5, millis: 1_000, parts: Part::ALL.to_vec(), binary: None };
+        let mut options = Self { rounds: 5, millis: 1_000, parts: <Part as parts::Part>::ALL.to_vec(), binary: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let value = words.next().ok_or_else(|| format!("\"{word}\" needs a value"))?;
@@ -79,19 +72,12 @@ impl Options {
             match *word {
                 "--rounds" => options.rounds = usize::try_from(number(99)?).unwrap_or(1),
                 "--millis" => options.millis = number(60_000)?,
-                "--only" => options.parts = value.split(',').map(Part::parse).collect::<Result<_, _>>()?,
+                "--only" => options.parts = parts::parse(value)?,
                 "--binary" => options.binary = Some(value.into()),
                 other => return Err(format!("bench limits knows no \"{other}\"; see cargo xtask help")),
             }
         }
         Ok(options)
-    }
-
-    /// What the tables are written to. Some of the parts have a file of their own, so that they can be measured one by one.
-    fn results(&self) -> String {
-        let parts: Vec<&str> =
-            Part::ALL.iter().filter(|part| self.parts.contains(part)).map(|part| part.word()).collect();
-        if parts.len() == Part::ALL.len() { "results.md".to_owned() } else { format!("results-{}.md", parts.join("-")) }
     }
 
     /// The gateway that is measured, built where none was named.
@@ -104,38 +90,12 @@ impl Options {
     }
 }
 
-/// What a part measured, and what has to be said beside it.
-struct Measured {
-    figures: Vec<Figure>,
-    /// Who was measured and who was left out, one sentence each.
-    notes: Vec<String>,
-}
-
 /// Measures, prints, and writes the tables below the target directory.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     let directory = run::target_dir()?.join("bench/limits");
     fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let mut text = format!(
-        "Measured by `cargo xtask bench limits --rounds {} --millis {}` on {}; load average at the start {}.\n",
-        options.rounds,
-        options.millis,
-        super::machine(),
-        load_average(),
-    );
-    let results = directory.join(options.results());
-    for part in Part::ALL.into_iter().filter(|part| options.parts.contains(part)) {
-        println!("{}", part.title());
-        let measured = measure(part, options, &directory)?;
-        let _ = write!(text, "\n### {}\n\n{}", part.title(), table(&measured.figures));
-        for note in measured.notes {
-            let _ = write!(text, "\n{note}\n");
-        }
-        let _ = writeln!(text, "\nLoad average when this part was done: {}.", load_average());
-        // After each part, so that one that fails takes nothing away from those before it.
-        fs::write(&results, &text).map_err(|error| format!("{}: {error}", results.display()))?;
-    }
-    println!("\n{text}\nwritten: {}", results.display());
-    Ok(())
+    let command = format!("cargo xtask bench limits --rounds {} --millis {}", options.rounds, options.millis);
+    parts::run(&command, &options.parts, &directory, |part| measure(part, options, &directory))
 }
 
 fn measure(part: Part, options: &Options, directory: &Path) -> Result<Measured, String> {
@@ -147,12 +107,6 @@ fn measure(part: Part, options: &Options, directory: &Path) -> Result<Measured, 
     }
 }
 
-/// Of the last minute.
-fn load_average() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,8 +115,7 @@ mod tests {
     fn the_command_line_is_understood_or_told() {
         assert_eq!(Options::parse(&["--rounds", "3"]).unwrap().rounds, 3);
         assert_eq!(Options::parse(&["--only", "memory,gateway"]).unwrap().parts, [Part::Memory, Part::Gateway]);
-        assert_eq!(Options::parse(&["--only", "gateway,memory"]).unwrap().results(), "results-memory-gateway.md");
-        assert_eq!(Options::parse(&[]).unwrap().results(), "results.md");
+        assert_eq!(Options::parse(&[]).unwrap().parts.len(), 4);
         assert!(Options::parse(&["--only", "disk"]).is_err());
         assert!(Options::parse(&["--millis", "0"]).is_err());
         assert!(Options::parse(&["--quick"]).is_err());

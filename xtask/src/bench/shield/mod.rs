@@ -8,13 +8,12 @@ mod pair;
 mod stage;
 mod tls;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use self::stage::Stage;
-use super::figure::{Figure, table};
+use super::parts::{self, Measured};
 use crate::{run, tools};
 
 /// What the command line asks for.
@@ -38,10 +37,10 @@ enum Part {
     Handshakes,
 }
 
-impl Part {
-    const ALL: [Self; 4] = [Self::Headers, Self::Bodies, Self::Tls, Self::Handshakes];
+impl parts::Part for Part {
+    const ALL: &'static [Self] = &[Self::Headers, Self::Bodies, Self::Tls, Self::Handshakes];
 
-    const fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Self::Headers => "headers",
             Self::Bodies => "bodies",
@@ -50,7 +49,7 @@ impl Part {
         }
     }
 
-    const fn title(self) -> &'static str {
+    fn title(self) -> &'static str {
         match self {
             Self::Headers => "All headers, CORS and CSRF",
             Self::Bodies => "A body of 1 KiB against a schema",
@@ -58,17 +57,11 @@ impl Part {
             Self::Handshakes => "Full handshakes of TLS 1.3",
         }
     }
-
-    fn parse(word: &str) -> Result<Self, String> {
-        let known = Self::ALL.map(Self::word);
-        let found = Self::ALL.into_iter().find(|part| part.word() == word);
-        found.ok_or_else(|| format!("there is no part \"{word}\"; there are {}", known.join(", ")))
-    }
 }
 
 impl Options {
     pub(crate) fn parse(words: &[&str]) -> Result<Self, String> {
-        let mut options = Self { rounds: 5, seconds: 2, parts: Part::ALL.to_vec(), binary: None };
+        let mut options = Self { rounds: 5, seconds: 2, parts: <Part as parts::Part>::ALL.to_vec(), binary: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let value = words.next().ok_or_else(|| format!("\"{word}\" needs a value"))?;
@@ -77,7 +70,7 @@ impl Options {
             match *word {
                 "--rounds" => options.rounds = usize::try_from(number().ok_or_else(wrong)?).unwrap_or(1),
                 "--seconds" => options.seconds = number().ok_or_else(wrong)?,
-                "--only" => options.parts = value.split(',').map(Part::parse).collect::<Result<_, _>>()?,
+                "--only" => options.parts = parts::parse(value)?,
                 "--binary" => options.binary = Some(value.into()),
                 other => return Err(format!("bench shield knows no \"{other}\"; see cargo xtask help")),
             }
@@ -90,13 +83,6 @@ impl Options {
     }
 }
 
-/// What a part measured, and what has to be said beside it.
-struct Measured {
-    figures: Vec<Figure>,
-    /// Who was measured and who was left out, one sentence each.
-    notes: Vec<String>,
-}
-
 /// Measures, prints, and writes the tables below the target directory.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
     tools::ensure(tools::FOR_BENCH)?;
@@ -107,38 +93,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let directory = run::target_dir()?.join("bench/shield");
     fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let stage = Stage::set(binary, directory)?;
-    let mut text = format!(
-        "Measured by `cargo xtask bench shield --rounds {} --seconds {}` on {}; load average at the start {}.\n",
-        options.rounds,
-        options.seconds,
-        super::machine(),
-        load_average(),
-    );
-    let results = stage.room.directory.join("results.md");
-    for part in Part::ALL.into_iter().filter(|part| options.parts.contains(part)) {
-        println!("{}", part.title());
-        let measured = match part {
-            Part::Headers => headers::run(options, &stage),
-            Part::Bodies => bodies::run(options, &stage),
-            Part::Tls => tls::run(options, &stage),
-            Part::Handshakes => handshakes::run(options, &stage),
-        }?;
-        let _ = write!(text, "\n### {}\n\n{}", part.title(), table(&measured.figures));
-        for note in measured.notes {
-            let _ = write!(text, "\n{note}\n");
-        }
-        let _ = writeln!(text, "\nLoad average when this part was done: {}.", load_average());
-        // After each part, so that one that fails takes nothing away from those before it.
-        fs::write(&results, &text).map_err(|error| format!("{}: {error}", results.display()))?;
-    }
-    println!("\n{text}\nwritten: {}", results.display());
-    Ok(())
-}
-
-/// Of the last minute.
-fn load_average() -> String {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().unwrap_or_default().to_owned()
+    let command = format!("cargo xtask bench shield --rounds {} --seconds {}", options.rounds, options.seconds);
+    let directory = stage.room.directory.clone();
+    parts::run(&command, &options.parts, &directory, |part| match part {
+        Part::Headers => headers::run(options, &stage),
+        Part::Bodies => bodies::run(options, &stage),
+        Part::Tls => tls::run(options, &stage),
+        Part::Handshakes => handshakes::run(options, &stage),
+    })
 }
 
 #[cfg(test)]
