@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,6 +14,7 @@ use crate::acme_probe::shake_hands;
 use crate::acme_server::{AcmeServer, EXTERNAL_KEY, Mood};
 use crate::caller::Caller;
 use crate::configured::check;
+use crate::renewed::in_two_halves;
 use crate::support::client::{Client, Reply};
 use crate::support::eventually;
 use crate::support::origin::Origin;
@@ -179,16 +179,7 @@ fn h6_acme_a_challenge_that_stalls_is_closed_like_any_handshake() {
 
 #[test]
 fn h6_acme_a_renewal_drops_no_connection() {
-    let go_on = Arc::new(AtomicBool::new(false));
-    let waits = Arc::clone(&go_on);
-    let origin = Origin::start(move |exchange| {
-        exchange.read_body()?;
-        exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")?;
-        while !waits.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        exchange.send("6\r\nsecond\r\n0\r\n\r\n")
-    });
+    let (origin, go_on) = in_two_halves();
     let scene = Scene::before(origin, "tls-alpn-01", "", |_| {});
     let first = scene.await_certificate(0);
     let mut call = scene.caller().connect(HOST).unwrap();
@@ -315,7 +306,7 @@ fn h6_acme_a_name_that_leads_elsewhere_is_told_with_the_way_that_is_missing() {
 }
 
 #[test]
-fn h6_acme_a_reload_brings_another_name_and_takes_the_plan_away() {
+fn h6_acme_a_reload_brings_another_name() {
     let mut scene = Scene::new("tls-alpn-01", "", |_| {});
     scene.await_certificate(0);
     let given = scene.gateway.config_text();

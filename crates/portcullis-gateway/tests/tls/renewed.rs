@@ -21,8 +21,8 @@ fn await_record(scene: &Scene, kind: &str) {
     eventually(kind, SOON, || scene.gateway.records().iter().any(|line| line["kind"] == kind).then_some(()));
 }
 
-#[test]
-fn h6_a_renewed_certificate_is_taken_without_a_word_and_drops_no_connection() {
+/// An origin that sends half of an answer, and the rest when it is told to.
+pub(crate) fn in_two_halves() -> (Origin, Arc<AtomicBool>) {
     let go_on = Arc::new(AtomicBool::new(false));
     let waits = Arc::clone(&go_on);
     let origin = Origin::start(move |exchange| {
@@ -33,6 +33,12 @@ fn h6_a_renewed_certificate_is_taken_without_a_word_and_drops_no_connection() {
         }
         exchange.send("6\r\nsecond\r\n0\r\n\r\n")
     });
+    (origin, go_on)
+}
+
+#[test]
+fn h6_a_renewed_certificate_is_taken_without_a_word_and_drops_no_connection() {
+    let (origin, go_on) = in_two_halves();
     let scene = Scene::before(origin, "");
     let before = shown(&scene);
     let mut call = scene.caller().connect(HOST).unwrap();
