@@ -199,7 +199,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 pub(crate) fn train(binary: PathBuf) -> Result<(), String> {
     tools::ensure(tools::FOR_BENCH)?;
     let options = Options { quick: true, peers: Some(Vec::new()), ..Options::default() };
-    let bench = Bench::set(binary, &options)?;
+    let bench = Bench::set(binary.clone(), &options)?;
     let works: Vec<Work> = Work::all().into_iter().filter(|work| work.special.is_none()).collect();
     let (contenders, _) = bench.contenders(&options, &works)?;
     for work in &works {
@@ -207,7 +207,7 @@ pub(crate) fn train(binary: PathBuf) -> Result<(), String> {
             bench.measure(contender, work)?;
         }
     }
-    Ok(())
+    shield::train(binary)
 }
 
 impl Absent {

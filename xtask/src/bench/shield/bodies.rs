@@ -2,7 +2,7 @@
 //! Express with zod and in Fastify.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -18,16 +18,9 @@ const JSON: &str = "Content-Type: application/json\r\n";
 const LENGTH: usize = 1024;
 
 pub(super) fn run(options: &Options, stage: &Stage) -> Result<Measured, String> {
-    let schema = stage.room.directory.join("order.json");
-    fs::write(&schema, order_schema().to_string()).map_err(|error| format!("{}: {error}", schema.display()))?;
-    let order = order().to_string();
-    if order.len() != LENGTH {
-        return Err(format!("the order has {} bytes instead of {LENGTH}", order.len()));
-    }
+    let (schema, order) = made(stage)?;
     let mut notes = vec![NOTE.to_owned()];
-    let ours = stage.gateway("bodies-ours", &tables(&schema))?;
-    checked(&ours, &order)?;
-    let mut running = vec![(["ours, no schema", "ours, schema"], ours)];
+    let mut running = vec![(OURS, ours(stage, &schema, &order)?)];
     for (names, script, packages) in OTHERS {
         match other(stage, script, packages, &schema, &order) {
             Ok((started, versions)) => {
@@ -37,25 +30,23 @@ pub(super) fn run(options: &Options, stage: &Stage) -> Result<Measured, String> 
             Err(why) => notes.push(format!("{} left out: {}.", packages[0], why.lines().next().unwrap_or_default())),
         }
     }
-    let lines = running.iter().flat_map(|([plain, judged], running)| {
-        [(plain, "/plain"), (judged, "/orders")]
-            .map(|(name, path)| Line::plain(name, running, &[request("POST", path, JSON, &order)]))
-    });
-    let rounds = stage.measure(options, &lines.collect::<Vec<_>>())?;
+    let lines: Vec<Line> = running.iter().flat_map(|(names, running)| lines(*names, running, &order)).collect();
+    let rounds = stage.measure(options, &lines)?;
+    let [plain, judged] = OURS;
     let figure = |what, unit, bar, values| Figure { what, unit, bar, values };
     let cpu = |what, line| figure(what, "µs", Bar::None, rounds.of(line));
     let added = |what, bar, judged, plain| figure(what, "µs", bar, rounds.over(judged, plain));
     Ok(Measured {
         figures: vec![
-            cpu("CPU for a proxied POST of 1 KiB", "ours, no schema"),
-            cpu("judged by the schema", "ours, schema"),
-            added("what the schema adds", Bar::AtMost(6.0), "ours, schema", "ours, no schema"),
+            cpu("CPU for a proxied POST of 1 KiB", plain),
+            cpu("judged by the schema", judged),
+            added("what the schema adds", Bar::AtMost(6.0), judged, plain),
             cpu("Express with zod", "express, zod"),
             added("what zod and its parser add", Bar::None, "express, zod", "express, plain"),
-            figure("Express with zod over ours", "×", Bar::None, rounds.times("express, zod", "ours, schema")),
+            figure("Express with zod over ours", "×", Bar::None, rounds.times("express, zod", judged)),
             cpu("Fastify with its own validation", "fastify, schema"),
             added("what it and its parser add", Bar::None, "fastify, schema", "fastify, plain"),
-            figure("Fastify over ours", "×", Bar::None, rounds.times("fastify, schema", "ours, schema")),
+            figure("Fastify over ours", "×", Bar::None, rounds.times("fastify, schema", judged)),
         ],
         notes,
     })
@@ -64,6 +55,38 @@ pub(super) fn run(options: &Options, stage: &Stage) -> Result<Measured, String> 
 const NOTE: &str = "\
 The order schema of H4 (uuid, patterns, bounds, nothing unknown) and an order of 1,024 bytes. What a schema adds is reckoned \
 within each round, over the same POST by the same process on a route without one.";
+
+/// The names of our own lines.
+const OURS: [&str; 2] = ["ours, no schema", "ours, schema"];
+
+/// Lets a binary of ours serve a little of it.
+pub(super) fn train(options: &Options, stage: &Stage) -> Result<(), String> {
+    let (schema, order) = made(stage)?;
+    let ours = ours(stage, &schema, &order)?;
+    stage.measure(options, &lines(OURS, &ours, &order)).map(drop)
+}
+
+/// The file of the schema, and an order.
+fn made(stage: &Stage) -> Result<(PathBuf, String), String> {
+    let schema = stage.room.directory.join("order.json");
+    fs::write(&schema, order_schema().to_string()).map_err(|error| format!("{}: {error}", schema.display()))?;
+    let order = order().to_string();
+    if order.len() != LENGTH {
+        return Err(format!("the order has {} bytes instead of {LENGTH}", order.len()));
+    }
+    Ok((schema, order))
+}
+
+fn ours(stage: &Stage, schema: &Path, order: &str) -> Result<Running, String> {
+    let ours = stage.gateway("bodies-ours", &tables(schema))?;
+    checked(&ours, order)?;
+    Ok(ours)
+}
+
+fn lines([plain, judged]: [&'static str; 2], running: &Running, order: &str) -> [Line; 2] {
+    [(plain, "/plain"), (judged, "/orders")]
+        .map(|(name, path)| Line::plain(name, running, &[request("POST", path, JSON, order)]))
+}
 
 /// The names of their lines, the script, and the packages that are told.
 type Other = ([&'static str; 2], &'static str, &'static [&'static str]);

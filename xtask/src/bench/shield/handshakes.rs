@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::pair::{Client, Pair, SERVERS};
+use super::pair::{Client, OURS, Pair, SERVERS};
 use super::stage::{Rounds, Running, Stage};
 use super::{Measured, Options};
 use crate::bench::figure::{Bar, Figure};
@@ -42,14 +42,21 @@ pub(super) fn run(options: &Options, stage: &Stage) -> Result<Measured, String> 
     let figure = |what, unit, bar, values| Figure { what, unit, bar, values };
     Ok(Measured {
         figures: vec![
-            figure("full handshakes for a second of CPU", "", Bar::None, rounds.of("Portcullis")),
+            figure("full handshakes for a second of CPU", "", Bar::None, rounds.of(OURS)),
             figure("nginx", "", Bar::None, rounds.of("nginx")),
             figure("HAProxy", "", Bar::None, rounds.of("haproxy")),
-            figure("ours over nginx", "×", Bar::AtLeast(0.85), rounds.times("Portcullis", "nginx")),
-            figure("ours over HAProxy", "×", Bar::None, rounds.times("Portcullis", "haproxy")),
+            figure("ours over nginx", "×", Bar::AtLeast(0.85), rounds.times(OURS, "nginx")),
+            figure("ours over HAProxy", "×", Bar::None, rounds.times(OURS, "haproxy")),
         ],
         notes: vec![NOTE.to_owned()],
     })
+}
+
+/// Lets a binary of ours serve a little of it.
+pub(super) fn train(options: &Options, stage: &Stage) -> Result<(), String> {
+    let pair = Pair::make(stage)?;
+    let ours = pair.start(stage, "handshakes", OURS)?;
+    shake(pair.client(), &ours, options.length()).map(drop)
 }
 
 /// How many there were, and what the server used.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use super::stage::{Line, Running, Stage, request};
+use super::stage::{Line, Rounds, Running, Stage, request};
 use super::{Measured, Options};
 use crate::bench::check;
 use crate::bench::figure::{Bar, Figure};
@@ -28,21 +28,7 @@ const BODY: &str = r#"{"name":"something"}"#;
 const JSON: &str = "Content-Type: application/json\r\n";
 
 pub(super) fn run(options: &Options, stage: &Stage) -> Result<Measured, String> {
-    let bare = stage.gateway("headers-bare", BARE)?;
-    let bearer = stage.gateway("headers-bearer", &format!("{}{}", by_bearer(stage), defence()))?;
-    let cookie = by_cookie(stage)?;
-    let bearers = bearers(stage, &bearer)?;
-    let cookies = cookies(&cookie)?;
-    let (get, post) = (request("GET", "/api/item", "", ""), request("POST", "/api/item", JSON, BODY));
-    let rounds = stage.measure(
-        options,
-        &[
-            Line::plain("W1", &bare, &[get]),
-            Line::plain("W1, POST", &bare, &[post]),
-            Line::plain("defended by bearer", &bearer, &bearers),
-            Line::plain("defended by cookie, POST", &cookie, &cookies),
-        ],
-    )?;
+    let rounds = measure(options, stage)?;
     let figure = |what, unit, bar, values| Figure { what, unit, bar, values };
     Ok(Measured {
         figures: vec![
@@ -66,6 +52,29 @@ pub(super) fn run(options: &Options, stage: &Stage) -> Result<Measured, String> 
         ],
         notes: vec![NOTE.to_owned()],
     })
+}
+
+/// Lets a binary of ours serve a little of it.
+pub(super) fn train(options: &Options, stage: &Stage) -> Result<(), String> {
+    measure(options, stage).map(drop)
+}
+
+fn measure(options: &Options, stage: &Stage) -> Result<Rounds, String> {
+    let bare = stage.gateway("headers-bare", BARE)?;
+    let bearer = stage.gateway("headers-bearer", &format!("{}{}", by_bearer(stage), defence()))?;
+    let cookie = by_cookie(stage)?;
+    let bearers = bearers(stage, &bearer)?;
+    let cookies = cookies(&cookie)?;
+    let (get, post) = (request("GET", "/api/item", "", ""), request("POST", "/api/item", JSON, BODY));
+    stage.measure(
+        options,
+        &[
+            Line::plain("W1", &bare, &[get]),
+            Line::plain("W1, POST", &bare, &[post]),
+            Line::plain("defended by bearer", &bearer, &bearers),
+            Line::plain("defended by cookie, POST", &cookie, &cookies),
+        ],
+    )
 }
 
 const BARE: &str = "[identity]\nenabled = false\n\n[limits]\npreset = \"none\"\n\n[routes]\notherwise = \"public\"\n\n\

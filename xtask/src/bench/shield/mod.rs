@@ -85,14 +85,11 @@ impl Options {
 
 /// Measures, prints, and writes the tables below the target directory.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    tools::ensure(tools::FOR_BENCH)?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => crate::dist::build(true)?,
     };
-    let directory = run::target_dir()?.join("bench/shield");
-    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let stage = Stage::set(binary, directory)?;
+    let stage = set(binary)?;
     let command = format!("cargo xtask bench shield --rounds {} --seconds {}", options.rounds, options.seconds);
     let directory = stage.room.directory.clone();
     parts::run(&command, &options.parts, &directory, |part| match part {
@@ -101,6 +98,23 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         Part::Tls => tls::run(options, &stage),
         Part::Handshakes => handshakes::run(options, &stage),
     })
+}
+
+/// Lets a binary of ours serve a little of every part's traffic.
+pub(crate) fn train(binary: PathBuf) -> Result<(), String> {
+    let stage = set(binary)?;
+    let options = Options { rounds: 1, seconds: 1, ..Options::parse(&[])? };
+    headers::train(&options, &stage)?;
+    bodies::train(&options, &stage)?;
+    tls::train(&options, &stage)?;
+    handshakes::train(&options, &stage)
+}
+
+fn set(binary: PathBuf) -> Result<Stage, String> {
+    tools::ensure(tools::FOR_BENCH)?;
+    let directory = run::target_dir()?.join("bench/shield");
+    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    Stage::set(binary, directory)
 }
 
 #[cfg(test)]

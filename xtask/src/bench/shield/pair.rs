@@ -34,8 +34,10 @@ pub(super) struct Pair {
     client: Client,
 }
 
+/// Our own name.
+pub(super) const OURS: &str = "Portcullis";
 /// Who is measured.
-pub(super) const SERVERS: [&str; 3] = ["Portcullis", "nginx", "haproxy"];
+pub(super) const SERVERS: [&str; 3] = [OURS, "nginx", "haproxy"];
 
 impl Pair {
     pub(super) fn make(stage: &Stage) -> Result<Self, String> {
