@@ -20,6 +20,7 @@ mod request_id;
 mod shaping;
 mod streams;
 mod tunnel;
+mod watching;
 pub(crate) mod wire;
 
 use std::convert::Infallible;
