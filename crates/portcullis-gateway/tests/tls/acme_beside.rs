@@ -155,8 +155,7 @@ fn h6_acme_stands_beside_certificates_from_files_and_each_has_its_names() {
     eventually("the file's certificate is shown", SOON, || (shown(&scene, HOST) == both).then_some(()));
     scene.gateway.process().signal(Signal::HUP);
     scene.await_record("reload_refused", 1);
-    let output = scene.gateway.output();
-    assert!(output.contains(&format!("{HOST} has a certificate among \"certificates\" already")), "{output}");
+    await_log(&scene, &format!("{HOST} has a certificate among \"certificates\" already"));
     assert_eq!(shown(&scene, HOST), both);
     let alone = wide(&scene.server, scene.files.path(), &[]);
     eventually("each has its names again", SOON, || (shown(&scene, "www.example.test") == alone).then_some(()));
@@ -207,18 +206,22 @@ fn h6_acme_the_only_certificate_cannot_be_taken_away_and_no_reload_puts_back_wha
     let with = std::fs::read_to_string(&scene.gateway.config).unwrap();
     let without = with[..with.find("[tls.acme]").unwrap()].to_owned();
     reload(&mut scene, &without, "reload_refused", 1);
-    assert!(scene.gateway.output().contains("\"certificates\" is missing"), "{}", scene.gateway.output());
+    await_log(&scene, "\"certificates\" is missing");
     assert_eq!(shown(&scene, HOST), given);
 
     // Where TLS is spoken is fixed, and with it the rest of the section; the certificate came after the start.
     let elsewhere = with.replace(&scene.secure.to_string(), &free_address().to_string());
     reload(&mut scene, &elsewhere, "reloaded", 1);
     assert_eq!(shown(&scene, HOST), given, "at once: what was loaded at the start is older");
-    let output = scene.gateway.output();
-    assert!(output.contains("take effect at the next start, and until then all of [tls] stays as it was"), "{output}");
+    await_log(&scene, "take effect at the next start, and until then all of [tls] stays as it was");
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(scene.server.state().orders.len(), 1);
     scene.no_complaints();
+}
+
+/// Waits until the log has these words.
+fn await_log(scene: &Scene, words: &str) {
+    eventually(words, SOON, || scene.gateway.output().contains(words).then_some(()));
 }
 
 /// Loads another text of the file, and waits for what is recorded of it.
