@@ -8,6 +8,7 @@
 mod support;
 
 mod bodies;
+mod crossings;
 mod durability;
 mod full_disk;
 mod grpc;
