@@ -64,6 +64,7 @@ mod shaped;
 mod siege;
 mod standing;
 pub(crate) mod streams;
+mod streams_http2;
 mod tokens;
 
 use support::PROJECT_ROUTES;
