@@ -23,6 +23,7 @@ mod contract;
 mod cookies;
 mod cors;
 mod credentials;
+mod crossings;
 mod csrf;
 mod dictated;
 pub(crate) mod endings;

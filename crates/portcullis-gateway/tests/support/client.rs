@@ -45,6 +45,10 @@ impl Client {
         self
     }
 
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.version == Version::Two
+    }
+
     /// A new connection from this client's address.
     pub(crate) fn connect(&self) -> Connection {
         self.try_connect().expect("the gate accepts connections")
