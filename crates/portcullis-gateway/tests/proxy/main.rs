@@ -10,6 +10,7 @@ mod support;
 mod bodies;
 mod crossings;
 mod durability;
+mod floods;
 mod full_disk;
 mod grpc;
 mod http2;
