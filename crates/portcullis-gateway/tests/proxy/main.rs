@@ -13,6 +13,7 @@ mod durability;
 mod floods;
 mod full_disk;
 mod grpc;
+mod grpc_tls;
 mod http2;
 mod kills;
 mod process;
