@@ -43,7 +43,7 @@ pub enum EventKind {
     RefreshGrace,
     /// A spent refresh token came back after the grace window: the family was revoked.
     RefreshReuse,
-    /// The content of a request breaks rules that only report.
+    /// A request or its answer breaks rules about content that only report.
     ContentReported,
     /// The upstream failed.
     UpstreamFailed,
@@ -183,8 +183,8 @@ pub struct Event {
     pub limit: Option<Arc<str>>,
     /// The reason in one stable word (see [`crate::Reason::slug`]) or a short fixed text.
     pub reason: Option<&'static str>,
-    /// The rules of a request's content that are broken: places and words, never a value. A place may hold a name that a
-    /// client made up.
+    /// The rules about the content of a request or its answer that are broken: places and words, never a value. A place may
+    /// hold a name that a client made up.
     pub rule: Option<Box<str>>,
     /// The request it happened in.
     pub request_id: Option<RequestId>,

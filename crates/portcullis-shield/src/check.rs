@@ -46,6 +46,27 @@ impl Reported {
     }
 }
 
+/// Whether a request may become a tunnel. What is stricter is greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tunnels {
+    /// It may.
+    #[default]
+    Open,
+    /// It may, and it is told that no rule speaks of it.
+    Reported,
+    /// It may not: the upstream is not asked to switch protocols.
+    Closed,
+}
+
+impl Tunnels {
+    /// What is told of a tunnel that no rule speaks of.
+    #[must_use]
+    pub fn undeclared() -> Violation {
+        let message = "the operation does not declare that the protocol may be switched";
+        Violation { path: "status".into(), rule: "unknown".into(), message: message.into() }
+    }
+}
+
 /// One check of a request's content. What passes is forwarded byte for byte: a check reads, and never rewrites.
 pub trait Check: Debug + Send + Sync {
     /// What it looks at in such a request, in a few words for the operator.
@@ -65,8 +86,9 @@ pub trait Check: Debug + Send + Sync {
     }
 
     /// Whether such a request may become a tunnel, in which nothing that is said is shown to any check.
-    fn lets_tunnel(&self) -> bool {
-        false
+    fn tunnel(&self, method: &Method, path: &str) -> Tunnels {
+        let _ = (method, path);
+        Tunnels::Closed
     }
 
     /// Judges a complete request. `body` is what was received, empty where there was none, and without its content coding

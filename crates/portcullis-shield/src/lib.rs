@@ -16,7 +16,7 @@ mod response_members;
 mod scan;
 mod shape;
 
-pub use check::{Check, Reported, Seen};
+pub use check::{Check, Reported, Seen, Tunnels};
 pub use coding::{Coding, gunzip};
 pub use cors::{Cors, CorsRules, OriginError, OriginPattern, Preflight, origin_of};
 pub use graphql::{GraphqlCheck, GraphqlRules};

@@ -181,7 +181,7 @@ mod tests {
             principal: principal.as_ref(),
             sees_others: false,
         };
-        let seen = SeenResponse { asking, status: StatusCode::OK, headers: &HeaderMap::new() };
+        let seen = SeenResponse { asking, status: StatusCode::OK, headers: &HeaderMap::new(), is_empty: false };
         let shaped = rule.shape(&seen, body.as_bytes())?;
         Ok(shaped.map(|bytes| String::from_utf8(bytes).unwrap()))
     }

@@ -126,7 +126,7 @@ mod tests {
     fn seen(principal: Option<&Principal>) -> SeenResponse<'_> {
         static NONE: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
         let asking = Asking { method: &Method::GET, path: "/", query: None, principal, sees_others: true };
-        SeenResponse { asking, status: StatusCode::OK, headers: &NONE }
+        SeenResponse { asking, status: StatusCode::OK, headers: &NONE, is_empty: false }
     }
 
     /// What a list leaves of a document for everyone.

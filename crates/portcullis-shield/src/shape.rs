@@ -8,6 +8,8 @@ use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMO
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use portcullis_core::{Principal, Reason};
 
+use crate::openapi::Watch;
+
 /// The request that a response answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Asking<'a> {
@@ -32,6 +34,8 @@ pub struct SeenResponse<'a> {
     pub status: StatusCode,
     /// Its headers, without those of the upstream's own hop.
     pub headers: &'a HeaderMap,
+    /// Whether it is known to have no content, whatever its headers say.
+    pub is_empty: bool,
 }
 
 /// Whether a shape has something to say of a response.
@@ -51,6 +55,12 @@ pub trait Shape: Debug + Send + Sync {
     /// Whether it may have something to say of any response to this request. If not, request and response go through
     /// untouched.
     fn binds(&self, asking: &Asking<'_>) -> bool;
+
+    /// Whether such a request may become a tunnel, in which nothing is looked at, although it [`Shape::binds`] it.
+    fn lets_tunnel(&self, asking: &Asking<'_>) -> bool {
+        let _ = asking;
+        false
+    }
 
     /// Judges a response by its head.
     ///
@@ -92,12 +102,14 @@ pub enum OtherTypes {
 pub struct ResponseRules {
     /// The shapes, in the order in which they are applied.
     pub shapes: Vec<Arc<dyn Shape>>,
-    /// The largest content that is looked at, in bytes; a larger one is refused.
+    /// The largest content that is looked at, in bytes; a larger one is refused by shapes, and passes a watch unjudged.
     pub max: u64,
     /// What becomes of the upstream's own errors.
     pub errors: Errors,
     /// What becomes of what is not JSON.
     pub other_types: OtherTypes,
+    /// The contract that answers are compared with while they pass; nothing becomes of them for it.
+    pub watch: Option<Watch>,
 }
 
 /// What is to be done with a response whose head has come.
@@ -120,13 +132,19 @@ impl ResponseRules {
     /// Rules with these shapes, and the default of everything else.
     #[must_use]
     pub const fn new(shapes: Vec<Arc<dyn Shape>>) -> Self {
-        Self { shapes, max: DEFAULT_MAX, errors: Errors::Hide, other_types: OtherTypes::Refuse }
+        Self { shapes, max: DEFAULT_MAX, errors: Errors::Hide, other_types: OtherTypes::Refuse, watch: None }
     }
 
     /// Whether a response to this request may have to be shaped.
     #[must_use]
     pub fn binds(&self, asking: &Asking<'_>) -> bool {
         self.shapes.iter().any(|shape| shape.binds(asking))
+    }
+
+    /// Whether no shape that binds this request minds that it becomes a tunnel.
+    #[must_use]
+    pub fn lets_tunnel(&self, asking: &Asking<'_>) -> bool {
+        self.shapes.iter().all(|shape| !shape.binds(asking) || shape.lets_tunnel(asking))
     }
 
     /// Makes the headers of a request that [`ResponseRules::binds`] ask for an answer that can be judged: all of it, in no
@@ -147,12 +165,12 @@ impl ResponseRules {
         }
     }
 
-    /// Judges the head of a response to a request that [`ResponseRules::binds`]. `is_empty`: it is known to have no content.
+    /// Judges the head of a response to a request that [`ResponseRules::binds`].
     ///
     /// # Errors
     /// What a shape refuses; and [`Reason::ResponseRefused`] for what no shape can judge: a part of a whole (206, 226), a 304
     /// that nobody asked for, a content coding, a type that is not JSON.
-    pub fn plan(&self, seen: &SeenResponse<'_>, is_empty: bool) -> Result<Plan, Reason> {
+    pub fn plan(&self, seen: &SeenResponse<'_>) -> Result<Plan, Reason> {
         let status = seen.status;
         if status.is_client_error() || status.is_server_error() {
             match self.errors {
@@ -177,7 +195,7 @@ impl ResponseRules {
             StatusCode::NOT_MODIFIED => {
                 return Err(Reason::ResponseRefused("a 304 came where no condition was sent"));
             }
-            _ if is_empty => return Ok(Plan::Collect),
+            _ if seen.is_empty => return Ok(Plan::Collect),
             _ if status.is_redirection() => return Ok(Plan::Empty),
             _ => {}
         }
@@ -267,11 +285,11 @@ mod tests {
 
     fn seen(status: u16, headers: &HeaderMap) -> SeenResponse<'_> {
         let asking = Asking { method: &Method::GET, path: "/", query: None, principal: None, sees_others: false };
-        SeenResponse { asking, status: StatusCode::from_u16(status).unwrap(), headers }
+        SeenResponse { asking, status: StatusCode::from_u16(status).unwrap(), headers, is_empty: false }
     }
 
     fn plan(rules: &ResponseRules, status: u16, pairs: &[(&'static str, &'static str)]) -> Option<Plan> {
-        rules.plan(&seen(status, &headers(pairs)), false).ok()
+        rules.plan(&seen(status, &headers(pairs))).ok()
     }
 
     const JSON: (&str, &str) = ("content-type", "application/json");
@@ -304,8 +322,11 @@ mod tests {
         ] {
             assert_eq!(plan(&rules, status, pairs), expected, "{status} {pairs:?}");
         }
-        assert_eq!(rules.plan(&seen(204, &HeaderMap::new()), true), Ok(Plan::Collect));
-        assert_eq!(rules.plan(&seen(303, &HeaderMap::new()), true), Ok(Plan::Collect));
+        let none = HeaderMap::new();
+        for status in [204, 303] {
+            let seen = SeenResponse { is_empty: true, ..seen(status, &none) };
+            assert_eq!(rules.plan(&seen), Ok(Plan::Collect));
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! What a route asks of a request's content: first by the head alone, then by all of the body (H4).
+//! What a route asks of a request's content: first by the head alone, then by all of the body (H4). What breaks rules that only
+//! report is recorded here, for requests and for answers.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method, Request, Uri};
-use portcullis_core::{Event, EventKind, Reason, RequestId, Timestamp};
+use portcullis_core::{Event, EventKind, Reason, RequestId, Timestamp, Violation};
 use portcullis_shield::{Check as _, Coding, Reported, Seen, gunzip, media};
 
 use crate::body::{Admittance, Admitted, BodyRule, Unexamined};
@@ -40,6 +41,12 @@ impl Pass {
         let seen = self.seen(request.method(), request.uri(), request.headers(), &reported);
         checks.iter().try_for_each(|check| check.before(&seen))?;
         Ok(Admittance::Unexamined(request.map(|body| Unexamined::new(body, max, coding, reported))))
+    }
+
+    /// What is known of the request, for the record of an answer that breaks rules which only report.
+    #[must_use]
+    pub fn reported(&self, id: RequestId, now: Timestamp) -> Event {
+        self.case.event(now, EventKind::ContentReported, id)
     }
 
     fn seen<'a>(
@@ -96,6 +103,16 @@ impl Gate {
             head.headers.insert(CONTENT_LENGTH, whole.len().into());
         }
         Ok(Request::from_parts(head, Admitted::examined(whole)))
+    }
+
+    /// Records an answer that breaks rules which only report. `event` is what [`Pass::reported`] made, as the answer may
+    /// outlive its pass; the reason is the one that would have refused it.
+    pub fn report_answer(&self, event: Event, broken: Vec<Violation>, now: Timestamp) {
+        if !broken.is_empty() {
+            let reason = Reason::ResponseRefused("").slug();
+            let rule = Reason::ValidationFailed(broken.into()).places();
+            self.record(Event { at: now, reason: Some(reason), rule, ..event });
+        }
     }
 }
 

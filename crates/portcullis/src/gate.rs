@@ -302,6 +302,9 @@ impl Gate {
             for shape in route.response.iter().flat_map(|rules| &rules.shapes) {
                 trace.remark(Stage::Shape, || format!("of answers: {}", shape.describe()));
             }
+            if let Some(watch) = route.response.as_ref().and_then(|rules| rules.watch.as_ref()) {
+                trace.remark(Stage::Shape, || format!("of answers: {}", watch.describe()));
+            }
             rewrite(facts, &path)
         });
         let rewritten = match permitted {

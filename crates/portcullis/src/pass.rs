@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use portcullis_auth::credential;
 use portcullis_core::{Principal, Reason, RequestId, Scheme};
 use portcullis_limit::Receipts;
-use portcullis_shield::ResponseRules;
 use portcullis_shield::csrf::Csrf;
+use portcullis_shield::{ResponseRules, Tunnels};
 
 use crate::body::BodyRule;
 use crate::case::Case;
@@ -65,10 +65,12 @@ impl Pass {
         self.case.principal.as_ref()
     }
 
-    /// Whether it may become a tunnel: not where the route asks something of content, which is not looked at in there.
+    /// Whether it may become a tunnel: not where the route asks something of content, which is not looked at in there. Call it
+    /// before the target that is forwarded is taken.
     #[must_use]
-    pub fn lets_tunnel(&self) -> bool {
-        self.case.checks().iter().all(|check| check.lets_tunnel())
+    pub fn tunnel(&self, method: &Method, target: &Uri) -> Tunnels {
+        let path = self.rewritten.as_ref().map_or_else(|| target.path(), PathAndQuery::path);
+        self.case.checks().iter().map(|check| check.tunnel(method, path)).max().unwrap_or_default()
     }
 
     /// Strips what the client must not say, and says what was proven (Z5, T6). Call it after hop-by-hop headers were

@@ -17,6 +17,7 @@ use super::client_body::ClientBody;
 use super::headers::filter_trailers;
 use super::pool::{Address, Connected};
 use super::streams::Download;
+use super::watching::Watching;
 use crate::listen::{Late, Link};
 
 /// Why a body broke off. Whoever made it has noted the reason for the client where there is still one to tell.
@@ -166,6 +167,8 @@ pub(crate) struct ResponseBody {
 enum Kind {
     Whole(Option<Bytes>),
     Streamed(Streamed),
+    /// One that is looked at while it passes.
+    Watched(Box<(Streamed, Option<Box<Watching>>)>),
 }
 
 /// A body that an upstream sends.
@@ -195,6 +198,11 @@ impl ResponseBody {
     /// A body that an upstream sends.
     pub(super) const fn streamed(body: Streamed, link: Rc<Link>) -> Self {
         Self { kind: Kind::Streamed(body), link }
+    }
+
+    /// A body that an upstream sends, and that is looked at while it passes.
+    pub(super) fn watched(body: Streamed, watching: Box<Watching>, link: Rc<Link>) -> Self {
+        Self { kind: Kind::Watched(Box::new((body, Some(watching)))), link }
     }
 }
 
@@ -262,6 +270,20 @@ impl Streamed {
             })
         }))
     }
+
+    /// The next piece for the client, unless a deadline has passed.
+    fn poll_in_time(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = if link.deadlines.take_missed().is_some() {
+            self.late();
+            Poll::Ready(Some(Err(Broken::Late)))
+        } else {
+            self.poll(link, cx)
+        };
+        if matches!(polled, Poll::Ready(Some(Err(_)))) {
+            link.broken.set(true);
+        }
+        polled
+    }
 }
 
 impl Own {
@@ -319,15 +341,12 @@ impl Body for ResponseBody {
         let this = &mut *self;
         match &mut this.kind {
             Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Streamed(streamed) => {
-                let polled = if this.link.deadlines.take_missed().is_some() {
-                    streamed.late();
-                    Poll::Ready(Some(Err(Broken::Late)))
-                } else {
-                    streamed.poll(&this.link, cx)
-                };
-                if matches!(polled, Poll::Ready(Some(Err(_)))) {
-                    this.link.broken.set(true);
+            Kind::Streamed(streamed) => streamed.poll_in_time(&this.link, cx),
+            Kind::Watched(watched) => {
+                let (streamed, watching) = &mut **watched;
+                let polled = streamed.poll_in_time(&this.link, cx);
+                if let Poll::Ready(next) = &polled {
+                    Watching::look(watching, &this.link, next.as_ref(), streamed.is_end_stream());
                 }
                 polled
             }
@@ -338,6 +357,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_none(),
             Kind::Streamed(streamed) => streamed.is_end_stream(),
+            Kind::Watched(watched) => watched.0.is_end_stream(),
         }
     }
 
@@ -345,6 +365,7 @@ impl Body for ResponseBody {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Kind::Streamed(streamed) => streamed.size_hint(),
+            Kind::Watched(watched) => watched.0.size_hint(),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Bodies that are read whole before anything is done with them: bounded each, bounded together, and not for ever. Those of
-//! requests are read here, those of answers in `shaping.rs`.
+//! requests are read here, those of answers in `shaping.rs` and, beside being told, in `watching.rs`.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -170,6 +170,14 @@ impl Whole {
             of,
             taken: 0,
         }
+    }
+
+    /// An empty one of what nobody waits for: it takes no more than half of what there is, for one address no more than half
+    /// of its share, so that it keeps out nothing that is needed.
+    pub(super) fn aside(link: &Link, expected: u64) -> Self {
+        let mut whole = Self::new(link, expected);
+        whole.most /= 2;
+        whole
     }
 
     /// How long it is by now, in bytes.

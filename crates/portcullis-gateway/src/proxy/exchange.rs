@@ -11,9 +11,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::body::Incoming;
-use portcullis::{Admitted, Pass};
+use portcullis::Admitted;
 use portcullis_core::{Reason, RequestId};
-use portcullis_shield::Plan;
+use portcullis_shield::{Plan, Tunnels};
 
 use super::body::{RequestBody, ResponseBody, Streamed};
 use super::client_body::ClientBody;
@@ -23,6 +23,7 @@ use super::headers;
 use super::pool::{Address, Borrowed, Connected, Upstream};
 use super::shaping::Shaping;
 use super::tunnel::Tunnel;
+use super::watching;
 use crate::listen::{Late, Link};
 
 /// An exchange that yielded no answer.
@@ -67,14 +68,12 @@ pub(crate) async fn forward(
     link: &Rc<Link>,
     upstream: &Upstream,
     request: Request<Admitted<ClientBody>>,
-    mut asks: Asks,
+    asks: Asks,
     (id, id_value): (RequestId, HeaderValue),
 ) -> Result<Response<ResponseBody>, Failed> {
     let shaping = Shaping::begin(link, &request, id);
-    // Through a tunnel everything could be told, and HTTP/2 has no upgrade (RFC 9113 section 8.6): a hop may leave it out.
-    asks.websocket &= !upstream.settings.http2 && link.pass.borrow().as_ref().is_some_and(Pass::lets_tunnel);
-    asks.websocket &= !shaping.as_ref().is_some_and(|shaping| shaping.binds());
-    let mut request = prepare(link, upstream, request, asks.websocket, id_value).map_err(Failed::before)?;
+    let upgrade = if asks.websocket { upgrade(link, upstream, &request, shaping.as_deref(), id) } else { Upgrade::No };
+    let mut request = prepare(link, upstream, request, upgrade != Upgrade::No, id_value).map_err(Failed::before)?;
     if let Some(shaping) = shaping.as_ref().filter(|shaping| shaping.binds()) {
         shaping.prepare(&mut request);
     }
@@ -93,7 +92,7 @@ pub(crate) async fn forward(
         match answer {
             Ok(response) => {
                 link.answered.set(true);
-                return receive(link, upstream, Borrowed { connected, home, reused }, response, asks, shaping).await;
+                return receive(link, upstream, Borrowed { connected, home, reused }, response, upgrade, shaping).await;
             }
             // Nothing of it was sent: another connection may take it, whatever it is.
             Err(Unanswered::Unsent(unsent)) if reused => request = *unsent,
@@ -105,6 +104,37 @@ pub(crate) async fn forward(
             Err(Unanswered::Because(reason)) => return Err(Failed::after(reason)),
         }
         fresh = true;
+    }
+}
+
+/// What the upstream is asked to switch to, and may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upgrade {
+    /// Nothing.
+    No,
+    /// WebSocket.
+    WebSocket,
+    /// WebSocket, and if it does, that is told as something of which no rule speaks.
+    Reported(RequestId),
+}
+
+/// Whether a request that properly asks to become a WebSocket may. Through a tunnel everything could be told, and HTTP/2 has
+/// no upgrade (RFC 9113 section 8.6): a hop may leave it out.
+fn upgrade<B>(
+    link: &Link,
+    upstream: &Upstream,
+    request: &Request<B>,
+    shaping: Option<&Shaping>,
+    id: RequestId,
+) -> Upgrade {
+    if upstream.settings.http2 || shaping.is_some_and(|shaping| !shaping.lets_tunnel()) {
+        return Upgrade::No;
+    }
+    let pass = link.pass.borrow();
+    match pass.as_ref().map(|pass| pass.tunnel(request.method(), request.uri())) {
+        Some(Tunnels::Open) => Upgrade::WebSocket,
+        Some(Tunnels::Reported) => Upgrade::Reported(id),
+        Some(Tunnels::Closed) | None => Upgrade::No,
     }
 }
 
@@ -243,13 +273,13 @@ async fn receive(
     upstream: &Upstream,
     borrowed: Borrowed,
     response: Response<Incoming>,
-    asks: Asks,
+    upgrade: Upgrade,
     shaping: Option<Box<Shaping>>,
 ) -> Result<Response<ResponseBody>, Failed> {
     let (mut head, incoming) = response.into_parts();
     let Borrowed { connected, home, .. } = borrowed;
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    if head.status.is_informational() && !(asks.websocket && switches && grants_websocket(&head.headers)) {
+    if head.status.is_informational() && !(upgrade != Upgrade::No && switches && grants_websocket(&head.headers)) {
         // A 101 that nobody asked for would turn the client's next request into bytes of a tunnel.
         return Err(Failed::after(Reason::UpstreamInvalid));
     }
@@ -259,6 +289,9 @@ async fn receive(
 
     if switches {
         open_tunnel(link, upstream, connected).await?;
+        if let Upgrade::Reported(id) = upgrade {
+            watching::report_tunnel(link, id);
+        }
         return Ok(Response::from_parts(head, ResponseBody::whole(bytes::Bytes::new(), Rc::clone(link))));
     }
     deliver(link, head, Streamed::new(incoming, connected, home, upstream.settings.read_timeout), shaping).await
@@ -272,12 +305,16 @@ pub(super) async fn deliver(
     body: Streamed,
     shaping: Option<Box<Shaping>>,
 ) -> Result<Response<ResponseBody>, Failed> {
+    let mut watching = None;
     if let Some(shaping) = shaping {
-        Shaping::keep_private(&mut head.headers);
+        watching = shaping.watch(link, &head, &body);
+        if shaping.shapes() {
+            Shaping::keep_private(&mut head.headers);
+        }
         if shaping.binds() {
             let plan = shaping.plan(&head, body.is_end_stream()).map_err(Failed::shaped)?;
             if plan != Plan::Stream {
-                return Box::pin(shaping.answer(link, plan, head, body)).await.map_err(Failed::shaped);
+                return Box::pin(shaping.answer(link, plan, head, body, watching)).await.map_err(Failed::shaped);
             }
         }
     }
@@ -297,7 +334,14 @@ pub(super) async fn deliver(
             return Err(Failed::after(Reason::TokenRevoked));
         }
     }
-    Ok(Response::from_parts(head, ResponseBody::streamed(body, Rc::clone(link))))
+    let link = Rc::clone(link);
+    Ok(Response::from_parts(
+        head,
+        match watching {
+            None => ResponseBody::streamed(body, link),
+            Some(watching) => ResponseBody::watched(body, watching, link),
+        },
+    ))
 }
 
 /// Takes the upstream's bare socket out of hyper's hands.

@@ -19,6 +19,7 @@ mod request_id;
 mod shaping;
 mod streams;
 mod tunnel;
+mod watching;
 pub(crate) mod wire;
 
 use std::convert::Infallible;
@@ -354,7 +355,7 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
 
 /// The answer to what the gate was asked itself.
 fn tell(link: &Rc<Link>, line: &Line, told: &Answer, closes: bool) -> Response<ResponseBody> {
-    count(link, line, Counted::Pass, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
+    count(link, line, Counted::Answer, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
     let answer = portcullis_core::Problem { status: Answer::STATUS, headers: told.headers(), body: Vec::new() };
     problem(link, line, answer, closes)
 }

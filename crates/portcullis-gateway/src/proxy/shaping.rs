@@ -15,15 +15,19 @@ use http::response::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use portcullis_core::{Principal, Problem, Reason, RequestId};
+use portcullis_shield::openapi::Unjudged;
 use portcullis_shield::{Asking, Plan, ResponseRules, SeenResponse};
 
 use super::body::{ResponseBody, Streamed};
 use super::collect::Whole;
+use super::watching::Watching;
 use crate::listen::{Late, Link};
 
 /// Content of an answer that nobody is told is read past if there is no more of it, in bytes: the upstream's connection can
 /// be used again then.
 const READ_PAST: usize = 64 * 1024;
+
+const TOO_LARGE: Reason = Reason::ResponseRefused("the answer is larger than the route looks at");
 
 const PRIVATE_FOR_SURE: HeaderValue = HeaderValue::from_static("private, no-store");
 
@@ -59,7 +63,24 @@ impl Shaping {
         Some(shaping)
     }
 
-    /// Whether the answer has to be looked at.
+    /// Whether the answer may be shaped for anybody.
+    pub(super) fn shapes(&self) -> bool {
+        !self.rules.shapes.is_empty()
+    }
+
+    /// Whether the request may become a tunnel.
+    pub(super) fn lets_tunnel(&self) -> bool {
+        !self.binds || self.rules.lets_tunnel(&self.asking())
+    }
+
+    /// Begins to look at an answer that passes whatever is seen.
+    pub(super) fn watch(&self, link: &Link, head: &Parts, body: &Streamed) -> Option<Box<Watching>> {
+        let watch = self.rules.watch.as_ref()?;
+        let watched = watch.begin(&self.seen(head, body.is_end_stream()), self.rules.max);
+        Watching::begin(link, watched, self.id, body.size_hint().lower())
+    }
+
+    /// Whether the answer has to be looked at before any of it is told.
     pub(super) const fn binds(&self) -> bool {
         self.binds
     }
@@ -92,7 +113,7 @@ impl Shaping {
     /// # Errors
     /// Why it is refused.
     pub(super) fn plan(&self, head: &Parts, is_empty: bool) -> Result<Plan, Reason> {
-        self.rules.plan(&self.seen(head), is_empty)
+        self.rules.plan(&self.seen(head, is_empty))
     }
 
     /// The answer to the client, where it does not go on as it comes.
@@ -105,6 +126,7 @@ impl Shaping {
         plan: Plan,
         mut head: Parts,
         mut body: Streamed,
+        watching: Option<Box<Watching>>,
     ) -> Result<Response<ResponseBody>, Reason> {
         let content = match plan {
             Plan::Hide => {
@@ -117,8 +139,18 @@ impl Shaping {
                 Bytes::new()
             }
             Plan::Collect => {
-                let whole = self.collect(link, &mut body).await?;
-                let shaped = self.rules.shape(&self.seen(&head), whole.as_ref())?;
+                let is_empty = body.is_end_stream();
+                let whole = self.collect(link, &mut body).await;
+                if let Some(watching) = watching {
+                    match &whole {
+                        Ok(whole) => watching.judge(link, whole.as_ref()),
+                        Err(reason) if *reason == TOO_LARGE => watching.give_up(link, Unjudged::TooLarge),
+                        Err(Reason::Overloaded) => watching.give_up(link, Unjudged::NoRoom),
+                        Err(_) => {}
+                    }
+                }
+                let whole = whole?;
+                let shaped = self.rules.shape(&self.seen(&head, is_empty), whole.as_ref())?;
                 settle_headers(&mut head.headers, shaped.is_some());
                 match shaped {
                     Some(shaped) => whole.replaced(shaped).into_bytes(),
@@ -137,7 +169,6 @@ impl Shaping {
 
     /// The whole content, of at most as much as the route looks at.
     async fn collect(&self, link: &Link, body: &mut Streamed) -> Result<Whole, Reason> {
-        const TOO_LARGE: Reason = Reason::ResponseRefused("the answer is larger than the route looks at");
         let declared = body.size_hint();
         if declared.lower() > self.rules.max {
             return Err(TOO_LARGE);
@@ -183,8 +214,8 @@ impl Shaping {
         }
     }
 
-    fn seen<'a>(&'a self, head: &'a Parts) -> SeenResponse<'a> {
-        SeenResponse { asking: self.asking(), status: head.status, headers: &head.headers }
+    fn seen<'a>(&'a self, head: &'a Parts, is_empty: bool) -> SeenResponse<'a> {
+        SeenResponse { asking: self.asking(), status: head.status, headers: &head.headers, is_empty }
     }
 }
 

@@ -8,6 +8,7 @@
 mod support;
 
 mod bodies;
+mod bounds;
 mod crossings;
 mod durability;
 mod floods;

@@ -7,11 +7,10 @@ use super::document::{Document, Format, Part, Version};
 use super::fault::Fault;
 use super::findings::{Findings, Rules, Unknown};
 use super::operation::{Head, METHODS, Operation};
-use super::response::Wrong;
 use super::schema::{Book, Draft, dialect};
 use super::template::{Template, Tree, Values};
 use super::{servers, yaml};
-use crate::{Check, Seen};
+use crate::{Check, Seen, Tunnels};
 
 /// What becomes of what breaks the contract.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +64,7 @@ pub struct Contract {
     /// For each path its operations.
     paths: Vec<Vec<(Method, usize)>>,
     operations: Vec<Operation>,
-    book: Book,
+    pub(super) book: Book,
     terms: Terms,
 }
 
@@ -175,10 +174,7 @@ impl Contract {
         match operation.responses.judge(&self.book, (method, status), headers, body) {
             Ok(findings) if findings.is_broken() => Err(findings.broken),
             Ok(_) => Ok(()),
-            Err(wrong) => {
-                let Wrong { path, rule, message } = wrong;
-                Err(vec![Violation { path: path.into(), rule: rule.into(), message: message.into() }])
-            }
+            Err(wrong) => Err(vec![wrong.into()]),
         }
     }
 
@@ -250,9 +246,15 @@ impl Check for Contract {
         }
     }
 
-    /// A document describes the request that opens a WebSocket; what is said in it no document of this kind can describe.
-    fn lets_tunnel(&self) -> bool {
-        true
+    /// A document describes the request that opens a WebSocket, and by the status 101 that one is opened; what is said in it
+    /// no document of this kind can describe. What no operation covers has passed for another reason.
+    fn tunnel(&self, method: &Method, path: &str) -> Tunnels {
+        let undeclared = |(operation, _): (&Operation, _)| !operation.responses.name(StatusCode::SWITCHING_PROTOCOLS);
+        match self.terms.requests {
+            _ if !self.find(method, path).is_some_and(undeclared) => Tunnels::Open,
+            Mode::Enforce => Tunnels::Closed,
+            Mode::Report => Tunnels::Reported,
+        }
     }
 
     fn check(&self, seen: &Seen<'_>, body: &[u8]) -> Result<(), Reason> {

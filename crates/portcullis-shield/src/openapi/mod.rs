@@ -24,6 +24,7 @@ mod schema;
 mod servers;
 mod style;
 mod template;
+mod watch;
 mod yaml;
 
 pub use answers::Answers;
@@ -31,3 +32,4 @@ pub use contract::{Compiled, Contract, Mode, OperationInfo, Terms};
 pub use document::Format;
 pub use fault::{Fault, Place};
 pub use findings::Unknown;
+pub use watch::{Unjudged, Watch, Watched};

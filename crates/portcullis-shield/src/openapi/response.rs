@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Method, StatusCode};
+use portcullis_core::Violation;
 
 use super::content;
 use super::document::Part;
@@ -11,7 +12,21 @@ use super::fault::Fault;
 use super::findings::{Findings, Rule, Rules};
 use super::media::Range;
 use super::schema::Book;
+use crate::coding::Coding;
 use crate::media::MediaType;
+
+/// The place of a status.
+pub(super) const STATUS: &str = "status";
+
+/// The rule of an answer that nobody can say anything of.
+pub(super) const NOT_JUDGED: &str = "notJudged";
+
+/// What there is to say of content in a coding that cannot be undone.
+pub(super) const UNREADABLE: Wrong = Wrong {
+    path: "header.Content-Encoding",
+    rule: NOT_JUDGED,
+    message: "it has a content coding that is not read here, is broken, or becomes too large",
+};
 
 /// The answers that an operation declares.
 #[derive(Debug, Default)]
@@ -67,13 +82,48 @@ impl Responses {
         headers: &HeaderMap,
     ) -> Result<Option<Rule>, Wrong> {
         let Some(response) = self.of(status) else {
-            return wrong("status", "unknown", "the operation declares no answer with this status");
+            return wrong(STATUS, "unknown", "the operation declares no answer with this status");
         };
         let bodiless = *method == Method::HEAD || matches!(status.as_u16(), 100..=199 | 204 | 304);
         if bodiless || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0") {
             return Ok(None);
         }
         response.judge_head(headers)
+    }
+
+    /// Whether it declares a status by itself or by its class. A `default` stands for mistakes: it declares no part of an
+    /// answer, and that no protocol may be switched.
+    pub(super) fn name(&self, status: StatusCode) -> bool {
+        let code = status.as_u16();
+        self.exact.contains_key(&code) || self.classes.contains_key(&(code / 100))
+    }
+
+    /// What there is to say by its head of an answer that passes whatever is said, and where its content is to be judged, by
+    /// what and in which coding that comes.
+    pub(super) fn watch(
+        &self,
+        method: &Method,
+        status: StatusCode,
+        headers: &HeaderMap,
+        is_empty: bool,
+    ) -> Result<Option<(Rule, Coding)>, Wrong> {
+        const PART: &str = "it is a part of an answer, or says that the client has it already";
+        let is_part = matches!(status.as_u16(), 206 | 226);
+        if (is_part && !self.name(status)) || (status == StatusCode::NOT_MODIFIED && self.of(status).is_none()) {
+            return wrong(STATUS, NOT_JUDGED, PART);
+        }
+        let rule = match self.judge_head(method, status, headers) {
+            Err(told) if !is_empty || told.path == STATUS => return Err(told),
+            Ok(Some(rule)) if !is_empty => rule,
+            Err(_) | Ok(_) => return Ok(None),
+        };
+        if is_part {
+            return wrong(STATUS, NOT_JUDGED, PART);
+        }
+        match Coding::of(headers, true) {
+            Ok(coding) => Ok(Some((rule, coding))),
+            Err(_) => Err(UNREADABLE),
+        }
     }
 
     /// Judges an answer that is here whole.
@@ -85,17 +135,22 @@ impl Responses {
         body: &[u8],
     ) -> Result<Findings, Wrong> {
         let rule = match self.judge_head(method, status, headers) {
-            Err(told) if !body.is_empty() || told.path == "status" => return Err(told),
+            Err(told) if !body.is_empty() || told.path == STATUS => return Err(told),
             Err(_) | Ok(None) => return Ok(Findings::default()),
             Ok(Some(rule)) => rule,
         };
         if body.is_empty() {
             return Ok(Findings::default());
         }
-        match content::json_of_upstream(body) {
-            Ok(mut value) => Ok(rule.judge(book, &mut value, "")),
-            Err(_) => wrong("", "json", "the answer is not JSON that can be read in one way only"),
-        }
+        judge_content(book, rule, body)
+    }
+}
+
+/// Judges content that is here whole, in no coding.
+pub(super) fn judge_content(book: &Book, rule: Rule, body: &[u8]) -> Result<Findings, Wrong> {
+    match content::json_of_upstream(body) {
+        Ok(mut value) => Ok(rule.judge(book, &mut value, "")),
+        Err(_) => wrong("", "json", "the answer is not JSON that can be read in one way only"),
     }
 }
 
@@ -105,6 +160,12 @@ pub(super) struct Wrong {
     pub(super) path: &'static str,
     pub(super) rule: &'static str,
     pub(super) message: &'static str,
+}
+
+impl From<Wrong> for Violation {
+    fn from(Wrong { path, rule, message }: Wrong) -> Self {
+        Self { path: path.into(), rule: rule.into(), message: message.into() }
+    }
 }
 
 const fn wrong<T>(path: &'static str, rule: &'static str, message: &'static str) -> Result<T, Wrong> {

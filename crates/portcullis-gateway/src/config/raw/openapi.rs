@@ -18,7 +18,8 @@ pub(crate) struct OpenApiTable {
     pub(crate) base_path: Option<At<Text>>,
     /// What becomes of requests that break the contract. Default: `enforce`.
     pub(crate) requests: Option<At<RequestsName>>,
-    /// What becomes of answers that break it. They are held until they are judged, up to 1 MiB. Default: `off`.
+    /// What becomes of answers that break it. `enforce` holds them until they are judged, up to 1 MiB; `report` holds none.
+    /// Default: `off`.
     pub(crate) responses: Option<At<ResponsesName>>,
     /// What becomes of requests that no operation covers. Default: `refuse`.
     pub(crate) unknown_paths: Option<At<UnknownName>>,
@@ -57,6 +58,8 @@ pub(crate) enum RequestsName {
 pub(crate) enum ResponsesName {
     /// They are not looked at.
     Off,
+    /// They pass, and an event says so; so it does of those that cannot be judged.
+    Report,
     /// They are answered 502 instead.
     Enforce,
 }

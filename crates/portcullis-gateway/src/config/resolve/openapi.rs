@@ -7,8 +7,8 @@ use std::sync::Arc;
 use portcullis::{Otherwise, Pattern, RouteRule, Target};
 use portcullis_auth::access::Requirement;
 use portcullis_core::NormalizedPath;
-use portcullis_shield::openapi::{Answers, Compiled, Contract, Fault, Format, Mode, Place, Terms, Unknown};
-use portcullis_shield::{Errors, OtherTypes, ResponseRules, Shape};
+use portcullis_shield::openapi::{Answers, Compiled, Contract, Fault, Format, Mode, Place, Terms, Unknown, Watch};
+use portcullis_shield::{Errors, OtherTypes, ResponseRules};
 
 use super::context::Context;
 use super::routes::{Defaults, target};
@@ -26,8 +26,8 @@ pub(super) struct Contracted {
     contract: Arc<Contract>,
     upstream: usize,
     refuses_unknown: bool,
-    /// Whether answers are held to it.
-    answers: bool,
+    /// What becomes of answers that break it, where they are looked at.
+    answers: Option<Mode>,
     span: Range<usize>,
 }
 
@@ -59,7 +59,11 @@ pub(super) fn contract(cx: &mut Context<'_>, raw: &Raw, upstreams: &[UpstreamSet
     match Contract::compile(&text, if json { Format::Json } else { Format::Yaml }, terms) {
         Ok(Compiled { contract, warnings }) => {
             warnings.iter().take(MOST_FAULTS).for_each(|fault| cx.push(told(fault, name, file.span(), true)));
-            let answers = table.responses.as_ref().is_some_and(|at| *at.get() == ResponsesName::Enforce);
+            let answers = match table.responses.as_ref().map(At::get) {
+                None | Some(ResponsesName::Off) => None,
+                Some(ResponsesName::Report) => Some(Mode::Report),
+                Some(ResponsesName::Enforce) => Some(Mode::Enforce),
+            };
             Some(Contracted { contract: Arc::new(contract), upstream, refuses_unknown, answers, span: file.span() })
         }
         Err(faults) => {
@@ -130,8 +134,7 @@ pub(super) fn lay(cx: &mut Context<'_>, contracted: &Contracted, rules: &mut Vec
     compare(cx, contracted, rules);
     for rule in rules.iter_mut().filter(|rule| rule.target == own) {
         rule.checks.push(Arc::clone(&contracted.contract) as _);
-        if contracted.answers {
-            let answers: Arc<dyn Shape> = Arc::new(Answers::new(Arc::clone(&contracted.contract)));
+        if let Some(mode) = contracted.answers {
             // What the upstream said is judged before anything else is made of it. Where nothing else asks for it, errors
             // and what is not JSON are the document's affair alone.
             let before = rule.response.as_deref().cloned();
@@ -140,7 +143,11 @@ pub(super) fn lay(cx: &mut Context<'_>, contracted: &Contracted, rules: &mut Vec
                 other_types: OtherTypes::Pass,
                 ..ResponseRules::new(Vec::new())
             });
-            all.shapes.insert(0, answers);
+            let contract = Arc::clone(&contracted.contract);
+            match mode {
+                Mode::Enforce => all.shapes.insert(0, Arc::new(Answers::new(contract))),
+                Mode::Report => all.watch = Some(Watch::new(contract)),
+            }
             rule.response = Some(Arc::new(all));
         }
     }

@@ -79,7 +79,8 @@ impl Rules {
             let found = Diagnostic::error(written.span(), "nothing is asked of responses");
             cx.push(found.hint("add for example: allow = { admin = [\"**\"], otherwise = [\"id\", \"name\"] }"));
         }
-        let response = (!shapes.is_empty()).then(|| Arc::new(ResponseRules { shapes, max, errors, other_types }));
+        let response = (!shapes.is_empty())
+            .then(|| Arc::new(ResponseRules { max, errors, other_types, ..ResponseRules::new(shapes) }));
         Self { owner, response }
     }
 
