@@ -34,6 +34,9 @@ fn origin() -> Origin {
 /// One request that stays open.
 const HANG: [(&str, &str); 4] = [GET[0], GET[1], (":path", "/hang"), GET[3]];
 
+/// One whose answer is more than a window.
+const LARGE: [(&str, &str); 4] = [GET[0], GET[1], (":path", "/large"), GET[3]];
+
 /// What a flood is made of: the kind under which it is counted, how its connection begins, how many pieces are enough, and one
 /// piece.
 struct Flood {
@@ -158,6 +161,11 @@ fn h6_every_kind_of_flood_closes_its_connection_is_counted_and_leaves_others_alo
         .start();
     let stop = Arc::new(AtomicBool::new(false));
     let others = others(&gateway, &stop);
+    // A page that was paused with all that it loads: its streams end, and its connection does not.
+    let mut paused = Raw::with(gateway.listen, &[(INITIAL_WINDOW, 0)]);
+    for number in 0..25 {
+        paused.head(1 + 2 * number, &LARGE, true);
+    }
     for flood in &FLOODS {
         let before = counted(&gateway, flood.kind);
         let settings = if flood.kind == "zero_window" { &[(INITIAL_WINDOW, 0)][..] } else { &[] };
@@ -175,6 +183,11 @@ fn h6_every_kind_of_flood_closes_its_connection_is_counted_and_leaves_others_alo
         assert_eq!(raw.end(), Some(CALM), "{}", flood.kind);
         eventually(flood.kind, Duration::from_secs(5), || (counted(&gateway, flood.kind) == before + 1).then_some(()));
     }
+    for _ in 0..25 {
+        paused.until("a reset", |frame| frame.kind == RST_STREAM && frame.code() == 8);
+    }
+    paused.head(99, &GET, true);
+    paused.answered(99);
     stop.store(true, Ordering::Relaxed);
     for other in others {
         let (count, slowest) = other.join().unwrap();

@@ -33,6 +33,9 @@ fn before(script: impl Fn(&mut Frames, u32, &[u8]) -> io::Result<()> + Send + Sy
 fn h7_what_an_answer_says_about_one_hop_goes_no_further_by_any_crossing() {
     let origin = Origin::start(|exchange| {
         exchange.read_body()?;
+        if exchange.seen.target == "/one/old" {
+            return exchange.send("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
         exchange.send(
             "HTTP/1.1 200 OK\r\nServer: old/1.0\r\nConnection: x-hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
              Proxy-Authenticate: Basic\r\nX-Kept: yes\r\nVia: 1.1 inner\r\nSet-Cookie: portcullis_admin=evil\r\n\
@@ -56,6 +59,8 @@ fn h7_what_an_answer_says_about_one_hop_goes_no_further_by_any_crossing() {
         let ours = if way.upstream == Version::One { "1.1 portcullis" } else { "2.0 portcullis" };
         assert_eq!(reply.headers("via"), ["1.1 inner", ours], "{way:?}");
         assert_eq!(reply.text(), "ok", "{way:?}");
+        let old = crossings.client(way).get("/one/old").send().expect(200);
+        assert_eq!(old.header("via"), Some("1.0 portcullis"), "{way:?}");
     }
 }
 
