@@ -23,6 +23,7 @@ mod contract;
 mod cookies;
 mod cors;
 mod credentials;
+mod crossings;
 mod csrf;
 mod dictated;
 pub(crate) mod endings;
@@ -64,6 +65,7 @@ mod shaped;
 mod siege;
 mod standing;
 pub(crate) mod streams;
+mod streams_http2;
 mod tokens;
 
 use support::PROJECT_ROUTES;
