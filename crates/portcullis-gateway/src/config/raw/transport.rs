@@ -20,6 +20,9 @@ pub(crate) struct ClientTable {
     pub(crate) head_timeout: Option<At<DurationText>>,
     /// Between two pieces of a request body. Default: `30s`.
     pub(crate) body_timeout: Option<At<DurationText>>,
+    /// How fast a request body has to come while it streams, in bytes per second: its client may let itself be waited for
+    /// `body_timeout` in all, and a second for every so many bytes that came. `0` for as slowly as it likes. Default: `500B`.
+    pub(crate) min_body_rate: Option<At<SizeText>>,
     /// How long an idle connection is kept. Default: `75s`.
     pub(crate) idle_timeout: Option<At<DurationText>>,
     /// For one whole exchange, streams and tunnels excepted; `0` for none. Default: `0`.
