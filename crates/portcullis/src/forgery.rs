@@ -63,7 +63,7 @@ pub(crate) fn refuse<T: Trace>(
     };
     let mut judged = Ok(());
     if changes && !route.danger_no_csrf_token {
-        match csrf.check_head(headers, to, facts.now) {
+        match csrf.check_head(headers, held.filter(|_| good.is_some()), to, facts.now) {
             Ok(InHead::Good) => trace.remark(Stage::Permit, || "a token of this session".to_owned()),
             Ok(InHead::MaybeInForm) => {
                 trace.remark(Stage::Permit, || "the form must hold a token of this session".to_owned());

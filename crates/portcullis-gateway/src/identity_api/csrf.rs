@@ -117,12 +117,13 @@ impl Api {
             return Ok(());
         }
         let now = self.identity.clock_now();
-        let mut judged = sessions.iter().map(|session| match csrf.check_head(headers, BoundTo::own(session), now) {
-            Ok(InHead::Good) => Ok(()),
-            // These endpoints read no token from a form.
-            Ok(InHead::MaybeInForm) => Err(Reason::MissingCsrfToken),
-            Err(reason) => Err(reason),
-        });
+        let mut judged =
+            sessions.iter().map(|session| match csrf.check_head(headers, None, BoundTo::own(session), now) {
+                Ok(InHead::Good) => Ok(()),
+                // These endpoints read no token from a form.
+                Ok(InHead::MaybeInForm) => Err(Reason::MissingCsrfToken),
+                Err(reason) => Err(reason),
+            });
         let Some(first) = judged.next() else { return Ok(()) };
         let judged = judged.fold(first, Result::or);
         judged.map_err(|reason| {

@@ -355,7 +355,7 @@ fn refuse(link: &Rc<Link>, line: &Line, refusal: &Refusal, closes: bool, person:
 
 /// The answer to what the gate was asked itself.
 fn tell(link: &Rc<Link>, line: &Line, told: &Answer, closes: bool) -> Response<ResponseBody> {
-    count(link, line, Counted::Pass, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
+    count(link, line, Counted::Answer, Answer::STATUS, None, told.case(), link.core.shared.clock.now());
     let answer = portcullis_core::Problem { status: Answer::STATUS, headers: told.headers(), body: Vec::new() };
     problem(link, line, answer, closes)
 }

@@ -37,7 +37,11 @@ fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
         .map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     limits::introduce(running.introduced.as_ref(), &settings.gate)?;
     running.shared.reload(proxy_settings(&settings), policy);
-    if let Some(tls) = &settings.tls {
+    // What was kept as it was has been renewed since: the material of the moment is not older than that of the settings.
+    let was = running.settings.tls.as_ref().map(|tls| &tls.material);
+    if let Some(tls) = &settings.tls
+        && !was.is_some_and(|was| Arc::ptr_eq(was, &tls.material))
+    {
         running.shared.use_tls(&tls.material);
     }
     running.planned.send_replace(settings.tls.as_ref().and_then(|tls| tls.acme.clone()));
@@ -53,7 +57,9 @@ fn try_reload(source: &Source, running: &mut Running) -> Result<(), String> {
 fn keep_fixed(old: &Settings, mut new: Settings) -> Settings {
     let addresses = |tls: &Option<TlsSettings>| tls.as_ref().map(|tls| (tls.listen.clone(), tls.redirect.clone()));
     if addresses(&new.tls) != addresses(&old.tls) {
-        tracing::warn!("changes of where TLS is spoken take effect at the next start");
+        tracing::warn!(
+            "changes of where TLS is spoken take effect at the next start, and until then all of [tls] stays as it was"
+        );
         new.tls.clone_from(&old.tls);
     }
     // Certificates stay where this process holds the lock.

@@ -8,6 +8,7 @@
 mod support;
 
 mod bodies;
+mod bounds;
 mod durability;
 mod full_disk;
 mod grpc;

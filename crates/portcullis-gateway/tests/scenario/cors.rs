@@ -71,6 +71,14 @@ fn h3_a_flood_of_preflights_charges_no_limit_and_writes_no_event() {
     client.get("/public/status").send().expect(200);
     assert_eq!(origin.requests().len(), 1);
     assert!(gateway.records().is_empty(), "{:?}", gateway.records());
+    // They are told apart from what the API had to do.
+    let metrics = gateway.operator().metrics();
+    for line in [
+        "portcullis_requests_total{outcome=\"answer\",status_class=\"2xx\"} 1000",
+        "portcullis_requests_total{outcome=\"pass\",status_class=\"2xx\"} 1",
+    ] {
+        assert!(metrics.lines().any(|shown| shown == line), "no {line}: {metrics}");
+    }
 }
 
 #[test]

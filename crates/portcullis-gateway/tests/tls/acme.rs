@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustix::process::Signal;
 
-use crate::acme_probe::shake_hands;
+use crate::acme_probe::{shake_hands, stall};
 use crate::acme_server::{AcmeServer, EXTERNAL_KEY, Mood};
 use crate::caller::Caller;
 use crate::configured::check;
@@ -25,26 +25,36 @@ const SOON: Duration = Duration::from_secs(15);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A gate whose certificate comes by ACME, and who gives it out.
-struct Scene {
-    origin: Origin,
-    server: AcmeServer,
-    gateway: Gateway,
-    plain: SocketAddr,
-    secure: SocketAddr,
-    _files: tempfile::TempDir,
+pub(crate) struct Scene {
+    pub(crate) origin: Origin,
+    pub(crate) server: AcmeServer,
+    pub(crate) gateway: Gateway,
+    pub(crate) plain: SocketAddr,
+    pub(crate) secure: SocketAddr,
+    pub(crate) files: tempfile::TempDir,
 }
 
 impl Scene {
     /// The authority is prepared before the gate asks it.
-    fn new(challenge: &str, more: &str, prepare: impl FnOnce(&AcmeServer)) -> Self {
+    pub(crate) fn new(challenge: &str, more: &str, prepare: impl FnOnce(&AcmeServer)) -> Self {
         Self::before(Origin::echo(), challenge, more, prepare)
     }
 
     fn before(origin: Origin, challenge: &str, more: &str, prepare: impl FnOnce(&AcmeServer)) -> Self {
+        Self::beside(origin, challenge, more, |server, _| prepare(server))
+    }
+
+    /// With other files in the directory that `DIR` stands for.
+    pub(crate) fn beside(
+        origin: Origin,
+        challenge: &str,
+        more: &str,
+        prepare: impl FnOnce(&AcmeServer, &Path),
+    ) -> Self {
         let (plain, secure) = (free_address(), free_address());
         let server = AcmeServer::start(plain, secure);
-        prepare(&server);
         let files = tempfile::tempdir().unwrap();
+        prepare(&server, files.path());
         std::fs::write(files.path().join("directory-ca.pem"), &server.directory_ca).unwrap();
         std::fs::write(files.path().join("external.key"), URL_SAFE_NO_PAD.encode(EXTERNAL_KEY)).unwrap();
         let mut owner = std::fs::metadata(files.path().join("external.key")).unwrap().permissions();
@@ -61,10 +71,10 @@ impl Scene {
                 files.path().display(),
             ))
             .start();
-        Self { origin, server, gateway, plain, secure, _files: files }
+        Self { origin, server, gateway, plain, secure, files }
     }
 
-    fn caller(&self) -> Caller {
+    pub(crate) fn caller(&self) -> Caller {
         Caller::new(&self.server.signs, self.secure)
     }
 
@@ -74,35 +84,40 @@ impl Scene {
     }
 
     /// Waits until the certificate of this order is in force.
-    fn await_certificate(&self, order: usize) -> Vec<u8> {
+    pub(crate) fn await_certificate(&self, order: usize) -> Vec<u8> {
+        self.await_certificate_with(order, &self.caller())
+    }
+
+    /// The same, as this client sees it.
+    pub(crate) fn await_certificate_with(&self, order: usize, caller: &Caller) -> Vec<u8> {
         eventually("the certificate is in force", SOON, || {
             let given = self.server.state().orders.get(order).and_then(|order| order.certificate.clone());
-            given.filter(|given| self.shown().as_ref() == Some(given))
+            given.filter(|given| caller.connect(HOST).ok().map(|call| call.shown()).as_ref() == Some(given))
         })
     }
 
     /// The latest record of this kind, once there are so many.
-    fn await_record(&self, kind: &str, count: usize) -> serde_json::Value {
+    pub(crate) fn await_record(&self, kind: &str, count: usize) -> serde_json::Value {
         eventually(kind, SOON, || {
             let mut found: Vec<_> = self.gateway.records().into_iter().filter(|line| line["kind"] == kind).collect();
             if found.len() >= count { found.pop() } else { None }
         })
     }
 
-    fn metric(&self, name: &str) -> u64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let page = self.gateway.operator().metrics();
         let line = page.lines().find_map(|line| line.strip_prefix(&format!("{name} ")).map(str::to_owned));
         line.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
     }
 
-    fn ask_plain(&self, target: &str) -> Reply {
+    pub(crate) fn ask_plain(&self, target: &str) -> Reply {
         let mut connection = Client::at(self.plain, std::net::Ipv4Addr::LOCALHOST).connect();
         connection.send(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).unwrap();
         connection.reply().unwrap()
     }
 
     /// The folder of the authority in the state directory.
-    fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         let mut folders = std::fs::read_dir(self.gateway.state.join("acme")).unwrap();
         let folder = folders.next().unwrap().unwrap().path();
         assert!(folders.next().is_none(), "there is one authority");
@@ -110,7 +125,7 @@ impl Scene {
     }
 
     /// Nothing that the gate sent was against the standard.
-    fn no_complaints(&self) {
+    pub(crate) fn no_complaints(&self) {
         assert_eq!(self.server.state().complaints, Vec::<String>::new());
     }
 }
@@ -168,12 +183,15 @@ fn h6_acme_a_first_certificate_comes_by_tls_alpn_01_with_an_external_account() {
 
 #[test]
 fn h6_acme_a_challenge_that_stalls_is_closed_like_any_handshake() {
+    let (tell, told) = std::sync::mpsc::channel();
     let scene = Scene::new("tls-alpn-01", "\n[client]\nhead_timeout = \"1s\"\n", |server| {
-        server.state().stalls_first = true;
+        let mut state = server.state();
+        let secure = state.gate.1;
+        state.meanwhile = Some(Box::new(move |host| tell.send(stall(secure, host)).unwrap()));
     });
     scene.await_certificate(0);
     // Somebody who had begun such a handshake, and went on to nothing, was sent away.
-    assert_eq!(scene.server.state().stalled, Some(Ok(())));
+    assert_eq!(told.recv().unwrap(), Ok(()));
     scene.no_complaints();
 }
 

@@ -43,6 +43,9 @@ pub(crate) enum Mood {
     Limited(u64),
 }
 
+/// What somebody does; it is told a name.
+pub(crate) type Meanwhile = Box<dyn FnOnce(&str) + Send>;
+
 pub(crate) struct State {
     pub(crate) mood: Mood,
     /// The next request's nonce is refused, however good.
@@ -62,9 +65,8 @@ pub(crate) struct State {
     pub(crate) orders: Vec<Order>,
     /// What the gate answered to each challenge.
     pub(crate) verified: Vec<Result<(), String>>,
-    /// Whether somebody begins the handshake of a challenge and goes on to nothing, before it is verified; and what came of it.
-    pub(crate) stalls_first: bool,
-    pub(crate) stalled: Option<Result<(), String>>,
+    /// What somebody does before the next challenge is verified, while the gate is ready for it; it is told the name.
+    pub(crate) meanwhile: Option<Meanwhile>,
     nonces: HashSet<String>,
     signs: Arc<Authority>,
     base: String,
@@ -115,8 +117,7 @@ impl AcmeServer {
             accounts: Vec::new(),
             orders: Vec::new(),
             verified: Vec::new(),
-            stalls_first: false,
-            stalled: None,
+            meanwhile: None,
             nonces: HashSet::new(),
             signs: Arc::clone(&signs),
             base: String::new(),
@@ -398,8 +399,8 @@ impl State {
     fn verify(&mut self, at: usize, name: usize, kind: &str) {
         let host = self.orders[at].names[name].clone();
         let proof = format!("{}.{}", token(at, name), self.accounts[self.orders[at].account].thumbprint);
-        if self.stalls_first {
-            self.stalled = Some(acme_probe::stall(self.gate.1, &host));
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile(&host);
         }
         let verified = match kind {
             "http-01" => acme_probe::http(self.gate.0, &host, &token(at, name), &proof),

@@ -7,6 +7,7 @@
 mod support;
 
 mod acme;
+mod acme_beside;
 mod acme_probe;
 mod acme_server;
 mod authority;

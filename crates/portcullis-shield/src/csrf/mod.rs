@@ -116,14 +116,22 @@ impl Csrf {
         held.is_none_or(|good| good.age >= self.rules.life / 2)
     }
 
-    /// Looks for a token in the head of an unsafe request.
+    /// Looks for a token in the head of an unsafe request. One that is `known` was found to be good for this session and this
+    /// moment before, as that in the cookie is, which most pages send back as it is: it is not reckoned out twice.
     ///
     /// # Errors
     /// [`Reason::InvalidCsrfToken`] for one that is not of this session or too old, and for two of them, of which two readers
     /// could take different ones; [`Reason::MissingCsrfToken`] where there is none and the body is no form.
-    pub fn check_head(&self, headers: &HeaderMap, to: BoundTo<'_>, now: Timestamp) -> Result<InHead, Reason> {
+    pub fn check_head(
+        &self,
+        headers: &HeaderMap,
+        known: Option<&str>,
+        to: BoundTo<'_>,
+        now: Timestamp,
+    ) -> Result<InHead, Reason> {
         let mut held = headers.get_all(&self.rules.header).iter().filter(|value| !value.is_empty());
         match (held.next(), held.next()) {
+            (Some(token), None) if known.is_some_and(|known| known == token) => Ok(InHead::Good),
             (Some(token), None) => {
                 self.judge(token.as_bytes(), to, now).map(|_| InHead::Good).ok_or(Reason::InvalidCsrfToken)
             }

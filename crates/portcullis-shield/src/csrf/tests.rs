@@ -92,12 +92,24 @@ fn h2_a_token_in_the_head_is_one_and_of_this_session() {
         (&[("content-type", b"text/plain")], Err(Reason::MissingCsrfToken)),
         (&[], Err(Reason::MissingCsrfToken)),
     ] {
-        assert_eq!(csrf.check_head(&headers(pairs), ours, NOW), expected, "{pairs:?}");
+        assert_eq!(csrf.check_head(&headers(pairs), None, ours, NOW), expected, "{pairs:?}");
     }
     let late = NOW.after(Duration::from_secs(3_600));
-    assert_eq!(csrf.check_head(&headers(&[(name, token)]), ours, late), Err(Reason::InvalidCsrfToken));
+    assert_eq!(csrf.check_head(&headers(&[(name, token)]), None, ours, late), Err(Reason::InvalidCsrfToken));
+    let mut other = token.to_vec();
+    other.reverse();
+    for (known, held, expected) in [
+        (Some(token), token, Ok(InHead::Good)),
+        // What the cookie holds says nothing of another token in the header.
+        (Some(token), other.as_slice(), Err(Reason::InvalidCsrfToken)),
+        (Some(token), &token[..token.len() - 1], Err(Reason::InvalidCsrfToken)),
+        (Some(token), b"", Err(Reason::MissingCsrfToken)),
+    ] {
+        let known = known.map(|known| std::str::from_utf8(known).unwrap());
+        assert_eq!(csrf.check_head(&headers(&[(name, held)]), known, ours, NOW), expected, "{held:?}");
+    }
     let huge = vec![b'A'; 60_000];
-    assert_eq!(csrf.check_head(&headers(&[(name, &huge)]), ours, NOW), Err(Reason::InvalidCsrfToken));
+    assert_eq!(csrf.check_head(&headers(&[(name, &huge)]), None, ours, NOW), Err(Reason::InvalidCsrfToken));
 }
 
 #[test]

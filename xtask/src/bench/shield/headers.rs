@@ -14,7 +14,8 @@ use crate::process::free_port;
 const NOTE: &str = "\
 W1 is bare proxying. Defended requests pass the route's role, a counted limit of the user, CORS and CSRF, and their answers carry \
 the preset \"web\" with a nonce drawn for each, which the upstream is told. By bearer: 1,000 users' tokens, all known, with the \
-`Origin` of a page that is listed. By cookie: eight sessions, each POST with `Origin` and its session's token.";
+`Origin` of a page that is listed. By cookie: eight sessions, each POST with `Origin`, its session's token in the header, and \
+the two cookies that a browser sends along.";
 
 /// The page whose requests are measured.
 const PAGE: &str = "https://app.example.com";
@@ -185,7 +186,7 @@ fn cookies(running: &Running) -> Result<Vec<String>, String> {
     Ok(sessions.iter().map(|(jar, token)| request("POST", "/api/item", &headers(jar, token, PUBLIC), BODY)).collect())
 }
 
-/// A session: the cookie that is presented, and its token.
+/// A session: the cookies that a browser presents, and its token.
 fn login(running: &Running) -> Result<(String, String), String> {
     let body = serde_json::json!({ "email": EMAIL, "password": PASSWORD, "delivery": "cookie" }).to_string();
     let headers = format!("{JSON}Origin: {PUBLIC}\r\n");
@@ -199,7 +200,7 @@ fn login(running: &Running) -> Result<(String, String), String> {
         let found = pairs.find(|pair| pair.split('=').next().is_some_and(|name| name.ends_with(part)));
         found.map(str::to_owned).ok_or_else(|| format!("a login set no cookie of {part}:\n{answer}"))
     };
-    let token = set("_csrf")?;
-    let token = token.split_once('=').map(|(_, token)| token.to_owned()).unwrap_or_default();
-    Ok((set("_access")?, token))
+    let pair = set("_csrf")?;
+    let token = pair.split_once('=').map(|(_, token)| token.to_owned()).unwrap_or_default();
+    Ok((format!("{}; {pair}", set("_access")?), token))
 }
