@@ -358,6 +358,30 @@ fn h4_an_answer_over_the_bound_passes_as_it_comes_and_is_reported_as_not_judged(
 }
 
 #[test]
+fn h4_an_answer_of_which_there_is_no_room_for_a_copy_passes_and_is_reported_as_not_judged() {
+    let piece = format!("\"{}\",", "n".repeat(10_000)).into_bytes();
+    let (origin, gate) = in_pieces("200 OK\r\nContent-Type: application/json", vec![piece.clone(); 20]);
+    // Of half of it one address gets a quarter, 128 KiB.
+    let routes = format!("[client]\nmax_held = \"1MiB\"\n{ROUTES}");
+    let house = House::before(&origin, "responses = \"report\"", &routes);
+    for round in 1..=2 {
+        let mut connection = open(&house, "/things/1");
+        for number in 0..20 {
+            assert!(take(&mut connection, piece.len()) == piece);
+            match number {
+                // What the answer before has taken is there again, and this one gets as far.
+                0..6 => assert_eq!(house.counted(), round - 1, "piece {number} of answer {round}"),
+                13.. => eventually("it is told", Duration::from_secs(5), || (house.counted() == round).then_some(())),
+                _ => {}
+            }
+            gate.open();
+        }
+        assert_eq!(connection.chunk().unwrap(), None);
+    }
+    house.told(&["(all) notJudged", "(all) notJudged"]);
+}
+
+#[test]
 fn h4_an_answer_that_breaks_off_breaks_off_for_the_client_and_nothing_is_made_up_about_it() {
     let origin = Origin::start(|exchange| {
         exchange.read_body()?;
@@ -489,6 +513,29 @@ fn h4_answers_are_reported_over_http2_on_both_sides() {
     gate.open();
     assert_eq!(take(&mut connection, PIECES[1].len()), PIECES[1]);
     eventually("it is reported", Duration::from_secs(5), || (house.counted() == 2).then_some(()));
+}
+
+#[test]
+fn h4_an_answer_of_http2_that_ends_with_its_head_needs_no_media_type() {
+    let address = frames::upstream(|_, upstream| {
+        loop {
+            let (id, _) = upstream.request()?;
+            upstream.send(frames::HEADERS, frames::END_HEADERS | frames::END_STREAM, id, frames::OK)?;
+        }
+    });
+    let setup = || {
+        let upstream = format!("[[upstreams]]\nname = \"api\"\naddresses = [\"{address}\"]\nhttp2 = true\n");
+        Setup::upstream("http://127.0.0.1:9").with(&upstream)
+    };
+    let routes = ROUTES.replace("access = \"public\"", "access = \"public\"\nupstream = \"api\"");
+    for mode in ["enforce", "report"] {
+        let house = House::start(setup(), &format!("upstream = \"api\"\nresponses = \"{mode}\""), &routes);
+        assert_eq!(house.get("/things/1").expect(200).text(), "");
+        // The status is declared or not, whatever comes with it.
+        let made = house.gateway.client().post("/things/1").send();
+        assert_eq!(made.status, if mode == "enforce" { 502 } else { 200 });
+        house.told(if mode == "enforce" { &[] } else { &["status unknown"] });
+    }
 }
 
 /// An API that makes a tunnel of whatever it is asked, and repeats what it hears there.
