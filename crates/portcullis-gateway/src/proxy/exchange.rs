@@ -287,7 +287,7 @@ async fn receive(
         // A 101 that nobody asked for would turn the client's next request into bytes of a tunnel.
         return Err(Failed::after(Reason::UpstreamInvalid));
     }
-    headers::prepare_response(&mut head.headers, head.status, switches).map_err(Failed::after)?;
+    headers::prepare_response(&mut head.headers, head.status, head.version, switches).map_err(Failed::after)?;
     head.version = Version::HTTP_11;
     head.extensions.clear();
 

@@ -181,7 +181,7 @@ async fn receive(
     if head.status.is_informational() {
         return Err(Failed::after(Reason::UpstreamInvalid));
     }
-    headers::prepare_response(&mut head.headers, head.status, false).map_err(Failed::after)?;
+    headers::prepare_response(&mut head.headers, head.status, Version::HTTP_2, false).map_err(Failed::after)?;
     head.version = Version::HTTP_11;
     head.extensions.clear();
     deliver(link, head, Streamed::shared(download, upstream.settings.read_timeout), shaping).await

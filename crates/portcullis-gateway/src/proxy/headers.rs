@@ -135,14 +135,7 @@ pub(crate) fn prepare_request(
         }
         None => {}
     }
-    headers.append(
-        VIA,
-        match version {
-            Version::HTTP_10 => VIA_10,
-            Version::HTTP_2 => VIA_2,
-            _ => VIA_11,
-        },
-    );
+    headers.append(VIA, via(version));
     headers.insert(X_REQUEST_ID, id);
     if websocket {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -158,7 +151,12 @@ pub(crate) fn prepare_request(
 ///
 /// # Errors
 /// Where the upstream's answer cannot be framed in one way only.
-pub(crate) fn prepare_response(headers: &mut HeaderMap, status: StatusCode, websocket: bool) -> Result<(), Reason> {
+pub(crate) fn prepare_response(
+    headers: &mut HeaderMap,
+    status: StatusCode,
+    version: Version,
+    websocket: bool,
+) -> Result<(), Reason> {
     let (mut codings, mut lengths, mut lists_options, mut sets_cookies) = (0, 0, false, false);
     let mut doomed: SmallVec<[HeaderName; 4]> = SmallVec::new();
     for (name, value) in &*headers {
@@ -204,8 +202,17 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap, status: StatusCode, webs
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
-    headers.append(VIA, VIA_11);
+    headers.append(VIA, via(version));
     Ok(())
+}
+
+/// What this hop says of a message that came to it by this version (RFC 9110 §7.6.3).
+const fn via(version: Version) -> HeaderValue {
+    match version {
+        Version::HTTP_10 => VIA_10,
+        Version::HTTP_2 => VIA_2,
+        _ => VIA_11,
+    }
 }
 
 /// Whether a response header is about the upstream's own hop.
@@ -458,10 +465,13 @@ mod tests {
             &[("transfer-encoding", "gzip, chunked")],
             &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
         ] {
-            assert_eq!(prepare_response(&mut map(pairs), StatusCode::OK, false), Err(Reason::UpstreamInvalid));
+            assert_eq!(
+                prepare_response(&mut map(pairs), StatusCode::OK, Version::HTTP_11, false),
+                Err(Reason::UpstreamInvalid)
+            );
         }
         let mut twice = map(&[("content-length", "3"), ("content-length", "3"), ("keep-alive", "timeout=5")]);
-        prepare_response(&mut twice, StatusCode::OK, false).unwrap();
+        prepare_response(&mut twice, StatusCode::OK, Version::HTTP_11, false).unwrap();
         assert_eq!(twice.get_all(CONTENT_LENGTH).iter().count(), 1);
         assert!(!twice.contains_key("keep-alive"));
     }

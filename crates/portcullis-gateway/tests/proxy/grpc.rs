@@ -16,7 +16,7 @@ use crate::support::process::{Gateway, Setup};
 
 /// Messages as they are: a test of transport needs no protobuf.
 #[derive(Clone, Copy, Debug, Default)]
-struct Raw;
+pub(super) struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;
@@ -57,7 +57,7 @@ type Messages = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 /// A service that repeats what it hears.
 #[derive(Clone)]
-struct Echo;
+pub(super) struct Echo;
 
 impl NamedService for Echo {
     const NAME: &'static str = "test.Echo";
@@ -72,7 +72,9 @@ impl UnaryService<Bytes> for Echo {
             let te = request.metadata().get("te").is_some();
             let subject = request.metadata().contains_key("x-forwarded-for");
             match request.into_inner().as_ref() {
-                b"refuse" => Err(Status::failed_precondition("not today")),
+                b"refuse" => {
+                    Err(Status::with_details(Code::FailedPrecondition, "not today", Bytes::from_static(b"\x00why\xff")))
+                }
                 b"slow" => {
                     tokio::time::sleep(Duration::from_secs(30)).await;
                     Ok(Response::new(Bytes::new()))
@@ -169,7 +171,7 @@ async fn client(gateway: &Gateway) -> tonic::client::Grpc<Channel> {
     client
 }
 
-async fn unary(
+pub(super) async fn unary(
     client: &mut tonic::client::Grpc<Channel>,
     path: &'static str,
     message: &'static str,

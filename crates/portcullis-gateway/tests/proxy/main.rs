@@ -9,9 +9,12 @@ mod support;
 
 mod bodies;
 mod bounds;
+mod crossings;
 mod durability;
+mod floods;
 mod full_disk;
 mod grpc;
+mod grpc_tls;
 mod http2;
 mod kills;
 mod pace;

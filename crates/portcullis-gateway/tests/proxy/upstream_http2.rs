@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::support::eventually;
 use crate::support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, OK, PING, SETTINGS, upstream,
 };
+use crate::support::http2::block;
 use crate::support::process::{Gateway, Setup};
 use crate::support::tls::{Authority, TlsOrigin};
 
@@ -152,7 +154,7 @@ fn h6_a_stream_that_was_cancelled_does_not_look_complete() {
 #[test]
 fn h6_an_upstream_that_floods_is_bounded() {
     // What it sends before its first answer, and what becomes of that.
-    let cases: [(&str, Deed<()>); 4] = [
+    let cases: [(&str, Deed<()>); 5] = [
         ("PING", |frames, _| (0..300_000).try_for_each(|_| frames.send(PING, 0, 0, &[7; 8]))),
         ("SETTINGS", |frames, _| (0..300_000).try_for_each(|_| frames.send(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]))),
         ("CONTINUATION", |frames, id| {
@@ -161,6 +163,10 @@ fn h6_an_upstream_that_floods_is_bounded() {
             let mut field = vec![0, 1, b'x', 0x7f, 0x81, 0x7c];
             field.resize(6 + 16_000, b'y');
             (0..10_000).try_for_each(|_| frames.send(CONTINUATION, 0, id, &field))
+        }),
+        ("interim answers", |frames, id| {
+            let head = block(&[(":status", "103"), ("link", &"x".repeat(4_000))]);
+            (0..20_000).try_for_each(|_| frames.send(HEADERS, END_HEADERS, id, &head))
         }),
         ("a body beyond its window", |frames, id| {
             frames.send(HEADERS, END_HEADERS, id, OK)?;
@@ -316,9 +322,8 @@ fn h6_http2_is_chosen_in_the_handshake_or_not_spoken() {
         let origin = TlsOrigin::saying(authority.issue("localhost").server(None, alpn), "stale");
         let gateway = tls(origin.address.port());
         gateway.client().get("/api/x").send().refused(502, "Bad gateway");
-        let why = "it does not speak the protocol that \"http2\" says";
-        crate::support::eventually("the log says why", Duration::from_secs(5), || {
-            gateway.output().contains(why).then_some(())
+        eventually("the log says why", Duration::from_secs(5), || {
+            gateway.output().contains("it does not speak the protocol that \"http2\" says").then_some(())
         });
     }
 }

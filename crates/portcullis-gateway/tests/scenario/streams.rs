@@ -35,7 +35,8 @@ pub(crate) const PROMISED: Duration = Duration::from_millis(1_500);
 
 /// A clock that a test moves is no database that was away: a jump beyond `max_staleness` looks like one until the next reading,
 /// and would close everything.
-const SHORT_LIVES: &str = "access = \"10m\"\nmax_staleness = \"15m\"\n\n[identity.sessions]\nlife = \"10m\"\n";
+pub(crate) const SHORT_LIVES: &str =
+    "access = \"10m\"\nmax_staleness = \"15m\"\n\n[identity.sessions]\nlife = \"10m\"\n";
 
 /// How long something has to go on before it is held to go on: it was asked about more than once meanwhile.
 pub(crate) const LONG_ENOUGH: Duration = Duration::from_millis(1_300);
@@ -57,7 +58,7 @@ pub(crate) const KINDS: [Kind; 3] = [Kind::Events, Kind::Lines, Kind::Socket];
 pub(crate) fn endless() -> Origin {
     Origin::start(|exchange| {
         exchange.read_body()?;
-        let kind = exchange.seen.target.trim_start_matches("/public").split('/').nth(1);
+        let kind = exchange.seen.target.split('/').find(|part| matches!(*part, "socket" | "events" | "lines"));
         let kind = match kind {
             Some("socket") => {
                 let grants = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -81,7 +82,7 @@ pub(crate) fn endless() -> Origin {
 }
 
 /// Microseconds, by the one clock of this process that the API and its clients have.
-fn micros() -> u128 {
+pub(crate) fn micros() -> u128 {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_micros()
 }

@@ -1,4 +1,5 @@
-//! An HTTP/1.1 client that hides nothing: it sends the bytes it is given and shows the bytes it gets.
+//! An HTTP/1.1 client that hides nothing: it sends the bytes it is given and shows the bytes it gets. Where a test wants the same
+//! asked by HTTP/2, it is.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
+use super::honest::{self, Asked, Version};
+
 /// How long an answer may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -17,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Client {
     pub(crate) address: Ipv4Addr,
     gate: SocketAddr,
+    version: Version,
     kept: Mutex<Option<Connection>>,
 }
 
@@ -32,7 +36,17 @@ impl Client {
 
     /// A client with this address.
     pub(crate) fn at(gate: SocketAddr, address: Ipv4Addr) -> Self {
-        Self { address, gate, kept: Mutex::new(None) }
+        Self { address, gate, version: Version::One, kept: Mutex::new(None) }
+    }
+
+    /// The same client with another version of HTTP, every request on a connection of its own where that is HTTP/2.
+    pub(crate) fn by(mut self, version: Version) -> Self {
+        self.version = version;
+        self
+    }
+
+    pub(crate) fn speaks_http2(&self) -> bool {
+        self.version == Version::Two
     }
 
     /// A new connection from this client's address.
@@ -95,11 +109,13 @@ pub(crate) struct Request<'a> {
     target: String,
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
+    trailers: Vec<(String, String)>,
 }
 
 impl<'a> Request<'a> {
     fn new(client: &'a Client, method: &str, target: &str) -> Self {
-        Self { client, method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: None }
+        let (method, target) = (method.to_owned(), target.to_owned());
+        Self { client, method, target, headers: Vec::new(), body: None, trailers: Vec::new() }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
@@ -125,6 +141,12 @@ impl<'a> Request<'a> {
         self
     }
 
+    /// With a field behind its body, of which nobody is told the length then.
+    pub(crate) fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The bytes of the request.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut bytes = format!("{} {} HTTP/1.1\r\n", self.method, self.target).into_bytes();
@@ -134,11 +156,25 @@ impl<'a> Request<'a> {
         for (name, value) in &self.headers {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
-        if let Some(body) = &self.body {
+        let body = self.body.as_deref().unwrap_or_default();
+        if !self.trailers.is_empty() {
+            bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
+            if !body.is_empty() {
+                bytes.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+                bytes.extend_from_slice(&[body, b"\r\n"].concat());
+            }
+            bytes.extend_from_slice(b"0\r\n");
+            for (name, value) in &self.trailers {
+                bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+            }
+            bytes.extend_from_slice(b"\r\n");
+            return bytes;
+        }
+        if self.body.is_some() {
             bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
         }
         bytes.extend_from_slice(b"\r\n");
-        bytes.extend_from_slice(self.body.as_deref().unwrap_or_default());
+        bytes.extend_from_slice(body);
         bytes
     }
 
@@ -150,6 +186,16 @@ impl<'a> Request<'a> {
 
     /// Sends it and waits for the answer, or tells why there is none.
     pub(crate) fn try_send(self) -> io::Result<Reply> {
+        if self.client.version == Version::Two {
+            let asked = Asked {
+                method: &self.method,
+                target: &self.target,
+                headers: &self.headers,
+                body: self.body.as_deref(),
+                trailers: &self.trailers,
+            };
+            return honest::exchange(self.client.gate, self.client.address, &asked);
+        }
         self.client.exchange(&self.bytes(), self.method == "HEAD")
     }
 }

@@ -27,6 +27,65 @@ pub(crate) const CALM: u32 = 11;
 pub(crate) const GET: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "api.example")];
 
+/// Fields that are about one connection of HTTP/1.1 (RFC 9113 section 8.2.2): an upstream would obey them.
+pub(crate) const OF_THE_CONNECTION: [(&str, &str); 8] = [
+    ("transfer-encoding", "chunked"),
+    ("connection", "close"),
+    ("connection", "x-user-id"),
+    ("keep-alive", "timeout=5"),
+    ("proxy-connection", "keep-alive"),
+    ("upgrade", "websocket"),
+    ("te", "gzip"),
+    ("te", "trailers, deflate"),
+];
+
+/// Fields that would be other ones, or other lines, to whoever reads them as HTTP/1.1, beside a good `:authority` of `a`.
+pub(crate) const UNREADABLE: [(&str, &str); 21] = [
+    ("x-a", "b\r\nTransfer-Encoding: chunked"),
+    ("x-a", "b\nc"),
+    ("x-a", "b\rc"),
+    ("x-a", "b\0c"),
+    ("x-a: b\r\ntransfer-encoding", "chunked"),
+    ("transfer-encoding: chunked\r\nx", "y"),
+    ("X-Upper", "y"),
+    ("x a", "y"),
+    ("x:a", "y"),
+    ("", "y"),
+    (":unknown", "y"),
+    (":status", "200"),
+    (":protocol", "websocket"),
+    ("x-a", " padded"),
+    ("x-a", "padded\t"),
+    ("host", "other"),
+    ("host", "a\r\nX: y"),
+    ("content-length", "3, 3"),
+    ("content-length", "+3"),
+    ("content-length", "-1"),
+    ("content-length", ""),
+];
+
+/// Heads whose pseudo-header fields would be another request.
+pub(crate) const UNREADABLE_PSEUDO: [[(&str, &str); 4]; 18] = [
+    [(":method", "GET / HTTP/1.1\r\nHost: b\r\n\r\nGET"), GET[1], GET[2], GET[3]],
+    [(":method", "GET /admin"), GET[1], GET[2], GET[3]],
+    [(":method", ""), GET[1], GET[2], GET[3]],
+    [GET[0], (":scheme", "http://b/admin?"), GET[2], GET[3]],
+    [GET[0], (":scheme", "gopher"), GET[2], GET[3]],
+    [GET[0], GET[1], (":path", "/ HTTP/1.1\r\nHost: b\r\n\r\nGET /admin"), GET[3]],
+    [GET[0], GET[1], (":path", "/a b"), GET[3]],
+    [GET[0], GET[1], (":path", "*"), GET[3]],
+    [GET[0], GET[1], (":path", "admin"), GET[3]],
+    [GET[0], GET[1], (":path", "http://b/admin"), GET[3]],
+    [GET[0], GET[1], (":path", ""), GET[3]],
+    [GET[0], GET[1], GET[2], (":authority", "a\r\nX: y")],
+    [GET[0], GET[1], GET[2], (":authority", "user@a")],
+    [GET[0], GET[1], GET[2], (":authority", "a/admin")],
+    [GET[0], GET[1], GET[2], (":authority", "")],
+    [GET[0], GET[1], GET[2], GET[2]],
+    [GET[0], GET[1], GET[1], GET[3]],
+    [("x-first", "y"), GET[0], GET[1], GET[2]],
+];
+
 /// One frame as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {

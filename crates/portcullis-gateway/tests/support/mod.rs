@@ -4,9 +4,12 @@
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod frames;
+pub(crate) mod honest;
 pub(crate) mod http2;
 pub(crate) mod operator;
 pub(crate) mod origin;
+#[expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
+pub(crate) mod origin_http2;
 #[path = "../../../portcullis-identity/tests/support/postgres.rs"]
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -22,6 +22,8 @@ pub enum Http2Flood {
     Priority,
     /// Windows that are opened byte by byte (CVE-2019-9511).
     WindowUpdate,
+    /// Answers for which no room is made in their streams (CVE-2019-9517).
+    ZeroWindow,
     /// Frames of a kind that nobody knows.
     UnknownFrame,
     /// GOAWAY again and again.
@@ -32,7 +34,7 @@ pub enum Http2Flood {
 
 impl Http2Flood {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::RapidReset,
         Self::ProvokedReset,
         Self::RefusedStream,
@@ -42,6 +44,7 @@ impl Http2Flood {
         Self::Ping,
         Self::Priority,
         Self::WindowUpdate,
+        Self::ZeroWindow,
         Self::UnknownFrame,
         Self::Goaway,
         Self::Library,
@@ -60,6 +63,7 @@ impl Http2Flood {
             Self::Ping => "ping",
             Self::Priority => "priority",
             Self::WindowUpdate => "window_update",
+            Self::ZeroWindow => "zero_window",
             Self::UnknownFrame => "unknown_frame",
             Self::Goaway => "goaway",
             Self::Library => "library",

@@ -63,7 +63,7 @@ pub(super) fn render(metrics: &Metrics) -> String {
         ("portcullis_connections_refused_total", "Client connections turned away.", &metrics.connections_refused),
         (
             "portcullis_connections_stalled_total",
-            "Client connections closed because the client took nothing of its answer in time.",
+            "Client connections, and streams of HTTP/2, that were ended because the client took nothing of its answer in time.",
             &metrics.connections_stalled,
         ),
     ] {

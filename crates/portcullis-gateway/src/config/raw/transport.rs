@@ -37,8 +37,8 @@ pub(crate) struct ClientTable {
     pub(crate) max_connections: Option<At<u64>>,
     /// Connections of one client address. Default: 256.
     pub(crate) max_connections_per_address: Option<At<u64>>,
-    /// Memory for request bodies that have to be whole before they are used, altogether; one client address may take a
-    /// quarter. Default: `64MiB`.
+    /// Memory for bodies, of requests and of answers, that have to be whole before they are used, altogether; one client
+    /// address may take a quarter. Default: `64MiB`.
     pub(crate) max_held: Option<At<SizeText>>,
     /// Whether HTTP/2 is offered to clients that connect by TLS. Default: true.
     pub(crate) http2: Option<At<bool>>,

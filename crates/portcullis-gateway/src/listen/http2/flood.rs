@@ -32,6 +32,8 @@ const fn allowance(kind: Kind) -> (u32, u32) {
         Kind::Ping => (100, 10),
         Kind::Priority => (300, 20),
         Kind::WindowUpdate => (1_000, 100),
+        // A page that is paused stops what it loads. Who leaves no room for this many asks for what it does not want.
+        Kind::ZeroWindow => (30, 1),
         Kind::UnknownFrame => (100, 10),
         Kind::Goaway => (4, 1),
         Kind::Library => (0, 0),

@@ -59,6 +59,7 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 /// What the streams of one connection share.
 struct Streams {
     link: Rc<Link>,
+    traffic: Rc<Traffic>,
     open: Cell<usize>,
     /// Bytes of the heads of those.
     heads: Cell<usize>,
@@ -80,6 +81,13 @@ impl Streams {
         // From now on the stream has deadlines of its own.
         self.link.deadlines.clear(Late::Idle);
         Some(Seat { streams: Rc::clone(self), head })
+    }
+
+    /// A client has left no room for an answer for too long. The stream is reset, which wakes the connection: it looks at the
+    /// budget then.
+    fn stalled(&self) {
+        self.link.core.shared.metrics.connections_stalled.add(1);
+        self.traffic.budgets.spend(Http2Flood::ZeroWindow);
     }
 }
 
@@ -115,6 +123,7 @@ pub(super) async fn serve<I: Transport>(io: I, link: Rc<Link>) {
     let traffic = Rc::new(Traffic::new(&link));
     let streams = Rc::new(Streams {
         link: Rc::clone(&link),
+        traffic: Rc::clone(&traffic),
         open: Cell::new(0),
         heads: Cell::new(0),
         alarms: RefCell::default(),

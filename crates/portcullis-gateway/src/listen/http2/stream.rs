@@ -60,7 +60,12 @@ async fn run(streams: &Streams, request: Request<RecvStream>, respond: SendRespo
                     None => break,
                     Some(Late::Credential) if link.goes_on(link.holder().as_deref()) => {}
                     // The exchange answers for its own deadlines if it still can; if nobody takes the news, it cannot.
-                    Some(late) => link.deadlines.miss(late),
+                    Some(late) => {
+                        if late == Late::ClientWrite {
+                            streams.stalled();
+                        }
+                        link.deadlines.miss(late);
+                    }
                 }
             }
             alarm.ring_by(link.deadlines.next(), cx);

@@ -25,16 +25,7 @@ fn is_refused(gateway: &Gateway, upstream: &Upstream, what: &str, send: impl FnO
 fn h7_fields_of_the_connection_are_refused_because_an_http1_upstream_would_obey_them() {
     let upstream = Upstream::saying(OK);
     let gateway = gateway(&upstream);
-    for (name, value) in [
-        ("transfer-encoding", "chunked"),
-        ("connection", "close"),
-        ("connection", "x-user-id"),
-        ("keep-alive", "timeout=5"),
-        ("proxy-connection", "keep-alive"),
-        ("upgrade", "websocket"),
-        ("te", "gzip"),
-        ("te", "trailers, deflate"),
-    ] {
+    for (name, value) in raw::OF_THE_CONNECTION {
         is_refused(&gateway, &upstream, name, |raw| {
             raw.head(1, &post(&[(name, value)]), false);
             raw.frame(raw::DATA, raw::END_STREAM, 1, b"0\r\n\r\nGET /admin HTTP/1.1\r\nX: y");
@@ -46,53 +37,12 @@ fn h7_fields_of_the_connection_are_refused_because_an_http1_upstream_would_obey_
 fn h7_names_values_and_methods_cannot_carry_lines_of_http1() {
     let upstream = Upstream::saying(OK);
     let gateway = gateway(&upstream);
-    for (name, value) in [
-        ("x-a", "b\r\nTransfer-Encoding: chunked"),
-        ("x-a", "b\nc"),
-        ("x-a", "b\rc"),
-        ("x-a", "b\0c"),
-        ("x-a: b\r\ntransfer-encoding", "chunked"),
-        ("transfer-encoding: chunked\r\nx", "y"),
-        ("X-Upper", "y"),
-        ("x a", "y"),
-        ("x:a", "y"),
-        ("", "y"),
-        (":unknown", "y"),
-        (":status", "200"),
-        (":protocol", "websocket"),
-        ("x-a", " padded"),
-        ("x-a", "padded\t"),
-        ("host", "other"),
-        ("host", "a\r\nX: y"),
-        ("content-length", "3, 3"),
-        ("content-length", "+3"),
-        ("content-length", "-1"),
-        ("content-length", ""),
-    ] {
+    for (name, value) in raw::UNREADABLE {
         is_refused(&gateway, &upstream, &format!("{name}: {value}"), |raw| {
             raw.head(1, &post(&[(name, value)]), true);
         });
     }
-    for pseudo in [
-        [(":method", "GET / HTTP/1.1\r\nHost: b\r\n\r\nGET"), GET[1], GET[2], GET[3]],
-        [(":method", "GET /admin"), GET[1], GET[2], GET[3]],
-        [(":method", ""), GET[1], GET[2], GET[3]],
-        [GET[0], (":scheme", "http://b/admin?"), GET[2], GET[3]],
-        [GET[0], (":scheme", "gopher"), GET[2], GET[3]],
-        [GET[0], GET[1], (":path", "/ HTTP/1.1\r\nHost: b\r\n\r\nGET /admin"), GET[3]],
-        [GET[0], GET[1], (":path", "/a b"), GET[3]],
-        [GET[0], GET[1], (":path", "*"), GET[3]],
-        [GET[0], GET[1], (":path", "admin"), GET[3]],
-        [GET[0], GET[1], (":path", "http://b/admin"), GET[3]],
-        [GET[0], GET[1], (":path", ""), GET[3]],
-        [GET[0], GET[1], GET[2], (":authority", "a\r\nX: y")],
-        [GET[0], GET[1], GET[2], (":authority", "user@a")],
-        [GET[0], GET[1], GET[2], (":authority", "a/admin")],
-        [GET[0], GET[1], GET[2], (":authority", "")],
-        [GET[0], GET[1], GET[2], GET[2]],
-        [GET[0], GET[1], GET[1], GET[3]],
-        [("x-first", "y"), GET[0], GET[1], GET[2]],
-    ] {
+    for pseudo in raw::UNREADABLE_PSEUDO {
         is_refused(&gateway, &upstream, &format!("{pseudo:?}"), |raw| {
             raw.head(1, &pseudo, true);
         });
