@@ -53,7 +53,7 @@ const HOMES: [&str; 3] = [concat!("/ho", "me/"), concat!("/Us", "ers/"), concat!
 pub(crate) fn check(root: &Path) -> Result<(), String> {
     let mut breaches = arrows(&run::metadata()?)?;
     let forbidden = forbidden_paths(root);
-    let (mut functions, mut pages) = (HashSet::new(), Vec::new());
+    let (mut tests, mut pages) = (HashSet::new(), Vec::new());
     for file in files(root)? {
         let Ok(text) = fs::read_to_string(&file) else {
             // What is not text has no lines and no words.
@@ -62,12 +62,12 @@ pub(crate) fn check(root: &Path) -> Result<(), String> {
         let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
         breaches.extend(read(&shown, &text, &forbidden));
         if shown.ends_with(".rs") {
-            functions.extend(named_tests::functions(&text).map(str::to_owned));
+            tests.extend(named_tests::tests(&text).map(str::to_owned));
         } else if named_tests::PAGES.contains(&shown.as_str()) {
             pages.push((shown, text));
         }
     }
-    breaches.extend(pages.iter().flat_map(|(shown, text)| named_tests::missing(shown, text, &functions)));
+    breaches.extend(pages.iter().flat_map(|(shown, text)| named_tests::missing(shown, text, &tests)));
     if breaches.is_empty() {
         println!("the house is in order");
         return Ok(());

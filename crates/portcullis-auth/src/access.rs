@@ -219,18 +219,8 @@ mod tests {
 
     fn holder(role: &str) -> Principal {
         Principal::new(PrincipalParts {
-            subject: "u1".into(),
-            issuer: None,
             roles: [role.into()].into_iter().collect(),
-            permissions: Vec::new(),
-            scopes: None,
-            plan: None,
-            session: None,
-            token_id: None,
-            version: 0,
-            expires: Timestamp::MAX,
-            scheme: Scheme::Bearer,
-            claims: BTreeMap::new(),
+            ..PrincipalParts::of("u1", Scheme::Bearer, Timestamp::MAX)
         })
         .unwrap()
     }

@@ -137,7 +137,6 @@ impl OpaqueVerifier {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -188,18 +187,9 @@ mod tests {
 
     fn holder(expires: Timestamp) -> Principal {
         Principal::new(PrincipalParts {
-            subject: "u1".into(),
-            issuer: None,
             roles: std::iter::once("viewer".into()).collect(),
-            permissions: Vec::new(),
-            scopes: None,
-            plan: None,
-            session: None,
             token_id: Some("k1".into()),
-            version: 1,
-            expires,
-            scheme: Scheme::ApiKey,
-            claims: BTreeMap::new(),
+            ..PrincipalParts::of("u1", Scheme::ApiKey, expires)
         })
         .unwrap()
     }

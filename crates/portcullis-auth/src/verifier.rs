@@ -210,7 +210,6 @@ fn footprint(principal: &Principal) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use portcullis_core::PrincipalParts;
 
@@ -218,18 +217,12 @@ mod tests {
 
     fn principal(roles: usize, permission: usize) -> Principal {
         Principal::new(PrincipalParts {
-            subject: "0190a8f2-7c1e-7d3a-9b6e-3f2d1c0b9a87".into(),
-            issuer: None,
             roles: vec!["r".into(); roles].into(),
             permissions: vec!["p".repeat(permission).into()],
-            scopes: None,
             plan: Some("enterprise".into()),
             session: Some("0190a8f2-7c1e-7d3a-9b6e-3f2d1c0b9a87".into()),
             token_id: Some("0190a8f2-7c1e-7d3a-9b6e-3f2d1c0b9a87".into()),
-            version: 1,
-            expires: Timestamp::MAX,
-            scheme: Scheme::Bearer,
-            claims: BTreeMap::new(),
+            ..PrincipalParts::of("0190a8f2-7c1e-7d3a-9b6e-3f2d1c0b9a87", Scheme::Bearer, Timestamp::MAX)
         })
         .unwrap()
     }

@@ -73,6 +73,27 @@ pub struct PrincipalParts {
     pub claims: BTreeMap<Box<str>, Box<str>>,
 }
 
+impl PrincipalParts {
+    /// A user of ours of whom a credential says no more than who it is: without roles, permissions, a plan or a session.
+    #[must_use]
+    pub fn of(subject: &str, scheme: Scheme, expires: Timestamp) -> Self {
+        Self {
+            subject: subject.into(),
+            issuer: None,
+            roles: SmallVec::new(),
+            permissions: Vec::new(),
+            scopes: None,
+            plan: None,
+            session: None,
+            token_id: None,
+            version: 0,
+            expires,
+            scheme,
+            claims: BTreeMap::new(),
+        }
+    }
+}
+
 /// A verified identity. Shared between requests by the token cache, so it is immutable and cheap to clone behind an
 /// `Arc`.
 #[derive(Clone, Debug)]
@@ -176,18 +197,9 @@ mod tests {
 
     fn made(subject: &str, role: &str, plan: Option<&str>) -> Result<Principal, InvalidPrincipal> {
         Principal::new(PrincipalParts {
-            subject: subject.into(),
-            issuer: None,
             roles: std::iter::once(role.into()).collect(),
-            permissions: Vec::new(),
-            scopes: None,
             plan: plan.map(Into::into),
-            session: None,
-            token_id: None,
-            version: 0,
-            expires: Timestamp::MAX,
-            scheme: Scheme::Bearer,
-            claims: BTreeMap::new(),
+            ..PrincipalParts::of(subject, Scheme::Bearer, Timestamp::MAX)
         })
     }
 

@@ -2,6 +2,11 @@
 //!
 //! Each `tests/check/NAME.toml` is checked, and what is told of it must be `tests/check/NAME.txt`.
 
+#![expect(clippy::unwrap_used, reason = "a helper that has nothing to work on fails its test")]
+
+#[path = "check/documents.rs"]
+mod documents;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 

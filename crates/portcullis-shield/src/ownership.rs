@@ -142,7 +142,6 @@ fn is_whole(number: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use http::{HeaderMap, Method, StatusCode};
     use portcullis_core::{PrincipalParts, Scheme, Timestamp};
@@ -150,21 +149,7 @@ mod tests {
     use super::*;
 
     fn caller(subject: &str) -> Principal {
-        Principal::new(PrincipalParts {
-            subject: subject.into(),
-            issuer: None,
-            roles: std::iter::empty().collect(),
-            permissions: Vec::new(),
-            scopes: None,
-            plan: None,
-            session: None,
-            token_id: None,
-            version: 0,
-            expires: Timestamp::MAX,
-            scheme: Scheme::Bearer,
-            claims: BTreeMap::new(),
-        })
-        .unwrap()
+        Principal::new(PrincipalParts::of(subject, Scheme::Bearer, Timestamp::MAX)).unwrap()
     }
 
     fn rule(member: &str, list: Option<&str>) -> OwnedContent {

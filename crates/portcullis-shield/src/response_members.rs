@@ -103,18 +103,9 @@ mod tests {
 
     fn caller(roles: &[&str], scoped: bool) -> Principal {
         Principal::new(PrincipalParts {
-            subject: "ann".into(),
-            issuer: None,
             roles: roles.iter().map(|role| (*role).into()).collect(),
-            permissions: Vec::new(),
             scopes: scoped.then(|| Box::from(["*".into()])),
-            plan: None,
-            session: None,
-            token_id: None,
-            version: 0,
-            expires: Timestamp::MAX,
-            scheme: Scheme::Bearer,
-            claims: BTreeMap::new(),
+            ..PrincipalParts::of("ann", Scheme::Bearer, Timestamp::MAX)
         })
         .unwrap()
     }

@@ -15,6 +15,9 @@ pub struct BodyRule {
     pub max: u64,
     /// The same for what says that it is JSON; no larger one than `max` counts.
     pub max_json: u64,
+    /// How fast it has to come while it streams, in bytes per second: 0 for as slowly as it likes, `None` where the route says
+    /// nothing of it.
+    pub min_rate: Option<u64>,
 }
 
 /// What comes of a request that [`Pass::admit`](crate::Pass::admit) lets go on.

@@ -24,7 +24,7 @@ impl Pass {
     /// [`Reason::UnsupportedCoding`] for a body in a coding that it does not take.
     pub fn admit<B>(&self, request: Request<B>) -> Result<Admittance<B>, Reason> {
         let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        let BodyRule { mut max, max_json } = self.body;
+        let BodyRule { mut max, max_json, .. } = self.body;
         if max_json < max && media::may_be_json(request.headers()) {
             max = max_json;
         }

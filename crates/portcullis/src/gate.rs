@@ -295,7 +295,7 @@ impl Gate {
             trace.remark(Stage::Permit, || "permitted".to_owned());
 
             // 10. What the body has to satisfy.
-            trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.max_body));
+            trace.remark(Stage::Shape, || format!("a body of at most {} bytes", route.body.max));
             for check in &route.checks {
                 trace.remark(Stage::Shape, || check.describe(facts.method, path.as_str()));
             }
@@ -321,8 +321,7 @@ impl Gate {
         if route.target != Target::Identity && policy.headers_of(case.route).takes_nonce() {
             case.nonce = Some(Nonce::draw());
         }
-        let body = BodyRule { max: route.max_body, max_json: route.max_json };
-        Ok(Judged::Admitted(Admission { target: route.target, rewritten, body, receipts, delay }))
+        Ok(Judged::Admitted(Admission { target: route.target, rewritten, body: route.body, receipts, delay }))
     }
 
     /// Finds the request a place among those that wait. Where there is none it is refused and told to come back after the

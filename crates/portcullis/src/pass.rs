@@ -54,6 +54,13 @@ impl Pass {
         self.rewritten.as_ref()
     }
 
+    /// How fast the body has to come while it streams, in bytes per second, where its route has a word about that; 0 for as slowly
+    /// as it likes.
+    #[must_use]
+    pub const fn min_body_rate(&self) -> Option<u64> {
+        self.body.min_rate
+    }
+
     /// The wait to keep before the request is forwarded, if a limit slows it down (L12).
     pub const fn take_delay(&mut self) -> Option<Delay> {
         self.delay.take()

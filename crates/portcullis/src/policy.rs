@@ -10,6 +10,7 @@ use portcullis_limit::headers::LimitHeaders;
 use portcullis_shield::csrf::Csrf;
 use portcullis_shield::{Check, Cors, ResponseHeaders, ResponseRules};
 
+use crate::body::BodyRule;
 use crate::identity_headers::IdentityHeaders;
 use crate::limits::{LimitRule, LimitTable};
 use crate::pattern::Pattern;
@@ -38,6 +39,9 @@ pub struct RouteRule {
     pub max_body: u64,
     /// The largest body that says that it is JSON, in bytes, where that is less (H5).
     pub max_json: u64,
+    /// How fast a body has to come while it streams, in bytes per second, where that is not what holds for all; 0 for as slowly
+    /// as it likes.
+    pub min_body_rate: Option<u64>,
     /// Whether a presented credential is not even looked at: endpoints that issue credentials must work with a stale
     /// one (T8).
     pub ignores_credentials: bool,
@@ -89,6 +93,7 @@ impl RouteRule {
             target,
             max_body: Self::DEFAULT_BODY,
             max_json: Self::DEFAULT_JSON,
+            min_body_rate: None,
             ignores_credentials: false,
             renews: false,
             checks: Vec::new(),
@@ -201,8 +206,7 @@ pub(crate) struct Route {
     pub(crate) label: Arc<str>,
     pub(crate) access: Requirement,
     pub(crate) target: Target,
-    pub(crate) max_body: u64,
-    pub(crate) max_json: u64,
+    pub(crate) body: BodyRule,
     pub(crate) ignores_credentials: bool,
     pub(crate) renews: bool,
     pub(crate) checks: Box<[Arc<dyn Check>]>,
@@ -221,8 +225,7 @@ impl Route {
             label,
             access,
             target,
-            max_body: RouteRule::DEFAULT_BODY,
-            max_json: RouteRule::DEFAULT_JSON,
+            body: BodyRule { max: RouteRule::DEFAULT_BODY, max_json: RouteRule::DEFAULT_JSON, min_rate: None },
             ignores_credentials: false,
             renews: false,
             checks: Box::default(),
@@ -248,8 +251,7 @@ impl From<RouteRule> for Route {
             response: rule.response,
             headers: rule.headers,
             cors: rule.cors,
-            max_body: rule.max_body,
-            max_json: rule.max_json,
+            body: BodyRule { max: rule.max_body, max_json: rule.max_json, min_rate: rule.min_body_rate },
             ..Self::new(rule.pattern.as_str().into(), rule.access, rule.target)
         }
     }
@@ -286,8 +288,7 @@ impl Policy {
         };
         let uncovered = access.map(|access| {
             routes.push(Route {
-                max_body: parts.max_body,
-                max_json: parts.max_json,
+                body: BodyRule { max: parts.max_body, max_json: parts.max_json, min_rate: None },
                 ..Route::new("(no route)".into(), access, Target::Upstream(0))
             });
             routes.len() - 1

@@ -90,18 +90,9 @@ mod tests {
 
     fn caller(subject: &str, role: &str, scopes: Option<&[&str]>) -> Principal {
         Principal::new(PrincipalParts {
-            subject: subject.into(),
-            issuer: None,
             roles: [role.into()].into_iter().collect(),
-            permissions: Vec::new(),
             scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).into()).collect()),
-            plan: None,
-            session: None,
-            token_id: None,
-            version: 0,
-            expires: Timestamp::MAX,
-            scheme: Scheme::Bearer,
-            claims: BTreeMap::new(),
+            ..PrincipalParts::of(subject, Scheme::Bearer, Timestamp::MAX)
         })
         .unwrap()
     }

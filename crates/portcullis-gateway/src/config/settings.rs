@@ -152,6 +152,8 @@ pub struct TransportSettings {
     pub head_timeout: Duration,
     /// Between two pieces of a request body (30 s).
     pub body_timeout: Duration,
+    /// How fast a request body has to come while it streams, in bytes per second (500; 0: as slowly as it likes).
+    pub min_body_rate: u64,
     /// How long an idle connection is kept (75 s).
     pub idle_timeout: Duration,
     /// For one whole exchange, streams and tunnels excepted (0: none; default 0).

@@ -178,6 +178,15 @@ impl Link {
         }
     }
 
+    /// The response head has been received from the upstream. From now on the pace of what the client sends is an affair of
+    /// both: it has the time for another piece, however slow it was.
+    pub(crate) fn answer_begins(&self) {
+        self.answered.set(true);
+        if self.deadlines.awaits(Late::RequestBody) {
+            self.deadlines.set(Late::RequestBody, self.transport.body_timeout);
+        }
+    }
+
     /// The answer has been handed over: the connection waits for the next request.
     pub(crate) fn end_exchange(&self) {
         self.phase.set(Phase::Idle);

@@ -33,7 +33,7 @@ pub(crate) use self::deadlines::Late;
 pub(crate) use self::guarded::Transport;
 pub(crate) use self::handshake::protocols;
 pub(crate) use self::link::Link;
-pub(crate) use self::wheel::{Alarm, Tick, Wheel};
+pub(crate) use self::wheel::{Alarm, TICK, Tick, Wheel};
 use crate::acme::Challenges;
 use crate::config::{TransportSettings, UpstreamSettings};
 use crate::proxy::{AccessLog, Held, IdentityHandle, ToHttps};

@@ -26,6 +26,12 @@ impl Tick {
     /// A moment that never comes.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
+    /// So many ticks after the first.
+    #[cfg(test)]
+    pub(crate) const fn at(ticks: u64) -> Self {
+        Self(ticks)
+    }
+
     /// Whether at least so much time has passed since.
     pub(crate) fn has_passed(self, wait: Duration, wheel: &Wheel) -> bool {
         let ticks = u64::try_from(wait.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u64::MAX);

@@ -15,6 +15,7 @@ use portcullis_core::Reason;
 
 use super::client_body::ClientBody;
 use super::headers::filter_trailers;
+use super::pace::Pace;
 use super::pool::{Address, Connected};
 use super::streams::Download;
 use super::watching::Watching;
@@ -42,15 +43,18 @@ pub(crate) struct RequestBody(Option<Box<Sending>>);
 struct Sending {
     body: Admitted<ClientBody>,
     link: Rc<Link>,
+    pace: Pace,
     response_timeout: Duration,
     ended: bool,
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Admitted<ClientBody>, link: &Rc<Link>, response_timeout: Duration) -> Self {
+    /// A body that has to come at `min_rate`, in bytes per second.
+    pub(crate) fn new(body: Admitted<ClientBody>, link: &Rc<Link>, response_timeout: Duration, min_rate: u64) -> Self {
         // Where there is nothing to send there is nothing to admit.
         let sends = !body.is_end_stream();
-        Self(sends.then(|| Box::new(Sending { body, link: Rc::clone(link), response_timeout, ended: false })))
+        let pace = Pace::new(link.transport.body_timeout, min_rate);
+        Self(sends.then(|| Box::new(Sending { body, link: Rc::clone(link), pace, response_timeout, ended: false })))
     }
 
     /// No body, for a request that is sent again.
@@ -60,6 +64,18 @@ impl RequestBody {
 }
 
 impl Sending {
+    /// The client's turn. Once the answer has begun both sides may speak, each when it has something to say, and a client may
+    /// listen for long in between.
+    fn await_client(&mut self) {
+        let Link { deadlines, transport, .. } = &*self.link;
+        deadlines.clear(Late::ResponseHead);
+        if !deadlines.awaits(Late::RequestBody) {
+            let patience = self.pace.wait(self.link.core.wheel.now());
+            let wait = if self.link.answered.get() { transport.body_timeout } else { patience };
+            deadlines.set(Late::RequestBody, wait);
+        }
+    }
+
     /// The upstream's turn: it has this long to take more of the body or to answer.
     fn await_upstream(&self) {
         if !self.link.answered.get() {
@@ -74,15 +90,13 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(this) = &mut self.0 else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        let deadlines = &this.link.deadlines;
-        let Poll::Ready(next) = polled else {
-            // The client's turn.
-            deadlines.clear(Late::ResponseHead);
-            deadlines.begin(Late::RequestBody, this.link.transport.body_timeout);
+        let Poll::Ready(next) = Pin::new(&mut this.body).poll_frame(cx) else {
+            this.await_client();
             return Poll::Pending;
         };
-        deadlines.clear(Late::RequestBody);
+        this.link.deadlines.clear(Late::RequestBody);
+        let data = next.as_ref().and_then(|next| next.as_ref().ok()?.data_ref());
+        this.pace.came(data.map_or(0, Bytes::len), this.link.core.wheel.now());
         match next {
             None => {
                 this.ended = true;

@@ -73,7 +73,8 @@ pub(crate) async fn forward(
 ) -> Result<Response<ResponseBody>, Failed> {
     let shaping = Shaping::begin(link, &request, id);
     let upgrade = if asks.websocket { upgrade(link, upstream, &request, shaping.as_deref(), id) } else { Upgrade::No };
-    let mut request = prepare(link, upstream, request, upgrade != Upgrade::No, id_value).map_err(Failed::before)?;
+    let asks = Asks { websocket: upgrade != Upgrade::No, ..asks };
+    let mut request = prepare(link, upstream, request, asks, id_value).map_err(Failed::before)?;
     if let Some(shaping) = shaping.as_ref().filter(|shaping| shaping.binds()) {
         shaping.prepare(&mut request);
     }
@@ -91,7 +92,7 @@ pub(crate) async fn forward(
         link.deadlines.clear(Late::ResponseHead);
         match answer {
             Ok(response) => {
-                link.answered.set(true);
+                link.answer_begins();
                 return receive(link, upstream, Borrowed { connected, home, reused }, response, upgrade, shaping).await;
             }
             // Nothing of it was sent: another connection may take it, whatever it is.
@@ -143,7 +144,7 @@ fn prepare(
     link: &Rc<Link>,
     upstream: &Upstream,
     mut request: Request<Admitted<ClientBody>>,
-    websocket: bool,
+    asks: Asks,
     id: HeaderValue,
 ) -> Result<Request<RequestBody>, Reason> {
     let mut pass = link.pass.borrow_mut();
@@ -151,12 +152,15 @@ fn prepare(
     let pass = pass.as_mut().ok_or(Reason::Internal)?;
     let version = request.version();
     let settings = &upstream.settings;
-    headers::prepare_request(request.headers_mut(), link, pass, settings, version, websocket, id)?;
+    headers::prepare_request(request.headers_mut(), link, pass, settings, version, asks.websocket, id)?;
     if let Some(target) = target(request.uri(), pass.take_rewritten(), &settings.base_path)? {
         *request.uri_mut() = Uri::from(target);
     }
     *request.version_mut() = Version::HTTP_11;
-    let mut request = request.map(|body| RequestBody::new(body, link, settings.response_timeout));
+    // Messages of gRPC come when there is something to say. Where nobody speaks it, its name is no way around the pace.
+    let streams = asks.grpc && settings.http2;
+    let min_rate = if streams { 0 } else { pass.min_body_rate().unwrap_or(link.transport.min_body_rate) };
+    let mut request = request.map(|body| RequestBody::new(body, link, settings.response_timeout, min_rate));
     if !settings.http2
         && matches!(*request.method(), Method::GET | Method::HEAD)
         && request.body().size_hint().exact().is_none()

@@ -54,7 +54,7 @@ pub(super) async fn forward(
         link.deadlines.clear(Late::ResponseHead);
         match answered {
             Ok(response) => {
-                link.answered.set(true);
+                link.answer_begins();
                 let upload = upload.map(|upload| upload.detach(link));
                 let declared = declared_length(response.headers());
                 let (head, from) = response.into_parts();

@@ -178,7 +178,10 @@ fn origin_form(uri: &Uri, host: Option<&HeaderValue>) -> Result<Option<PathAndQu
         return Err(Reason::Malformed("the request target and the Host header name different hosts"));
     }
     let target = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let target = if target.as_str().starts_with('/') {
+    let target = if target.as_str() == "/" {
+        // One that is empty (`http://host#part`) shows itself as a slash, and is no path any more without its authority.
+        PathAndQuery::from_static("/")
+    } else if target.as_str().starts_with('/') {
         target
     } else {
         // `http://host?query` has an empty path, which is "/" (RFC 9110 §4.2.3).
@@ -325,6 +328,8 @@ mod tests {
         assert_eq!(judge("GET http://a/x?y=1 1.1\nHost: a").unwrap().1, "/x?y=1");
         assert_eq!(judge("GET http://A 1.1\nHost: a").unwrap().1, "/");
         assert_eq!(judge("GET http://a?y=1 1.1\nHost: a").unwrap().1, "/?y=1");
+        assert_eq!(judge("GET http://a#part 1.1\nHost: a").unwrap().1, "/");
+        assert_eq!(judge("GET http://a?#part 1.1\nHost: a").unwrap().1, "/?");
         malformed("GET http://b/x 1.1\nHost: a");
         malformed("GET http://a:81/x 1.1\nHost: a");
         malformed("GET http://u@a/x 1.1\nHost: a");

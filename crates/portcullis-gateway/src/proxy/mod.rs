@@ -13,6 +13,7 @@ mod head_http2;
 mod headers;
 mod identity;
 mod lanes;
+mod pace;
 mod pool;
 mod redirect;
 mod request_id;

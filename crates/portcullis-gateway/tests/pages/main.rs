@@ -21,9 +21,18 @@ use support::{PASSWORD, PROJECT_ROUTES};
 
 /// A browser and a gate whose pages it can open; nothing where there is no browser.
 pub(crate) fn house(scripts: Scripts) -> Option<(Browser, Gateway, Origin)> {
+    house_of(scripts, Origin::echo, PROJECT_ROUTES)
+}
+
+/// The same before another API, with other routes.
+pub(crate) fn house_of(
+    scripts: Scripts,
+    api: impl FnOnce() -> Origin,
+    routes: &str,
+) -> Option<(Browser, Gateway, Origin)> {
     browser::is_installed().then(|| {
-        let origin = Origin::echo();
-        let gateway = Setup::before(&origin).with(PROJECT_ROUTES).start();
+        let origin = api();
+        let gateway = Setup::before(&origin).with(routes).start();
         (Browser::start(scripts), gateway, origin)
     })
 }

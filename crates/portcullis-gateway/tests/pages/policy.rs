@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::browser::{self, Browser, Scripts};
+use crate::browser::{Browser, Scripts};
 use crate::support::eventually;
 use crate::support::origin::Origin;
-use crate::support::process::{Gateway, Setup};
-use crate::{at, serving};
+use crate::support::process::Gateway;
+use crate::{at, house_of, serving};
 
 const ROUTES: &str = r#"
 [[route]]
@@ -57,11 +57,7 @@ fn app() -> Origin {
 }
 
 fn house() -> Option<(Browser, Gateway, Origin)> {
-    browser::is_installed().then(|| {
-        let origin = app();
-        let gateway = Setup::before(&origin).with(ROUTES).start();
-        (Browser::start(Scripts::On), gateway, origin)
-    })
+    house_of(Scripts::On, app, ROUTES)
 }
 
 fn ran(browser: &Browser) -> Value {

@@ -1,41 +1,15 @@
 //! What a request may have at most, by each version of HTTP: fields, bytes of its head and of its target, bytes of its body by
 //! what it declares and by what it is (H5).
 
-use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 
-use crate::support::client::Reply;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
+use crate::told::{Http2, Told};
 
 const HEAD: &str = "Request header fields too large";
 const TARGET: &str = "URI too long";
 const BODY: &str = "Request body too large";
-
-/// What was answered: the status, and the member `error` where it is a refusal.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Told(pub(crate) u16, pub(crate) String);
-
-impl Told {
-    pub(crate) fn passed() -> Self {
-        Self(200, String::new())
-    }
-
-    pub(crate) fn refused(status: u16, error: &str) -> Self {
-        Self(status, error.to_owned())
-    }
-
-    fn of(status: u16, body: &[u8]) -> Self {
-        let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        Self(status, if status < 400 { String::new() } else { json["error"].as_str().unwrap_or_default().to_owned() })
-    }
-}
-
-impl From<Reply> for Told {
-    fn from(reply: Reply) -> Self {
-        Self::of(reply.status, &reply.body)
-    }
-}
 
 /// Sends bytes on a connection of their own; whoever is refused may not get rid of all of them.
 fn http1(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> Told {
@@ -46,88 +20,6 @@ fn http1(gateway: &Gateway, bytes: impl AsRef<[u8]>) -> Told {
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "a refusal is hardened like any answer");
     }
     reply.into()
-}
-
-/// One connection of HTTP/2.
-pub(crate) struct Http2 {
-    runtime: tokio::runtime::Runtime,
-    sender: h2::client::SendRequest<Bytes>,
-}
-
-impl Http2 {
-    pub(crate) fn connect(gateway: &Gateway) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let sender = runtime.block_on(async {
-            let socket = tokio::net::TcpStream::connect(gateway.listen).await.unwrap();
-            let (sender, connection) = h2::client::handshake(socket).await.unwrap();
-            tokio::spawn(connection);
-            sender
-        });
-        Self { runtime, sender }
-    }
-
-    /// A POST with this body; its length is declared where that is given.
-    fn post(&self, target: &str, kind: &str, declared: Option<usize>, body: &[u8]) -> Told {
-        let request = Request::post(target).header("content-type", kind);
-        let request = match declared {
-            Some(length) => request.header("content-length", length),
-            None => request,
-        };
-        self.ask(request.body(()).unwrap(), Some(body))
-    }
-
-    fn ask(&self, request: Request<()>, body: Option<&[u8]>) -> Told {
-        let answered = self.runtime.block_on(async {
-            let mut sender = self.sender.clone().ready().await.unwrap();
-            let (answer, mut stream) = sender.send_request(request, body.is_none()).unwrap();
-            if let Some(body) = body {
-                // Whoever is refused early has its stream ended.
-                let _ = stream.send_data(Bytes::copy_from_slice(body), true);
-            }
-            whole(answer).await
-        });
-        Told::of(answered.status().as_u16(), answered.body())
-    }
-
-    /// Begins a POST whose body comes in pieces.
-    pub(crate) fn begin(&self, target: &str, more: &[(&str, &str)]) -> Upload<'_> {
-        let mut request = Request::post(target);
-        for (name, value) in more {
-            request = request.header(*name, *value);
-        }
-        let (answer, stream) = self.runtime.block_on(async {
-            let mut sender = self.sender.clone().ready().await.unwrap();
-            sender.send_request(request.body(()).unwrap(), false).unwrap()
-        });
-        Upload { connection: self, answer, _stream: stream }
-    }
-}
-
-/// A request of HTTP/2 whose body is on its way.
-pub(crate) struct Upload<'a> {
-    connection: &'a Http2,
-    answer: h2::client::ResponseFuture,
-    _stream: h2::SendStream<Bytes>,
-}
-
-impl Upload<'_> {
-    pub(crate) fn answer(self) -> Told {
-        let answered = self.connection.runtime.block_on(whole(self.answer));
-        Told::of(answered.status().as_u16(), answered.body())
-    }
-}
-
-async fn whole(answer: h2::client::ResponseFuture) -> Response<Vec<u8>> {
-    let work = async {
-        let (head, mut stream) = answer.await.unwrap().into_parts();
-        let mut body = Vec::new();
-        while let Some(Ok(data)) = stream.data().await {
-            let _ = stream.flow_control().release_capacity(data.len());
-            body.extend_from_slice(&data);
-        }
-        Response::from_parts(head, body)
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), work).await.expect("an answer in time")
 }
 
 fn gateway(origin: &Origin, more: &str) -> Gateway {

@@ -8,7 +8,7 @@ use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::server::{NamedService, StreamingService, UnaryService};
+use tonic::server::{ClientStreamingService, NamedService, StreamingService, UnaryService};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -102,6 +102,18 @@ impl StreamingService<Bytes> for Echo {
     }
 }
 
+impl ClientStreamingService<Bytes> for Echo {
+    type Response = Bytes;
+    type Future = Answer<Bytes>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        Box::pin(async move {
+            let messages: Result<Vec<Bytes>, Status> = request.into_inner().collect().await;
+            Ok(Response::new(messages?.concat().into()))
+        })
+    }
+}
+
 impl<B> tower_service::Service<http::Request<B>> for Echo
 where
     B: http_body::Body + Send + 'static,
@@ -120,6 +132,7 @@ where
             let mut grpc = tonic::server::Grpc::new(Raw);
             Ok(match request.uri().path() {
                 "/test.Echo/Unary" => grpc.unary(Self, request).await,
+                "/test.Echo/Collect" => grpc.client_streaming(Self, request).await,
                 "/test.Echo/Stream" => grpc.streaming(Self, request).await,
                 _ => Status::unimplemented("there is no such method").into_http(),
             })
@@ -137,13 +150,14 @@ async fn server() -> SocketAddr {
 }
 
 fn before(address: SocketAddr) -> Gateway {
-    start(Setup::open_to("http://127.0.0.1:9"), address, "")
+    start(Setup::open_to("http://127.0.0.1:9"), address, "", "")
 }
 
-fn start(setup: Setup, address: SocketAddr, more: &str) -> Gateway {
+/// With more keys of `[client]`, and more tables.
+fn start(setup: Setup, address: SocketAddr, client: &str, more: &str) -> Gateway {
     setup
         .with(&format!(
-            "[client]\nh2c = true\n\n\
+            "[client]\nh2c = true\n{client}\n\
              [[upstreams]]\nname = \"grpc\"\naddresses = [\"{address}\"]\nhttp2 = true\nresponse_timeout = \"1s\"\n\n\
              [[route]]\nmatch = \"/test.Echo/**\"\naccess = \"public\"\nbody = {{ max = \"16MiB\" }}\nupstream = \"grpc\"\n\n{more}"
         ))
@@ -242,7 +256,7 @@ async fn h6_a_refusal_of_the_gate_is_a_status_of_grpc() {
     let more = "[limits]\npreset = \"none\"\n\n\
                 [[limit]]\nname = \"few\"\nmatch = \"/test.Echo/**\"\nkey = \"address\"\nquota = \"2 per 1m\"\n\n\
                 [[route]]\nmatch = \"/test.Closed/**\"\naccess = \"authenticated\"\nupstream = \"grpc\"\n";
-    let gateway = start(Setup::upstream("http://127.0.0.1:9"), server().await, more);
+    let gateway = start(Setup::upstream("http://127.0.0.1:9"), server().await, "", more);
     let mut client = client(&gateway).await;
     let status = unary(&mut client, "/test.Closed/Unary", "x").await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "Authentication required"), "{status:?}");
@@ -268,4 +282,22 @@ async fn h6_a_call_that_runs_out_of_time_is_unavailable_and_a_deadline_is_the_cl
     let code = status.unwrap_err().code();
     // The server sees the deadline too, and says so first or not.
     assert!(matches!(code, Code::Cancelled | Code::DeadlineExceeded), "{code:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h5_messages_of_grpc_come_when_there_is_something_to_say() {
+    let keys = "body_timeout = \"1s\"\nmin_body_rate = \"1MiB\"";
+    let gateway = start(Setup::open_to("http://127.0.0.1:9"), server().await, keys, "");
+    let mut client = client(&gateway).await;
+    let (speak, heard) = tokio::sync::mpsc::channel(1);
+    let path = PathAndQuery::from_static("/test.Echo/Collect");
+    let request = Request::new(tokio_stream::wrappers::ReceiverStream::new(heard));
+    let call = tokio::spawn(async move { client.client_streaming::<_, _, Bytes, _>(request, path, Raw).await });
+    // Slower than any pace, for longer than anything has to begin with; and the answer comes at the end only.
+    for _ in 0..5 {
+        speak.send(Bytes::from_static(b"x")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    drop(speak);
+    assert_eq!(call.await.unwrap().unwrap().into_inner().as_ref(), b"xxxxx");
 }

@@ -18,10 +18,9 @@ const CONNECTIONS: usize = 40;
 /// Deadlines that a test can wait for.
 const CONFIG: &str = "
 [client]
-head_timeout  = \"2s\"
-body_timeout  = \"2s\"
-idle_timeout  = \"2s\"
-total_timeout = \"5s\"
+head_timeout = \"2s\"
+body_timeout = \"2s\"
+idle_timeout = \"2s\"
 
 [[route]]
 match  = \"/checked\"

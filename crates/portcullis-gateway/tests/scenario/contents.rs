@@ -12,43 +12,18 @@ use crate::support::eventually;
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 
-/// The example of H4.
-fn order_schema() -> Value {
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "required": ["items", "address"],
-        "additionalProperties": false,
-        "properties": {
-            "items": { "type": "array", "minItems": 1, "maxItems": 50, "items": { "$ref": "parts/item.json" } },
-            "address": {
-                "type": "object", "required": ["line1", "city", "postcode", "country"], "additionalProperties": false,
-                "properties": {
-                    "line1": { "type": "string", "minLength": 5, "maxLength": 200 },
-                    "city": { "type": "string", "minLength": 2, "maxLength": 100 },
-                    "postcode": { "type": "string", "pattern": "^[A-Z0-9 -]{3,10}$" },
-                    "country": { "enum": ["IN", "US", "GB", "AU"] }
-                }
-            },
-            "promoCode": { "type": "string", "pattern": "^[A-Z]{4}[0-9]{2}$" }
-        }
-    })
-}
-
-fn item_schema() -> Value {
-    json!({
-        "type": "object", "required": ["productId", "quantity"], "additionalProperties": false,
-        "properties": {
-            "productId": { "type": "string", "format": "uuid" },
-            "quantity": { "type": "integer", "minimum": 1, "maximum": 100 }
-        }
-    })
+/// The example of H4 as two schemas: an order refers to its items in `parts/item.json`.
+fn schemas() -> (Value, Value) {
+    let mut order: Value = serde_json::from_str(include_str!("../../../portcullis-shield/tests/order.json")).unwrap();
+    let item = std::mem::replace(&mut order["properties"]["items"]["items"], json!({ "$ref": "parts/item.json" }));
+    (order, item)
 }
 
 fn write_schemas(folder: &Path) {
+    let (order, item) = schemas();
     std::fs::create_dir_all(folder.join("parts")).unwrap();
-    std::fs::write(folder.join("order.json"), order_schema().to_string()).unwrap();
-    std::fs::write(folder.join("parts/item.json"), item_schema().to_string()).unwrap();
+    std::fs::write(folder.join("order.json"), order.to_string()).unwrap();
+    std::fs::write(folder.join("parts/item.json"), item.to_string()).unwrap();
 }
 
 /// An order that is right, in a spelling that no serializer would choose.
@@ -334,7 +309,7 @@ fn h4_a_changed_schema_is_taken_over_by_a_reload_and_a_broken_one_is_not() {
     post(&gateway, "/orders", &five).expect(200);
     // What the schema refers to counts as well.
     let part = folder.path().join("parts/item.json");
-    std::fs::write(&part, item_schema().to_string().replace("100", "4")).unwrap();
+    std::fs::write(&part, schemas().1.to_string().replace("100", "4")).unwrap();
     gateway.process().signal(Signal::HUP);
     eventually("the new schema is in force", Duration::from_secs(10), || {
         (post(&gateway, "/orders", &five).status == 400).then_some(())
@@ -351,7 +326,7 @@ fn h4_a_changed_schema_is_taken_over_by_a_reload_and_a_broken_one_is_not() {
         post(&gateway, "/orders", ORDER).expect(200);
         post(&gateway, "/orders", &five).expect(400);
     }
-    std::fs::write(&part, item_schema().to_string()).unwrap();
+    std::fs::write(&part, schemas().1.to_string()).unwrap();
     gateway.process().signal(Signal::HUP);
     eventually("the first schema is in force again", Duration::from_secs(10), || {
         (post(&gateway, "/orders", &five).status == 200).then_some(())

@@ -10,6 +10,7 @@ pub(crate) mod support;
 mod account;
 mod admin_api;
 mod algorithms;
+mod answers_reported;
 pub(crate) mod api_key_life;
 mod api_keys;
 mod at_rest;

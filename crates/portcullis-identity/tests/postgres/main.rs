@@ -7,6 +7,7 @@
 #[path = "../flows/mod.rs"]
 mod flows;
 mod outage;
+mod planted;
 #[path = "../support/postgres.rs"]
 mod server;
 mod tls;

@@ -51,33 +51,7 @@ fn one(path: &str, rule: &str) -> Vec<(String, String)> {
 
 /// The example of H4.
 fn order() -> Value {
-    json!({
-        "type": "object",
-        "required": ["items", "address"],
-        "additionalProperties": false,
-        "properties": {
-            "items": {
-                "type": "array", "minItems": 1, "maxItems": 50,
-                "items": {
-                    "type": "object", "required": ["productId", "quantity"], "additionalProperties": false,
-                    "properties": {
-                        "productId": { "type": "string", "format": "uuid" },
-                        "quantity": { "type": "integer", "minimum": 1, "maximum": 100 }
-                    }
-                }
-            },
-            "address": {
-                "type": "object", "required": ["line1", "city", "postcode", "country"], "additionalProperties": false,
-                "properties": {
-                    "line1": { "type": "string", "minLength": 5, "maxLength": 200 },
-                    "city": { "type": "string", "minLength": 2, "maxLength": 100 },
-                    "postcode": { "type": "string", "pattern": "^[A-Z0-9 -]{3,10}$" },
-                    "country": { "enum": ["IN", "US", "GB", "AU"] }
-                }
-            },
-            "promoCode": { "type": "string", "pattern": "^[A-Z]{4}[0-9]{2}$" }
-        }
-    })
+    serde_json::from_str(include_str!("../../tests/order.json")).unwrap()
 }
 
 fn good() -> Value {

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -24,18 +23,9 @@ fn headers(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
 
 fn principal(issuer: Option<&str>, user: &str, session: Option<&str>) -> Principal {
     Principal::new(PrincipalParts {
-        subject: user.into(),
         issuer: issuer.map(Into::into),
-        roles: Default::default(),
-        permissions: Vec::new(),
-        scopes: None,
-        plan: None,
         session: session.map(Into::into),
-        token_id: None,
-        version: 0,
-        expires: Timestamp::MAX,
-        scheme: Scheme::Session,
-        claims: BTreeMap::new(),
+        ..PrincipalParts::of(user, Scheme::Session, Timestamp::MAX)
     })
     .unwrap()
 }

@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use portcullis::{Count, KeyPart, LimitRule, Mode, Outcome, Policy, QuotaChoice, Scope, Verdict, Whom};
+use portcullis::{Count, KeyPart, LimitRule, Mode, Otherwise, Outcome, Policy, QuotaChoice, Scope, Verdict, Whom};
+use portcullis_auth::access::Requirement;
 use portcullis_core::{EventKind, Principal, Reason};
 
 use crate::house::*;
@@ -184,6 +185,17 @@ fn l8_a_limits_own_message_names_the_wait() {
     assert_eq!(refusal.reason().error(), "Too many login attempts. Try again in 15 minutes.");
     assert!(refusal.problem().headers.contains_key("retry-after"));
     assert_eq!(house.status("POST /Auth/Login/", &[]), 404, "and no other spelling gets around it");
+}
+
+#[test]
+fn l3_no_other_spelling_of_a_path_gets_around_a_limit() {
+    let limits = vec![limit("status", "GET /public/status", KeyPart::Address, "1 per minute")];
+    let house = house_with(vec![route("GET /public/**", Requirement::Public)], limits, Otherwise::Refuse);
+    assert_eq!(house.status("GET /public/status", &[]), 200);
+    for path in ["/public/status", "/public/Status", "/public/STATUS/", "/public/status/", "/public/%73tatus"] {
+        assert_eq!(house.status(&format!("GET {path}"), &[]), 429, "{path}");
+    }
+    assert_eq!(house.status("GET /public/other", &[]), 200);
 }
 
 #[test]

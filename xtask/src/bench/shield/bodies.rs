@@ -14,6 +14,8 @@ use crate::bench::peers;
 use crate::process::free_port;
 
 const JSON: &str = "Content-Type: application/json\r\n";
+/// The schema that the tests have, too.
+const SCHEMA: &str = include_str!("../../../../crates/portcullis-shield/tests/order.json");
 /// The length of the order that is posted.
 const LENGTH: usize = 1024;
 
@@ -69,7 +71,7 @@ pub(super) fn train(options: &Options, stage: &Stage) -> Result<(), String> {
 /// The file of the schema, and an order.
 fn made(stage: &Stage) -> Result<(PathBuf, String), String> {
     let schema = stage.room.directory.join("order.json");
-    fs::write(&schema, order_schema().to_string()).map_err(|error| format!("{}: {error}", schema.display()))?;
+    fs::write(&schema, SCHEMA).map_err(|error| format!("{}: {error}", schema.display()))?;
     let order = order().to_string();
     if order.len() != LENGTH {
         return Err(format!("the order has {} bytes instead of {LENGTH}", order.len()));
@@ -156,32 +158,6 @@ fn checked(running: &Running, order: &str) -> Result<(), String> {
         check::expect(what, &ask("/orders", &body)?, 400)?;
     }
     Ok(())
-}
-
-fn order_schema() -> Value {
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object", "required": ["items", "address"], "additionalProperties": false,
-        "properties": {
-            "items": { "type": "array", "minItems": 1, "maxItems": 50, "items": {
-                "type": "object", "required": ["productId", "quantity"], "additionalProperties": false,
-                "properties": {
-                    "productId": { "type": "string", "format": "uuid" },
-                    "quantity": { "type": "integer", "minimum": 1, "maximum": 100 }
-                }
-            } },
-            "address": {
-                "type": "object", "required": ["line1", "city", "postcode", "country"], "additionalProperties": false,
-                "properties": {
-                    "line1": { "type": "string", "minLength": 5, "maxLength": 200 },
-                    "city": { "type": "string", "minLength": 2, "maxLength": 100 },
-                    "postcode": { "type": "string", "pattern": "^[A-Z0-9 -]{3,10}$" },
-                    "country": { "enum": ["IN", "US", "GB", "AU"] }
-                }
-            },
-            "promoCode": { "type": "string", "pattern": "^[A-Z]{4}[0-9]{2}$" }
-        }
-    })
 }
 
 /// Eleven items; the street is as long as it takes to make 1,024 bytes.

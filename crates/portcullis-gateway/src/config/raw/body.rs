@@ -13,8 +13,10 @@ use super::{At, OneOrMany, PathText, ShortOrLong, SizeText, Text};
 pub(crate) struct BodyTable {
     /// Its largest size, of JSON too. Default: that of `[routes]`.
     pub(crate) max: Option<At<SizeText>>,
+    /// How fast it has to come while it streams, in bytes per second; `0` for as slowly as it likes. Default: that of `[client]`.
+    pub(crate) min_rate: Option<At<SizeText>>,
     /// Whether only JSON is taken that every program reads in the same way: no member twice, no number that some programs
-    /// round, bounded nesting. Default: `true` with any of the keys below, else `false`.
+    /// round, bounded nesting. Default: `true` with any of the keys below but `codings`, else `false`.
     pub(crate) json: Option<At<bool>>,
     /// A JSON Schema (2020-12) that it has to follow: a file, or the schema itself. References stay in the file's folder.
     pub(crate) schema: Option<At<ShortOrLong<PathText, SchemaTable>>>,

@@ -20,6 +20,9 @@ pub(crate) struct ClientTable {
     pub(crate) head_timeout: Option<At<DurationText>>,
     /// Between two pieces of a request body. Default: `30s`.
     pub(crate) body_timeout: Option<At<DurationText>>,
+    /// How fast a request body has to come while it streams, in bytes per second: its client may let itself be waited for
+    /// `body_timeout` in all, and a second for every so many bytes that came. `0` for as slowly as it likes. Default: `500B`.
+    pub(crate) min_body_rate: Option<At<SizeText>>,
     /// How long an idle connection is kept. Default: `75s`.
     pub(crate) idle_timeout: Option<At<DurationText>>,
     /// For one whole exchange, streams and tunnels excepted; `0` for none. Default: `0`.
@@ -34,8 +37,8 @@ pub(crate) struct ClientTable {
     pub(crate) max_connections: Option<At<u64>>,
     /// Connections of one client address. Default: 256.
     pub(crate) max_connections_per_address: Option<At<u64>>,
-    /// Memory for request bodies that have to be whole before they are used, altogether; one client address may take a
-    /// quarter. Default: `64MiB`.
+    /// Memory for bodies, of requests and of answers, that have to be whole before they are used, altogether; one client
+    /// address may take a quarter. Default: `64MiB`.
     pub(crate) max_held: Option<At<SizeText>>,
     /// Whether HTTP/2 is offered to clients that connect by TLS. Default: true.
     pub(crate) http2: Option<At<bool>>,

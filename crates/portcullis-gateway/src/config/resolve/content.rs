@@ -9,6 +9,7 @@ use portcullis_shield::{Check, MemberPath};
 use serde_json::Value;
 
 use super::context::Context;
+use super::transport::FASTEST;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::outside::Outside;
 use crate::config::raw::{At, BodyTable, NumbersName, OneOrMany, PathText, SchemaTable, ShortOrLong, UnlistedName};
@@ -60,6 +61,17 @@ pub(super) fn takes_gzip(cx: &mut Context<'_>, body: Option<&BodyTable>, is_look
         cx.push(found.hint("remove the line; or ask something of the content, for example: json = true"));
     }
     !codings.is_empty()
+}
+
+/// How fast a body has to come while it streams, where the route says so.
+pub(super) fn min_rate(cx: &mut Context<'_>, body: Option<&BodyTable>, is_held: bool) -> Option<u64> {
+    let at = body?.min_rate.as_ref()?;
+    if is_held {
+        let found =
+            Diagnostic::error(at.span(), "the bodies of this route do not stream: they are held to be looked at");
+        cx.push(found.hint("remove the line: each has to be there within body_timeout and a second for every 16 KiB"));
+    }
+    Some(cx.size(Some(at), 0, 0..=FASTEST))
 }
 
 fn allowed(cx: &mut Context<'_>, body: &BodyTable) -> Option<AllowedMembers> {

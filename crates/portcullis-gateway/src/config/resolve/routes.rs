@@ -197,6 +197,7 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
         let mut checks = content::checks(cx, body);
         checks.extend(graphql::check(cx, table.get()));
         let gzip = content::takes_gzip(cx, body, !checks.is_empty() || raw.openapi.is_some());
+        let min_body_rate = content::min_rate(cx, body, !checks.is_empty());
         let answers = response::Rules::read(cx, table.get(), &path, access.as_ref(), around.roles);
         let exempt = table.get().danger_no_csrf_token.as_ref().filter(|at| *at.get());
         if let Some(at) = exempt {
@@ -222,6 +223,7 @@ pub(super) fn routes(cx: &mut Context<'_>, raw: &Raw, around: &Around<'_>) -> Ve
             rules.push(RouteRule {
                 max_body,
                 max_json,
+                min_body_rate,
                 checks: checks.clone(),
                 gzip,
                 owner,

@@ -18,6 +18,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// The highest rate that can be asked of a body, in bytes per second.
+pub(super) const FASTEST: u64 = 1 << 30;
+
 pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// One address to listen on.
@@ -163,6 +166,7 @@ pub(super) fn transport(cx: &mut Context<'_>, raw: &Raw) -> TransportSettings {
         trusted_hops: trusted_hops(cx, client),
         head_timeout: cx.duration(client.head_timeout.as_ref(), 10 * SECOND, MILLISECOND..=600 * SECOND),
         body_timeout: cx.duration(client.body_timeout.as_ref(), 30 * SECOND, MILLISECOND..=DAY),
+        min_body_rate: cx.size(client.min_body_rate.as_ref(), 500, 0..=FASTEST),
         idle_timeout: cx.duration(client.idle_timeout.as_ref(), 75 * SECOND, MILLISECOND..=DAY),
         total_timeout: cx.duration(client.total_timeout.as_ref(), Duration::ZERO, Duration::ZERO..=DAY),
         // hyper takes no buffer below 8 KiB.

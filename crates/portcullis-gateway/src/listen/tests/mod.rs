@@ -36,6 +36,7 @@ pub(crate) fn transport() -> TransportSettings {
         trusted_hops: TrustedHops::default(),
         head_timeout: Duration::from_millis(400),
         body_timeout: Duration::from_millis(400),
+        min_body_rate: 0,
         idle_timeout: Duration::from_millis(800),
         total_timeout: Duration::ZERO,
         max_head_bytes: 32 * 1024,
