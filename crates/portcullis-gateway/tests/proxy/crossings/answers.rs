@@ -10,14 +10,19 @@ use crate::support::http2::{block, literal};
 use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup};
 
-/// A gate before an upstream that is made of frames.
+/// A gate before an upstream that is made of frames, and answers every request by this script.
 fn before(script: impl Fn(&mut Frames, u32, &[u8]) -> io::Result<()> + Send + Sync + 'static) -> Gateway {
-    let address = upstream(move |_, frames| {
+    behind(move |_, frames| {
         loop {
             let (id, body) = frames.request()?;
             script(frames, id, &body)?;
         }
-    });
+    })
+}
+
+/// A gate before an upstream that runs this script on every connection.
+pub(super) fn behind(script: impl Fn(usize, &mut Frames) -> io::Result<()> + Send + Sync + 'static) -> Gateway {
+    let address = upstream(script);
     Setup::upstream("http://127.0.0.1:9")
         .identity("enabled = false")
         .top("cores = 1")

@@ -1,10 +1,12 @@
 //! Bodies of requests, what stands behind them, and who asks before sending one.
 
 use std::io::Write as _;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::{Crossings, HOST, ways};
 use crate::support::eventually;
+use crate::support::frames::{END_HEADERS, END_STREAM, HEADERS, OK, RST_STREAM};
 use crate::support::honest::Version;
 use crate::support::http2::{self as raw, GET, Raw};
 use crate::support::origin::Origin;
@@ -175,6 +177,53 @@ fn h7_a_body_that_breaks_off_looks_whole_to_no_upstream() {
     let targets: Vec<String> = whole.map(|seen| seen.target).collect();
     assert_eq!(targets, ["/one/next", "/two/next"]);
     assert!(crossings.http2.broken() >= 7, "{}", crossings.http2.broken());
+}
+
+#[test]
+fn h7_a_body_that_breaks_off_after_its_answer_has_begun_does_not_end() {
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&ends);
+    let gateway = super::answers::behind(move |_, frames| {
+        // Answers before the body is there, and looks how that ends.
+        loop {
+            let frame = frames.next()?;
+            if frame.kind == HEADERS && frame.flags & END_STREAM == 0 {
+                frames.send(HEADERS, END_HEADERS, frame.id, OK)?;
+            }
+            if frame.kind == RST_STREAM || frame.flags & END_STREAM != 0 {
+                told.lock().unwrap().push(frame.kind);
+            }
+        }
+    });
+    let count = |number: usize| {
+        eventually("the upstream is told", Duration::from_secs(5), || {
+            let ends = ends.lock().unwrap();
+            (ends.len() == number).then(|| ends.clone())
+        })
+    };
+    for (number, framing) in ["Content-Length: 10", "Transfer-Encoding: chunked"].into_iter().enumerate() {
+        let mut connection = gateway.client().connect();
+        connection.send(format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n\r\n3\r\nabc\r\n")).unwrap();
+        assert_eq!(connection.head().unwrap().status, 200);
+        connection.stream.shutdown(std::net::Shutdown::Both).unwrap();
+        count(number + 1);
+    }
+    let breaks: [Broken; 3] = [
+        ("reset", None, |raw| assert!(raw.frame(raw::RST_STREAM, 0, 1, &8_u32.to_be_bytes()))),
+        ("gone", None, |raw| raw.stream.shutdown(std::net::Shutdown::Both).unwrap()),
+        ("shorter", Some("10"), |raw| assert!(raw.frame(raw::DATA, raw::END_STREAM, 1, b"def"))),
+    ];
+    for (number, (what, length, breaks_off)) in breaks.into_iter().enumerate() {
+        let mut raw = Raw::connect(gateway.listen);
+        let mut head = vec![(":method", "POST"), GET[1], GET[2], GET[3]];
+        head.extend(length.map(|length| ("content-length", length)));
+        raw.head(1, &head, false);
+        raw.frame(raw::DATA, 0, 1, b"abc");
+        raw.answered(1);
+        breaks_off(&mut raw);
+        assert_eq!(count(number + 3).last(), Some(&RST_STREAM), "{what}");
+    }
+    assert_eq!(count(5), [RST_STREAM; 5]);
 }
 
 #[test]
