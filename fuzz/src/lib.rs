@@ -1,6 +1,10 @@
 //! What must hold for every input that a stranger can send. Each function takes bytes as they may come and panics where a
 //! promise is broken. `cargo fuzz` searches for such bytes; what it found along the way is kept in `corpus/`, and a test
 //! replays it on stable Rust.
+//!
+//! To search, build with `RUSTC_BOOTSTRAP=1 cargo fuzz build -s none --features search` (a nightly compiler does without the
+//! variable), and run `head` or another target from where that puts it, with a directory for new inputs, `fuzz/corpus/head` and
+//! `-max_total_time=300`. With `-set_cover_merge=1` it keeps of new inputs what reaches further.
 
 mod address;
 mod config;

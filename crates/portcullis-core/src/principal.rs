@@ -74,7 +74,7 @@ pub struct PrincipalParts {
 }
 
 impl PrincipalParts {
-    /// A user of ours of whom a credential says no more than who it is: without roles, permissions, a plan or a session.
+    /// Somebody of whom a credential says no more than who it is: without an issuer, roles, permissions, a plan or a session.
     #[must_use]
     pub fn of(subject: &str, scheme: Scheme, expires: Timestamp) -> Self {
         Self {

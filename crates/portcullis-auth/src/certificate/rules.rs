@@ -1,6 +1,5 @@
 //! Whose a client's certificate is: one of its names becomes the subject of a principal.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portcullis_core::{Principal, PrincipalParts, Scheme};
@@ -134,18 +133,9 @@ impl CertificateRules {
         roles.sort_unstable();
         roles.dedup();
         Principal::new(PrincipalParts {
-            subject: name.clone(),
             issuer: Some(Arc::from(CERTIFICATE_ISSUER)),
             roles: roles.into_iter().cloned().collect(),
-            permissions: Vec::new(),
-            scopes: None,
-            plan: None,
-            session: None,
-            token_id: None,
-            version: 0,
-            expires: text.not_after,
-            scheme: Scheme::Certificate,
-            claims: BTreeMap::new(),
+            ..PrincipalParts::of(name, Scheme::Certificate, text.not_after)
         })
         .map_err(|_| "the client certificate's name cannot be told to an upstream")
     }

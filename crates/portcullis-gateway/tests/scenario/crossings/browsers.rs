@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Crossings, SIDES, VERSIONS};
+use crate::cors::{ALLOW, APP, CORS};
 use crate::support::PASSWORD;
 use crate::support::client::{Client, Reply};
 use crate::support::origin::Origin;
@@ -112,16 +113,6 @@ fn h2_a_cookie_alone_changes_nothing_by_any_crossing_in_however_many_crumbs() {
         }
     }
 }
-
-const APP: &str = "https://app.example.com";
-const ALLOW: &str = "access-control-allow-origin";
-
-const CORS: &str = r#"
-[cors]
-origins = ["https://app.example.com", "https://*.preview.example.com"]
-credentials = true
-expose_headers = ["X-Total"]
-"#;
 
 /// The names of the headers by which a browser is allowed anything.
 fn allowed(reply: &Reply) -> Vec<&str> {
