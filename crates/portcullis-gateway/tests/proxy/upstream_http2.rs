@@ -232,7 +232,7 @@ fn h6_a_slow_client_is_to_blame_itself_and_not_the_connection_that_others_share(
         let seen = Arc::clone(&told);
         let address = upstream(move |_, frames| {
             loop {
-                let frame = frames.next()?;
+                let frame = frames.frame()?;
                 seen.lock().unwrap().push(frame.kind);
             }
         });
