@@ -62,9 +62,10 @@ pub(super) async fn forward(
                 return receive(link, upstream, head, download, shaping).await;
             }
             Err(Unanswered::Late(reason)) => {
-                seat.late();
                 if reason == Reason::RequestTimeout {
                     link.lingers.set(true);
+                } else {
+                    seat.late();
                 }
                 return Err(Failed::after(reason));
             }
@@ -154,6 +155,8 @@ async fn exchange(
         if let Some(late) = link.deadlines.take_missed() {
             return Poll::Ready(Err(Unanswered::Late(match late {
                 Late::RequestBody => Reason::RequestTimeout,
+                // The whole has taken too long: whoever is waited for is to blame.
+                Late::Total if link.deadlines.awaits(Late::RequestBody) => Reason::RequestTimeout,
                 _ => Reason::UpstreamTimeout,
             })));
         }

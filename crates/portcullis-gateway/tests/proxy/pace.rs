@@ -168,6 +168,10 @@ fn h5_waiting_for_the_api_costs_its_clients_nothing() {
 #[test]
 fn h5_once_the_answer_has_begun_both_speak_when_they_have_something_to_say() {
     let origin = Origin::start(|exchange| {
+        // The patience with the client is nearly used up before there is an answer.
+        for _ in 0..2 {
+            exchange.read_piece()?;
+        }
         exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         while let Some(piece) = exchange.read_piece()? {
             exchange.send(format!("{:x}\r\n", piece.len()))?;
@@ -181,9 +185,13 @@ fn h5_once_the_answer_has_begun_both_speak_when_they_have_something_to_say() {
     connection
         .send(format!("POST / HTTP/1.1\r\nHost: {}\r\nTransfer-Encoding: chunked\r\n\r\n", gateway.listen))
         .unwrap();
+    for _ in 0..2 {
+        sleep(3 * DROP);
+        connection.send("1\r\nx\r\n").unwrap();
+    }
     assert_eq!(connection.head().unwrap().status, 200);
-    for _ in 0..6 {
-        sleep(4 * DROP);
+    for pause in [7, 4, 4, 4, 4] {
+        sleep(pause * DROP);
         connection.send("1\r\nx\r\n").unwrap();
         assert_eq!(connection.chunk().unwrap().unwrap(), b"x");
     }
@@ -202,6 +210,8 @@ fn h5_the_name_of_grpc_is_no_way_around_the_pace_of_an_api_that_does_not_speak_i
         upload.send(b"x", false);
         sleep(DROP);
     }
+    // Had nobody minded, it would be whole now.
+    upload.send(b"", true);
     // UNAVAILABLE.
     assert_eq!(upload.whole().headers().get("grpc-status").unwrap(), "14");
     assert!(origin.requests().is_empty());

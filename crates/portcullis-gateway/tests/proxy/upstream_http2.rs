@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::eventually;
 use crate::support::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, OK, PING, SETTINGS, upstream,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, OK, PING, RST_STREAM, SETTINGS, upstream,
 };
 use crate::support::http2::block;
 use crate::support::process::{Gateway, Setup};
@@ -212,7 +212,7 @@ fn h6_a_slow_upstream_is_given_up_in_time_and_its_stream_is_cancelled() {
         upstream(move |_, frames| {
             loop {
                 let frame = frames.next()?;
-                if frame.kind == crate::support::frames::RST_STREAM {
+                if frame.kind == RST_STREAM {
                     count.fetch_add(1, Ordering::SeqCst);
                 }
             }
@@ -223,6 +223,34 @@ fn h6_a_slow_upstream_is_given_up_in_time_and_its_stream_is_cancelled() {
     crate::support::eventually("the stream is cancelled", Duration::from_secs(5), || {
         (cancelled.load(Ordering::SeqCst) == 1).then_some(())
     });
+}
+
+#[test]
+fn h6_a_slow_client_is_to_blame_itself_and_not_the_connection_that_others_share() {
+    for keys in ["body_timeout = \"400ms\"", "total_timeout = \"400ms\""] {
+        let told = Arc::<Mutex<Vec<u8>>>::default();
+        let seen = Arc::clone(&told);
+        let address = upstream(move |_, frames| {
+            loop {
+                let frame = frames.frame()?;
+                seen.lock().unwrap().push(frame.kind);
+            }
+        });
+        let gateway = before(address, &format!("[client]\n{keys}\n"));
+        let mut connection = gateway.client().connect();
+        let head = format!("POST /api/x HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\nx", gateway.listen);
+        connection.send(head).unwrap();
+        assert_eq!(connection.reply().unwrap().status, 408, "{keys}");
+        eventually("the stream is cancelled", Duration::from_secs(5), || {
+            told.lock().unwrap().contains(&RST_STREAM).then_some(())
+        });
+        // Time enough for the question whether the upstream is still there.
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(!told.lock().unwrap().contains(&PING), "{keys}: nothing is wrong with the upstream");
+        let metrics = gateway.operator().metrics();
+        let blamed = metrics.lines().find_map(|line| line.strip_prefix("portcullis_upstream_errors_total "));
+        assert_eq!(blamed, Some("0"), "{keys}");
+    }
 }
 
 #[test]

@@ -566,8 +566,10 @@ fn h4_a_request_becomes_a_tunnel_only_where_the_document_declares_it() {
         ("requests = \"report\"", "/things/1", true, &["status unknown"]),
         // Of what no operation covers nothing is declared.
         ("unknown_paths = \"allow\"", "/other/1", true, &[]),
+        ("", "/socket/held", false, &[]),
     ] {
-        let house = House::before(&origin, keys, ROUTES);
+        let routes = format!("{ROUTES}[[route]]\nmatch='/socket/held'\naccess='public'\nbody={{json=true}}\n");
+        let house = House::before(&origin, keys, &routes);
         let client = house.gateway.client();
         let request = client.get(target).header("Connection", "Upgrade").header("Upgrade", "websocket");
         let mut connection = client.connect();

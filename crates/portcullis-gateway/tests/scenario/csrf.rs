@@ -99,6 +99,10 @@ fn h2_a_request_without_a_token_of_its_session_changes_nothing() {
         let long = "A".repeat(8_000);
         for wrong in [&*other.token, &tampered, "x", "null", &long, &format!("{}=", browser.token)] {
             browser.post(&gateway, Some(wrong)).refused(403, "Invalid CSRF token");
+            // Nor where a neighbouring host has planted the same in the cookie.
+            let jar = format!("{}; __Host-portcullis_csrf={wrong}", browser.jar);
+            let planted = Browser { jar, token: wrong.to_owned() };
+            planted.post(&gateway, Some(wrong)).refused(403, "Invalid CSRF token");
         }
         let client = gateway.client();
         let twice = client.post("/projects").header("Cookie", &browser.jar).csrf(&browser.token).csrf(&browser.token);

@@ -75,8 +75,8 @@ impl Frames {
         }
     }
 
-    /// The next frame; what is about the connection is answered.
-    fn frame(&mut self) -> io::Result<FrameOf> {
+    /// The next frame, whatever it is; what is about the connection is answered.
+    pub(crate) fn frame(&mut self) -> io::Result<FrameOf> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head)?;
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);

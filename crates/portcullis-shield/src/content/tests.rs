@@ -107,14 +107,15 @@ fn h4_what_is_told_never_repeats_what_was_sent_and_is_bounded() {
     });
     let content = content(Some(schema), None);
     let secret = "sk_live_4242424242424242";
-    let body = json!({ "größe": secret, "pin": secret, secret: secret, "note": secret, "a b": 1.5 });
+    let body = json!({ "größe": secret, "pin": secret, secret: secret, "note": secret, "a b": 1.5,
+        "@type": secret, "bob@example.com": secret });
     let (said, _) = ask(&content, Method::POST, Some("application/json"), &body.to_string());
     let Err(Reason::ValidationFailed(told)) = said else { panic!("{said:?}") };
     let text = format!("{told:?}");
     assert!(!text.contains(secret) && !text.contains("7391"), "{text}");
     let mut paths: Vec<&str> = told.iter().map(|told| &*told.path).collect();
     paths.sort_unstable();
-    assert_eq!(paths, ["/*", "/*", "/größe", "/note", "/pin"]);
+    assert_eq!(paths, ["/*", "/*", "/*", "/@type", "/größe", "/note", "/pin"]);
 
     let many: Value =
         (0..1_000).map(|index| (format!("m{index}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();

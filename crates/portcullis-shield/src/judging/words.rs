@@ -60,9 +60,12 @@ impl Pointer {
 
 /// Whether a client's name for a member looks like one that a programmer chose.
 pub(crate) fn is_ordinary(name: &str) -> bool {
-    let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$' | b'@');
+    // A programmer writes `@type`; with the sign anywhere else it is somebody's address.
+    let usual = |(place, byte): (usize, u8)| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$') || (byte == b'@' && place == 0)
+    };
     (1..=LONGEST_NAME).contains(&name.len())
-        && name.bytes().all(usual)
+        && name.bytes().enumerate().all(usual)
         && name.bytes().filter(u8::is_ascii_digit).count() <= MOST_DIGITS
 }
 
