@@ -200,6 +200,13 @@ fn h4_a_schema_that_cannot_be_trusted_is_not_compiled() {
 }
 
 #[test]
+fn h4_a_pattern_for_names_in_all_scripts_is_taken() {
+    let content = content(Some(json!({ "pattern": r"^[\p{L}\p{N} .,'-]{1,20}( \p{L}{2,5}){1,5}$" })), None);
+    assert!(broken(&content, &json!("Зоя-Μαρία d'Été Øyen")).is_empty());
+    assert_eq!(broken(&content, &json!("Zoë <Été>")), one("", "pattern"));
+}
+
+#[test]
 fn h4_a_pattern_that_would_take_a_backtracking_engine_for_ever_takes_no_time() {
     let content = content(Some(json!({ "pattern": "^(a+)+$" })), None);
     assert_eq!(broken(&content, &json!(format!("{}!", "a".repeat(8_000)))), one("", "pattern"));

@@ -14,8 +14,11 @@ use serde_json::Value;
 use self::unique::Unique;
 use self::work::{COUNT, Counter};
 
-/// What a pattern may take in memory once it is compiled, in bytes.
-const LARGEST_PATTERN: usize = 1 << 20;
+/// What a pattern may take in memory once it is compiled, in bytes. Letters of all languages, repeated, are large: a pattern
+/// for names takes some of it.
+const LARGEST_PATTERN: usize = 8 << 20;
+/// What it may keep in memory of what it has seen, in bytes.
+const PATTERN_CACHE: usize = 1 << 20;
 /// What judging a value may take where schemas refer to others, in values that are looked at: some hundredths of a second.
 const MOST_WORK: u64 = 1 << 20;
 /// A value that is larger, or takes more, is told to be wrong, and not where: the validator finds everything that is wrong
@@ -27,7 +30,7 @@ pub(crate) fn options() -> ValidationOptions<'static> {
     jsonschema::options()
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
-        .with_pattern_options(PatternOptions::regex().size_limit(LARGEST_PATTERN).dfa_size_limit(LARGEST_PATTERN))
+        .with_pattern_options(PatternOptions::regex().size_limit(LARGEST_PATTERN).dfa_size_limit(PATTERN_CACHE))
         .with_keyword("uniqueItems", |_, asked, _| Ok(Box::new(Unique(asked == true))))
         .with_keyword(COUNT, |_, _, _| Ok(Box::new(Counter)))
 }
@@ -43,7 +46,10 @@ pub(crate) fn judge(
     match work::within(MOST_WORK, || validator.is_valid(value)) {
         Some(true) => return,
         Some(false) => {}
-        None => return told.push(whole("depth", "nests more deeply than choices inside of choices can be judged")),
+        None => {
+            return told
+                .push(whole("depth", "has more choices inside of choices than can be judged: send less at once"));
+        }
     }
     let is_small = work::size(value, MOST_WORK_TO_TELL) < MOST_WORK_TO_TELL;
     match is_small.then(|| work::within(MOST_WORK_TO_TELL, || validator.iter_errors(value))).flatten() {
