@@ -10,10 +10,10 @@ use crate::support::origin::Origin;
 use crate::support::process::{Gateway, Setup, free_address};
 use crate::support::{PASSWORD, PROJECT_ROUTES, eventually};
 
-pub(crate) const APP: &str = "https://app.example.com";
-pub(crate) const ALLOW: &str = "access-control-allow-origin";
+pub(super) const APP: &str = "https://app.example.com";
+pub(super) const ALLOW: &str = "access-control-allow-origin";
 
-pub(crate) const CORS: &str = r#"
+pub(super) const CORS: &str = r#"
 [cors]
 origins = ["https://app.example.com", "https://*.preview.example.com"]
 credentials = true

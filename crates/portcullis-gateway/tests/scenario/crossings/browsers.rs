@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
+use super::super::cors::{ALLOW, APP, CORS};
 use super::{Crossings, SIDES, VERSIONS};
-use crate::cors::{ALLOW, APP, CORS};
 use crate::support::PASSWORD;
 use crate::support::client::{Client, Reply};
 use crate::support::origin::Origin;
